@@ -1,0 +1,86 @@
+# Two commands for a newcomer on Debian or Ubuntu, each doing all of its own set-up: `make app` and `make test`.
+# Nothing outside this folder is changed; what is missing on the system is named with the line that installs it.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHONS ?= python3 python3.13 python3.12 python3.11
+BROWSERS ?= chromium chromium-browser google-chrome
+
+# Each recipe is one shell script that stops at its first failure.
+.ONESHELL:
+.SHELLFLAGS := -euc
+ifeq ($(filter oneshell,$(.FEATURES)),)
+$(error expected GNU make 3.82 or newer, got $(MAKE_VERSION); use the plain pip lines of the README)
+endif
+
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+# A stamp holds the text of what is installed and is written last: after a cut-short install or a changed requirement
+# pip runs again, otherwise nothing does. The tests' requirements contain the program's, so they stamp both.
+define install
+if ! cat requirements.txt $(1) | cmp -s - $(VENV)/installed-$(1); then
+  rm -f $(VENV)/installed-*
+  echo "Installing $(1) into $(VENV)"
+  $(PY) -m pip install --disable-pip-version-check --requirement $(1)
+  for name in requirements.txt $(1); do cat requirements.txt $$name > $(VENV)/installed-$$name; done
+fi
+endef
+
+.PHONY: help app test check venv browser
+
+help:
+	@echo "make app     install, then serve the page on http://127.0.0.1:7860 (more options: make app ARGS='--help')"
+	echo "make test    install, then check style and types and run the tests"
+	echo "make check   style and types only"
+
+app: venv
+	@$(call install,requirements.txt)
+	echo "Starting the page on http://127.0.0.1:7860 (Ctrl+C stops it)"
+	exec $(PY) app.py $(ARGS)
+
+test: browser check
+	@$(PY) -m pytest $(ARGS)
+
+check: venv
+	@$(call install,requirements-test.txt)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright
+
+# A virtual environment that was cut short, or whose Python has gone, is made anew.
+venv:
+	@if $(PY) -c 'import pip; $(SUPPORTED)' 2>/dev/null; then exit 0; fi
+	python= bare=
+	for name in $(PYTHONS); do
+	  $$name -c '$(SUPPORTED)' 2>/dev/null || continue
+	  if $$name -c 'import ensurepip, venv' 2>/dev/null; then python=$$name; break; fi
+	  bare=$${bare:-$$name}
+	done
+	if [ -z "$$python" ] && [ -n "$$bare" ]; then
+	  echo "expected Python's venv module, which Debian and Ubuntu package apart; install it with:"
+	  echo "  sudo apt-get update && sudo apt-get install -y $$(basename $$bare)-venv"
+	  exit 1
+	elif [ -z "$$python" ]; then
+	  package=python3-venv
+	  for name in python3.11 python3.12 python3.13; do
+	    if apt-cache show $$name-venv >/dev/null 2>&1; then package=$$name-venv; fi
+	  done
+	  echo "expected Python 3.11, 3.12 or 3.13, found none; install one with:"
+	  echo "  sudo apt-get update && sudo apt-get install -y $$package"
+	  exit 1
+	fi
+	echo "Making $(VENV) with $$($$python --version)"
+	$$python -m venv --clear $(VENV)
+
+# One test drives the page in a real browser.
+browser:
+	@if [ "$${SPINESEG_SKIP_BROWSER:-}" = 1 ]; then exit 0; fi
+	for name in $(BROWSERS); do
+	  if command -v $$name >/dev/null; then exit 0; fi
+	done
+	package=chromium
+	if grep -qs '^ID=ubuntu' /etc/os-release; then package=chromium-browser; fi
+	echo "expected Chromium for the browser test, found none; install it with:"
+	echo "  sudo apt-get update && sudo apt-get install -y $$package"
+	echo "or leave that test out with: SPINESEG_SKIP_BROWSER=1 make test"
+	exit 1

@@ -1,0 +1,30 @@
+"""Segmentation of the vertebrae L1 to S1 on lateral lumbar radiographs.
+
+The five names below load their module when they are first used, so that `import spineseg` takes no second for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spineseg.dicom import read_film
+    from spineseg.film import VERTEBRAE, Film
+    from spineseg.labels import to_array
+    from spineseg.predict import Segmenter
+
+__all__ = ["VERTEBRAE", "Film", "Segmenter", "read_film", "to_array"]
+__version__ = "0.1.0"
+
+_HOME = {"Film": "film", "VERTEBRAE": "film", "read_film": "dicom", "to_array": "labels", "Segmenter": "predict"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,141 @@
+"""Random changes of a film on the grid. Masks move with the image; channels are never reordered.
+
+Turning left to right changes no level, so L1 stays channel 0: what breaks a network is reversing axis 0 of
+(channel, row, column) masks, as `np.flipud` does. Nothing here turns a film upside down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+Image = Float32[np.ndarray, "rows columns"]
+Fractions = Float32[np.ndarray, "vertebra rows columns"]
+Inside = Bool[np.ndarray, "rows columns"]
+Matrix = Float[np.ndarray, "two=2 three=3"]
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Ranges of the random changes; probabilities are per film. `AugmentConfig.none()` changes nothing."""
+
+    flip_probability: float = 0.5
+    """Left to right."""
+    rotate_deg: float = 9.0
+    """Deviation of a turn in the plane."""
+    scale: float = 0.12
+    """Deviation of log size."""
+    stretch: float = 0.05
+    """Deviation of log aspect."""
+    shear: float = 0.04
+    shift: float = 0.06
+    """Deviation of a shift as a share of the grid."""
+    cut_probability: float = 0.12
+    """A blank band along one side, as collimation leaves."""
+    invert_probability: float = 0.05
+    gamma: float = 0.35
+    """Deviation of log gamma."""
+    bias: float = 0.25
+    """Deviation of a slow multiplicative field."""
+    noise: float = 0.03
+    """Largest deviation of added noise; values are 0..1."""
+    blur_probability: float = 0.25
+    sharpen_probability: float = 0.2
+    box_probability: float = 0.25
+    """Up to three small patches of an even value."""
+    clip_probability: float = 0.25
+    """Highlights or shadows lost."""
+
+    @classmethod
+    def none(cls) -> AugmentConfig:
+        """The identity."""
+        return cls(*(0.0,) * 15)
+
+
+def random_matrix(rng: np.random.Generator, shape: tuple[int, int], config: AugmentConfig) -> Matrix:
+    """Affine map from source (column, row) to target, pixel edges at whole numbers, about the middle of the grid."""
+    rows, columns = shape
+    turn = np.deg2rad(rng.normal(0, config.rotate_deg))
+    size = np.exp(rng.normal(0, config.scale))
+    aspect = np.exp(rng.normal(0, config.stretch))
+    linear = size * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    linear = linear @ np.array([[aspect, rng.normal(0, config.shear)], [0.0, 1 / aspect]])
+    if rng.random() < config.flip_probability:
+        linear = linear @ np.diag([-1.0, 1.0])
+    middle = np.array([columns, rows]) / 2
+    moved = middle + rng.normal(0, config.shift, 2) * [columns, rows]
+    return np.column_stack([linear, moved - linear @ middle])
+
+
+def warp(channel: Image, matrix: Matrix, stride: int = 1) -> Image:
+    """Resample at the target grid divided by `stride`, linearly, 0 from outside.
+
+    A stride of 2 samples where four pixels meet, which is their mean.
+    """
+    rows, columns = channel.shape
+    to_strided = np.array([[1 / stride, 0.0], [0.0, 1 / stride]])
+    linear = to_strided @ matrix[:, :2]
+    offset = to_strided @ matrix[:, 2] + linear @ [0.5, 0.5] - 0.5
+    return cv2.warpAffine(channel, np.column_stack([linear, offset]), (columns // stride, rows // stride), flags=cv2.INTER_LINEAR)
+
+
+def _cut(inside: Inside, rng: np.random.Generator) -> Inside:
+    """Blank a band of up to a fifth along one side."""
+    rows, columns = inside.shape
+    kept = inside.copy()
+    side, share = rng.integers(4), rng.uniform(0.02, 0.2)
+    if side == 0:
+        kept[: int(share * rows)] = False
+    elif side == 1:
+        kept[rows - int(share * rows) :] = False
+    elif side == 2:
+        kept[:, : int(share * columns)] = False
+    else:
+        kept[:, columns - int(share * columns) :] = False
+    return kept
+
+
+def change_intensity(image: Image, rng: np.random.Generator, config: AugmentConfig) -> Image:
+    """Exposure, processing and artefacts at random; image 0..1 in and out."""
+    rows, columns = image.shape
+    image = np.clip(image, 0, 1) ** np.float32(np.exp(rng.normal(0, config.gamma)))
+    field = rng.normal(0, config.bias, (4, 3)).astype(np.float32)
+    image = image * np.exp(cv2.resize(field, (columns, rows), interpolation=cv2.INTER_CUBIC))
+    if rng.random() < config.clip_probability:
+        low, high = np.quantile(image[::9, ::9], [rng.uniform(0, 0.3), rng.uniform(0.85, 1.0)])
+        image = np.clip(image, low, max(high, low + 0.05))
+    if rng.random() < config.blur_probability:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6))
+    if rng.random() < config.sharpen_probability:
+        image = image + rng.uniform(0.3, 2.0) * (image - cv2.GaussianBlur(image, (0, 0), rng.uniform(1, 6)))
+    noise = rng.standard_normal((rows, columns), dtype=np.float32) * rng.uniform(0, config.noise)
+    if config.noise and rng.random() < 0.3:
+        noise = cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.5, 1.5)) * 2
+    image = image + noise
+    if rng.random() < config.box_probability:
+        for _ in range(rng.integers(1, 4)):
+            height, width = rng.integers(6, rows // 7), rng.integers(6, columns // 6)
+            top, left = rng.integers(0, rows - height), rng.integers(0, columns - width)
+            image[top : top + height, left : left + width] = rng.uniform(0, 1)
+    if rng.random() < config.invert_probability:
+        image = image.max() - image
+    return image.astype(np.float32)
+
+
+def augment(
+    image: Image, fractions: Fractions, inside: Inside, rng: np.random.Generator, config: AugmentConfig, stride: int = 1
+) -> tuple[Image, Fractions, Inside]:
+    """Change one film on the grid: image 0..1, area fractions on the grid divided by `stride`, where the film lies."""
+    matrix = random_matrix(rng, image.shape, config)
+    image, inside = warp(image, matrix), warp(inside.astype(np.float32), matrix) > 0.5
+    moved = np.stack([warp(f, matrix, stride) for f in fractions])
+    if rng.random() < config.cut_probability:
+        inside = _cut(inside, rng)
+        kept = cv2.resize(inside.astype(np.float32), moved.shape[:0:-1], interpolation=cv2.INTER_AREA)
+        moved *= kept
+    image = change_intensity(image, rng, config)
+    image[~inside] = 0
+    return image, np.clip(moved, 0, 1), inside

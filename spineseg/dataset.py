@@ -1,0 +1,200 @@
+"""Cases from a folder, decoded once into a cache on the network's grid; split by film; batches.
+
+Layout: `img/<stem>.dcm` with `label/<stem>.mat` or `label/<stem>.npy`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, UInt8, UInt16
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from spineseg.augment import AugmentConfig, augment
+from spineseg.dicom import read_film, write_film
+from spineseg.film import VERTEBRAE, BadInput, Case
+from spineseg.grid import GridConfig, film_to_grid, masks_to_grid, normalise
+from spineseg.labels import read_label, write_mat
+
+IMAGES, LABELS = "img", "label"
+_ON_FILM = 1 << 7
+_CACHE_VERSION = 1
+_DEPTH = 65535
+
+
+class BadDataset(BadInput):
+    """A folder that cannot be trained on."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One film with its label file."""
+
+    name: str
+    image: Path
+    label: Path
+
+
+def pairs_in(folder: Path) -> list[Pair]:
+    """Every film of the folder that has a label, by name.
+
+    Raises BadDataset if there is no film, or none has a label.
+    """
+    films = sorted(p for p in (folder / IMAGES).glob("*.dcm") if not p.name.startswith("."))
+    if not films:
+        raise BadDataset(f"expected films as {IMAGES}/*.dcm, found none; see the README for the layout of a folder")
+    pairs = []
+    for film in films:
+        labels = [folder / LABELS / f"{film.stem}{ending}" for ending in (".mat", ".npy")]
+        pairs += [Pair(film.stem, film, label) for label in labels if label.exists()][:1]
+    if not pairs:
+        raise BadDataset(f"expected labels as {LABELS}/<film>.mat or .npy, found none that belongs to a film")
+    return pairs
+
+
+def read_case(pair: Pair) -> Case:
+    """Film and masks of one pair; an error's sentence starts with the film's name."""
+    try:
+        film = read_film(pair.image)
+        return Case(pair.name, film, read_label(pair.label, film.shape).masks)
+    except BadInput as error:
+        raise type(error)(f"{pair.name}: {error}") from None
+
+
+def write_case(folder: Path, case: Case) -> None:
+    """Write one case in the layout that `pairs_in` reads; 12-bit DICOM and compressed .mat."""
+    for part in (IMAGES, LABELS):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    write_mat(folder / LABELS / f"{case.name}.mat", case.masks)
+    write_film(folder / IMAGES / f"{case.name}.dcm", case.film)
+
+
+@dataclass(frozen=True, eq=False)
+class GridCache:
+    """Films on the grid, memory-mapped.
+
+    images: 0..65535 from the film's own minimum to maximum. bits: bit k = more than half of the pixel is vertebra k,
+    bit 7 = on the film.
+    """
+
+    names: tuple[str, ...]
+    images: UInt16[np.ndarray, "film rows columns"]
+    bits: UInt8[np.ndarray, "film rows columns"]
+
+
+def _on_grid(pair: Pair, config: GridConfig) -> tuple[UInt16[np.ndarray, "rows columns"], UInt8[np.ndarray, "rows columns"]]:
+    case = read_case(pair)
+    image, to = film_to_grid(case.film, config)
+    inside = to.inside()
+    low, high = float(image[inside].min()), float(image[inside].max())
+    unit = np.clip((image - low) / max(high - low, 1e-6), 0, 1) * inside
+    bits = np.where(inside, _ON_FILM, 0).astype(np.uint8)
+    for k, fraction in enumerate(masks_to_grid(case.masks, to)):
+        bits |= (fraction > 0.5).astype(np.uint8) << k
+    return np.round(unit * _DEPTH).astype(np.uint16), bits
+
+
+def _key(pairs: Sequence[Pair], config: GridConfig) -> str:
+    """Changes when a file, the grid or the cache's form changes."""
+    stats = [(p.name, *((s.st_size, s.st_mtime_ns) for s in (p.image.stat(), p.label.stat()))) for p in pairs]
+    return hashlib.sha256(json.dumps([_CACHE_VERSION, asdict(config), stats]).encode()).hexdigest()[:16]
+
+
+def build_cache(
+    pairs: Sequence[Pair],
+    config: GridConfig,
+    folder: Path,
+    *,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> GridCache:
+    """Decode every pair once, or open what was decoded before; the folder appears only when whole."""
+    where = folder / _key(pairs, config)
+    if not where.exists():
+        partial = folder / f"{where.name}.{os.getpid()}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            shape = (len(pairs), config.rows, config.columns)
+            images = np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint16, shape)
+            bits = np.lib.format.open_memmap(partial / "bits.npy", "w+", np.uint8, shape)
+            for index in progress(range(len(pairs))):
+                images[index], bits[index] = _on_grid(pairs[index], config)
+            images.flush()
+            bits.flush()
+            partial.rename(where)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    images, bits = (np.load(where / name, mmap_mode="r") for name in ("images.npy", "bits.npy"))
+    return GridCache(tuple(p.name for p in pairs), images, bits)
+
+
+def split_by_film(count: int, validation_share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Indices for training and for validation; at least one film in each.
+
+    Raises BadDataset if there are fewer than two films.
+    """
+    if count < 2:
+        raise BadDataset(f"expected at least 2 labelled films, got {count}; add films or simulate some")
+    order = np.random.default_rng(seed).permutation(count)
+    held = min(max(round(count * validation_share), 1), count - 1)
+    return sorted(int(i) for i in order[held:]), sorted(int(i) for i in order[:held])
+
+
+class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Cached films as (input channels, targets); each film's changes follow from (seed, epoch, index) alone."""
+
+    def __init__(
+        self,
+        cache: GridCache,
+        indices: Sequence[int],
+        grid: GridConfig,
+        *,
+        augmentation: AugmentConfig | None,
+        out_channels: int = len(VERTEBRAE),
+        stride: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.cache, self.indices, self.grid = cache, list(indices), grid
+        self.augmentation, self.out_channels, self.stride, self.seed = augmentation, out_channels, stride, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        index = self.indices[position]
+        bits = self.cache.bits[index]
+        image = self.cache.images[index].astype(np.float32) / _DEPTH
+        inside = (bits & _ON_FILM) > 0
+        masks = np.stack([(bits >> k) & 1 for k in range(len(VERTEBRAE))]).astype(np.float32)
+        if self.augmentation is None:
+            targets = _pool(masks, self.stride)
+        else:
+            rng = np.random.default_rng([self.seed, self.epoch, index])
+            image, targets, inside = augment(image, masks, inside, rng, self.augmentation, self.stride)
+        if self.out_channels > len(VERTEBRAE):
+            targets = np.concatenate([targets, 1 - np.minimum(targets.sum(0, keepdims=True), 1)])
+        return torch.from_numpy(normalise(image, inside, self.grid)), torch.from_numpy(targets)
+
+
+def _pool(
+    masks: Float32[np.ndarray, "channel rows columns"], stride: int
+) -> Float32[np.ndarray, "channel rows_out columns_out"]:
+    """Mean over stride x stride pixels."""
+    channels, rows, columns = masks.shape
+    return masks.reshape(channels, rows // stride, stride, columns // stride, stride).mean((2, 4))
+
+
+def masks_of(cache: GridCache, index: int) -> Bool[np.ndarray, "vertebra=6 rows columns"]:
+    """The cached masks of one film on the grid."""
+    return np.stack([(cache.bits[index] >> k) & 1 for k in range(len(VERTEBRAE))]).astype(bool)

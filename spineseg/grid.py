@@ -1,0 +1,161 @@
+"""Film to the network's grid and exactly back.
+
+A film is scaled by one factor until it fits, and stands in the middle of the grid. Going there, each grid pixel is
+the mean over the area that it covers (masks become area fractions); coming back, values are interpolated between
+grid pixel centres. Both use the same affine map, so nothing shifts by half a pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32
+from scipy import sparse
+
+from spineseg.film import Film, Masks
+
+Image = Float32[np.ndarray, "rows columns"]
+Channels = Float32[np.ndarray, "channel rows columns"]
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """The grid that a network sees; saved with its weights."""
+
+    rows: int = 512
+    columns: int = 384
+    keep_aspect: bool = True
+    """One scale for both axes and a border; the report stretched each film to a square instead."""
+    intensity: Literal["local", "global", "minmax"] = "local"
+    """minmax: the report's (0..1, then (x - 0.5) / 0.5). global: 1st to 99th percentile to -1..1. local: that and a
+    second channel of local contrast."""
+    local_px: float = 20.0
+    """Deviation, in grid pixels, of the neighbourhood that local contrast is judged against."""
+
+    @property
+    def channels(self) -> int:
+        """How many channels `normalise` gives."""
+        return 2 if self.intensity == "local" else 1
+
+
+@dataclass(frozen=True)
+class GridFit:
+    """Where a film lies on a grid: grid coordinate = film coordinate * scale + offset, pixel edges at whole numbers."""
+
+    film_rows: int
+    film_columns: int
+    rows: int
+    columns: int
+    row_scale: float
+    column_scale: float
+    row_offset: float
+    column_offset: float
+
+    def inside(self) -> Bool[np.ndarray, "rows columns"]:
+        """Grid pixels whose centre lies on the film."""
+        row = (np.arange(self.rows) + 0.5 - self.row_offset) / self.row_scale
+        column = (np.arange(self.columns) + 0.5 - self.column_offset) / self.column_scale
+        return np.outer((row > 0) & (row < self.film_rows), (column > 0) & (column < self.film_columns))
+
+
+def fit(shape: tuple[int, int], config: GridConfig) -> GridFit:
+    """Place a film of (rows, columns) on the grid."""
+    film_rows, film_columns = shape
+    row_scale, column_scale = config.rows / film_rows, config.columns / film_columns
+    if config.keep_aspect:
+        row_scale = column_scale = min(row_scale, column_scale)
+    return GridFit(
+        film_rows,
+        film_columns,
+        config.rows,
+        config.columns,
+        row_scale,
+        column_scale,
+        (config.rows - film_rows * row_scale) / 2,
+        (config.columns - film_columns * column_scale) / 2,
+    )
+
+
+def _area_weights(film_size: int, grid_size: int, scale: float, offset: float) -> sparse.csr_array:
+    """(grid, film) matrix: share of each grid pixel that each film pixel covers; rows sum to 1 where fully on the film."""
+    edges = np.arange(film_size + 1) * scale + offset
+    first = np.clip(np.floor(edges[:-1]).astype(int), 0, grid_size - 1)
+    last = np.clip(np.ceil(edges[1:]).astype(int) - 1, 0, grid_size - 1)
+    span = int((last - first).max()) + 1
+    pixel = np.arange(film_size)
+    rows, columns, values = [], [], []
+    for step in range(span):
+        cell = first + step
+        overlap = np.minimum(edges[1:], cell + 1) - np.maximum(edges[:-1], cell)
+        keep = (overlap > 1e-12) & (cell < grid_size)
+        rows.append(cell[keep])
+        columns.append(pixel[keep])
+        values.append(overlap[keep])
+    weights = (np.concatenate(values).astype(np.float32), (np.concatenate(rows), np.concatenate(columns)))
+    return sparse.coo_array(weights, shape=(grid_size, film_size)).tocsr()
+
+
+def _to_grid(image: Image, to: GridFit) -> Image:
+    down = _area_weights(to.film_rows, to.rows, to.row_scale, to.row_offset)
+    across = _area_weights(to.film_columns, to.columns, to.column_scale, to.column_offset)
+    return np.ascontiguousarray((across @ (down @ image).T).T, dtype=np.float32)
+
+
+def film_to_grid(film: Film, config: GridConfig) -> tuple[Image, GridFit]:
+    """The film's image on the grid in its own units, 0 off the film; and where it lies."""
+    to = fit(film.shape, config)
+    return _to_grid(film.image, to), to
+
+
+def masks_to_grid(masks: Masks, to: GridFit) -> Channels:
+    """Share of each grid pixel that each mask covers, 0..1."""
+    fractions = np.zeros((len(masks), to.rows, to.columns), np.float32)
+    for fraction, mask in zip(fractions, masks, strict=True):
+        fraction[:] = _to_grid(mask.astype(np.float32), to)
+    return np.clip(fractions, 0, 1)
+
+
+def grid_to_film(channels: Channels, to: GridFit) -> Channels:
+    """Interpolate grid channels at the film's pixel centres: (channel, film rows, film columns)."""
+    matrix = np.array(
+        [
+            [to.column_scale, 0, 0.5 * to.column_scale + to.column_offset - 0.5],
+            [0, to.row_scale, 0.5 * to.row_scale + to.row_offset - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    size = (to.film_columns, to.film_rows)
+    warped = [cv2.warpAffine(c, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE) for c in channels]
+    return np.stack(warped).astype(np.float32, copy=False)
+
+
+def _blur(image: Image, sigma: float) -> Image:
+    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+
+
+def local_contrast(image: Image, sigma: float) -> Image:
+    """(image - local mean) / local deviation over a Gaussian neighbourhood, limited to -3..3."""
+    step = 4
+    rows, columns = image.shape
+    small = cv2.resize(image, (columns // step, rows // step), interpolation=cv2.INTER_AREA)
+    mean = cv2.resize(_blur(small, sigma / step), (columns, rows), interpolation=cv2.INTER_LINEAR)
+    rest = image - mean
+    square = cv2.resize(rest * rest, (columns // step, rows // step), interpolation=cv2.INTER_AREA)
+    variance = cv2.resize(_blur(square, sigma / step), (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return np.clip(rest / (np.sqrt(np.maximum(variance, 0)) + 0.01), -3, 3).astype(np.float32)
+
+
+def normalise(image: Image, inside: Bool[np.ndarray, "rows columns"], config: GridConfig) -> Channels:
+    """A grid image as the network's input channels; see `GridConfig.intensity`. Off the film the value is -1."""
+    values = image[inside]
+    limits = (0.0, 100.0) if config.intensity == "minmax" else (1.0, 99.0)
+    low, high = np.percentile(values[:: max(1, values.size // 20000)], limits) if values.size else (0.0, 1.0)
+    unit = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
+    unit[~inside] = 0
+    channels = [(unit - 0.5) / 0.5]
+    if config.intensity == "local":
+        channels.append(local_contrast(unit, config.local_px) * inside)
+    return np.stack(channels).astype(np.float32)

@@ -1,0 +1,122 @@
+"""The U-Net (Ronneberger et al. 2015, arXiv 1505.04597), with what it needs to count vertebrae from the sacrum.
+
+A pixel's level is known only by counting from S1, so the default pools until one convolution spans the whole film.
+It works on 2 x 2 patches of the input (`patch`), which costs a quarter of the arithmetic at the same detail.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spineseg.film import VERTEBRAE
+
+Norm = Literal["instance", "batch", "none"]
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Shape of the network. The last feature count is the bottleneck's."""
+
+    in_channels: int = 2
+    out_channels: int = len(VERTEBRAE)
+    features: tuple[int, ...] = (24, 40, 64, 96, 128, 160, 160)
+    patch: int = 2
+    """Input pixels per side that enter as channels; the logits are on the grid divided by it."""
+    norm: Norm = "instance"
+    convolutions: int = 2
+    """3 x 3 convolutions per block."""
+    prior: float = 0.02
+    """Probability that every logit starts from: about the share of a film that one vertebra covers."""
+
+    @property
+    def stride(self) -> int:
+        """Rows and columns of the grid must be whole multiples of this."""
+        return self.patch * 2 ** (len(self.features) - 1)
+
+
+REPORT_6 = UNetConfig(in_channels=1, features=(64, 128, 256, 512, 1024), patch=1, norm="none", prior=0.5)
+"""The report's second network: six channels."""
+REPORT_7 = replace(REPORT_6, out_channels=7)
+"""The report's first network: seven channels, the background as a class of its own."""
+PRESETS = {"default": UNetConfig(), "report-6": REPORT_6, "report-7": REPORT_7}
+
+
+def _norm(kind: Norm, channels: int) -> nn.Module:
+    if kind == "instance":
+        return nn.InstanceNorm2d(channels, affine=True)
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.Identity()
+
+
+class Block(nn.Sequential):
+    """(3 x 3 convolution, normalisation, ReLU) repeated."""
+
+    def __init__(self, channels_in: int, channels_out: int, config: UNetConfig) -> None:
+        layers: list[nn.Module] = []
+        for index in range(config.convolutions):
+            bias = config.norm == "none"
+            layers.append(nn.Conv2d(channels_in if index == 0 else channels_out, channels_out, 3, padding=1, bias=bias))
+            layers.append(_norm(config.norm, channels_out))
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers)
+
+
+class UNet(nn.Module):
+    """Contracting and expanding path with skips; see `UNetConfig`."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.features
+        first = config.in_channels * config.patch**2
+        self.unshuffle = nn.PixelUnshuffle(config.patch) if config.patch > 1 else nn.Identity()
+        self.down = nn.ModuleList(Block(a, b, config) for a, b in zip((first, *widths[:-1]), widths, strict=True))
+        self.pool = nn.MaxPool2d(2)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.expand = nn.ModuleList(Block(2 * a, a, config) for a in widths[:-1])
+        self.head = nn.Conv2d(widths[0], config.out_channels, 1)
+        nn.init.constant_(self.head.bias, math.log(config.prior / (1 - config.prior)))  # type: ignore[arg-type]
+
+    def forward(
+        self, image: Float[Tensor, "film channel_in rows columns"]
+    ) -> Float[Tensor, "film channel rows_out columns_out"]:
+        """Logits on the grid divided by `patch`. Raises ValueError if the grid is no multiple of the stride."""
+        if image.shape[-2] % self.config.stride or image.shape[-1] % self.config.stride:
+            rows, columns = image.shape[-2:]
+            raise ValueError(f"expected a grid in multiples of {self.config.stride}, got {rows} x {columns}")
+        x = self.unshuffle(image)
+        skips = []
+        for index, block in enumerate(self.down):
+            x = block(x if index == 0 else self.pool(x))
+            skips.append(x)
+        for up, expand, skip in zip(self.up[::-1], self.expand[::-1], skips[-2::-1], strict=True):
+            x = expand(torch.cat([up(x), skip], 1))
+        return self.head(x)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trained values."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def receptive_field(config: UNetConfig) -> int:
+    """Side, in grid pixels, of the square of input that one logit can depend on through convolutions alone.
+
+    Counted layer by layer (Araujo et al. 2019, distill.pub/2019/computing-receptive-fields); normalisation over the
+    whole film is left out.
+    """
+    field, jump = config.patch, config.patch
+    for index in range(len(config.features)):
+        if index:
+            field += jump
+            jump *= 2
+        field += config.convolutions * 2 * jump
+    for _ in config.features[1:]:
+        jump //= 2
+        field += config.convolutions * 2 * jump
+    return field

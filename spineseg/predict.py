@@ -1,0 +1,73 @@
+"""Film to prediction: the border between NumPy and torch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch.nn import functional
+
+from spineseg.checkpoint import Card, load_checkpoint
+from spineseg.film import VERTEBRAE, Film, Masks
+from spineseg.grid import GridFit, film_to_grid, grid_to_film, normalise
+from spineseg.levels import LevelReport, decode_ordered, decode_raw, to_masks
+from spineseg.network import UNet
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a network and its decoder say of one film.
+
+    masks: at the film's size, disjoint. probabilities: 0..1 on the grid, before any rule. seconds: film to masks.
+    """
+
+    masks: Masks
+    probabilities: Float32[np.ndarray, "vertebra=6 grid_rows grid_columns"]
+    fit: GridFit
+    levels: LevelReport
+    seconds: float
+    device: str
+
+
+def pick_device(wish: str = "auto") -> str:
+    """ "cuda" where there is one, else "cpu"; any other wish is passed on."""
+    if wish != "auto":
+        return wish
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class Segmenter:
+    """A checkpoint made callable: film in, prediction out. One film at a time; safe to share between threads."""
+
+    def __init__(self, network: UNet, card: Card, device: str = "auto") -> None:
+        self.card, self.name, self.device = card, card.name, pick_device(device)
+        self._network = network.eval().to(self.device)
+
+    @classmethod
+    def load(cls, path: Path | str, device: str = "auto") -> Segmenter:
+        """From `<name>.safetensors` with its card. Raises BadCheckpoint."""
+        network, card = load_checkpoint(Path(path))
+        return cls(network, card, device)
+
+    def __call__(self, film: Film) -> Prediction:
+        """Segment one film."""
+        began = time.perf_counter()
+        image, to = film_to_grid(film, self.card.grid)
+        probabilities = self._probabilities(normalise(image, to.inside(), self.card.grid))
+        decoded = decode_ordered(probabilities) if self.card.decoder == "ordered" else decode_raw(probabilities)
+        masks = to_masks(grid_to_film(decoded.channels, to), pieces=self.card.decoder == "ordered")
+        return Prediction(masks, probabilities, to, decoded.report, time.perf_counter() - began, self.device)
+
+    @torch.inference_mode()
+    def _probabilities(
+        self, channels: Float32[np.ndarray, "channel rows columns"]
+    ) -> Float32[np.ndarray, "vertebra=6 rows columns"]:
+        batch = torch.from_numpy(channels)[None].to(self.device)
+        logits = self._network(batch).float()
+        if logits.shape[-2:] != batch.shape[-2:]:
+            logits = functional.interpolate(logits, size=batch.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.sigmoid(logits)[0, : len(VERTEBRAE)].cpu().numpy()

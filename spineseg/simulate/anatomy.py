@@ -1,0 +1,399 @@
+"""Paint one person: tissue, gas, ribs, spine, sacrum, pelvis, hardware. Every amount is drawn afresh for each film.
+
+Amounts are attenuation summed along the lateral beam: about 0.02 per mm of soft tissue, bone's surplus about 0.045 per
+mm of compact bone. A projection needs no third axis here: a body is its outline times a thickness profile, and what
+differs between the left and the right half (rims, facets, hips, wings) is painted twice with an offset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter1d
+
+from spineseg.simulate.canvas import Canvas, Points, ellipse, smooth_closed, smooth_open
+from spineseg.simulate.shape import Spine
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class AnatomyConfig:
+    """How far the painted amounts range; pairs are (low, high) of a uniform draw."""
+
+    soft_per_mm: tuple[float, float] = (0.016, 0.022)
+    body_fill: tuple[float, float] = (0.02, 0.55)
+    endplate: tuple[float, float] = (0.05, 0.7)
+    wall: tuple[float, float] = (0.03, 0.45)
+    oblique_mm: float = 1.8
+    """Deviation of the offset between left and right rims."""
+    pelvis_offset_mm: float = 7.0
+    """Deviation of the offset between left and right hip bones."""
+    hardware_probability: float = 0.06
+    gas_blobs: int = 60
+
+
+def lognormal(rng: Rng, median: float, spread: float) -> float:
+    """A positive draw: median times exp(spread * normal)."""
+    return float(median * np.exp(spread * rng.normal()))
+
+
+def _arc(start: np.ndarray, end: np.ndarray, sag: float, count: int = 9) -> Points:
+    """A parabola from start to end that leaves the chord by sag (mm) at its middle, to the left of the direction."""
+    t = np.linspace(0, 1, count)[:, None]
+    chord = end - start
+    normal = np.array([chord[1], -chord[0]]) / (np.linalg.norm(chord) + 1e-9)
+    return start + t * chord + 4 * t * (1 - t) * sag * normal
+
+
+def body_outline(corners: Float[np.ndarray, "corner=4 xy=2"], rng: Rng) -> tuple[Points, Points, Points]:
+    """Outline with waist and hollow endplates, and the two endplates as lines."""
+    ca, cp, lp, la = corners
+    depth = np.linalg.norm(cp - ca)
+    upper = _arc(ca, cp, -depth * rng.uniform(0.0, 0.05))
+    lower = _arc(lp, la, -depth * rng.uniform(0.01, 0.08))
+    back = _arc(cp, lp, -depth * rng.uniform(0.0, 0.05))
+    front = _arc(la, ca, -depth * rng.uniform(0.02, 0.09))
+    if rng.random() < 0.2:
+        corners_out = rng.uniform(0.5, 5.0, 2)
+        lip = (ca - cp) / depth
+        upper[0] += lip * corners_out[0]
+        lower[-1] += lip * corners_out[1]
+        front[0], front[-1] = lower[-1], upper[0]
+    return np.concatenate([upper[:-1], back[:-1], lower[:-1], front[:-1]]), upper, lower
+
+
+def _paint_body(canvas: Canvas, corners: np.ndarray, strength: np.ndarray, rng: Rng, config: AnatomyConfig) -> None:
+    """One vertebral body. strength: (fill, endplate, wall) common to the whole spine."""
+    fill, endplate, wall = strength * np.exp(0.2 * rng.normal(size=3))
+    outline, upper, lower = body_outline(corners, rng)
+    found = canvas.coverage(outline, soft_mm=0.5)
+    if found is None:
+        return
+    box, share = found
+    across = corners[1] - corners[0]
+    rows, columns = np.mgrid[box]
+    x = (columns + 0.5) * canvas.pixel_mm + canvas.origin_mm[0] - corners[:, 0].mean()
+    y = (rows + 0.5) * canvas.pixel_mm + canvas.origin_mm[1] - corners[:, 1].mean()
+    t = np.clip((x * across[0] + y * across[1]) / (across @ across) + 0.5, 0, 1)
+    thickness = np.sqrt(np.clip(1 - (1 - np.minimum(t / rng.uniform(0.4, 0.7), 1)) ** 2, 0, 1))
+    canvas.attenuation[box] += (fill * thickness * share).astype(np.float32)
+    offset = rng.normal(0, config.oblique_mm, (2, 2)) * [0.4, 1.0]
+    width = rng.uniform(0.9, 2.0)
+    for line, shift, hollow in ((upper, offset[0], 1.0), (lower, offset[1], 1.0)):
+        canvas.line(line, endplate * hollow, width_mm=width, soft_mm=0.4)
+        canvas.line(line + shift, endplate * rng.uniform(0.2, 0.9), width_mm=width, soft_mm=0.5)
+    posterior = _arc(corners[1], corners[2], -rng.uniform(0, 2))
+    canvas.line(posterior, wall, width_mm=rng.uniform(0.8, 1.6))
+    canvas.line(posterior + [rng.normal(0, config.oblique_mm), 0], wall * 0.6, width_mm=1.0)
+    canvas.line(_arc(corners[3], corners[0], -rng.uniform(1, 4)), wall * rng.uniform(0.3, 1.1), width_mm=rng.uniform(0.7, 1.4))
+    if rng.random() < 0.3:
+        density = rng.uniform(0.05, 0.3)
+        canvas.line(upper, density, width_mm=rng.uniform(2, 6), soft_mm=1.5)
+
+
+def _paint_arch(canvas: Canvas, body: np.ndarray, below: np.ndarray, amount: float, rng: Rng, thoracic: bool) -> None:
+    """Pedicles, facets, lamina, transverse and spinous process behind one body; below is the next body."""
+    depth = float(np.linalg.norm(body[1] - body[0]))
+    back = (body[1] - body[0]) / depth
+    down = (body[3] - body[0] + body[2] - body[1]) / 2
+    height = float(np.linalg.norm(down))
+    down = down / height
+
+    def at(behind: float, caudal: float) -> np.ndarray:
+        """A point behind the posterior wall, in shares of depth and height from the cranial posterior corner."""
+        return body[1] + back * behind * depth + down * caudal * height
+
+    for _ in range(2):
+        shift = rng.normal(0, 1.5, 2)
+        pedicle = np.stack([at(-0.05, 0.05), at(0.3, 0.08), at(0.3, 0.5), at(-0.05, 0.55)]) + shift
+        canvas.fill(smooth_closed(pedicle, 2), amount * rng.uniform(0.4, 1.0), soft_mm=0.8)
+        facet = np.stack([at(0.25, -0.45), at(0.48, -0.3), at(0.55, 0.5), at(0.5, 1.25), at(0.32, 1.2), at(0.28, 0.4)])
+        facet = smooth_closed(facet + rng.normal(0, 0.06 * depth, facet.shape), 2) + shift
+        canvas.fill(facet, amount * rng.uniform(0.5, 1.3), soft_mm=0.8)
+        canvas.line(facet, amount * rng.uniform(0.2, 1.2), width_mm=rng.uniform(0.8, 1.6), closed=True)
+        process = ellipse(at(rng.uniform(0.3, 0.5), rng.uniform(0.8, 1.3)), (rng.uniform(3, 7), rng.uniform(6, 12)), rng.normal(-15, 20))
+        canvas.fill(process + shift, amount * rng.uniform(0, 1.2), soft_mm=1.0)
+    foramen = ellipse(at(rng.uniform(0.1, 0.2), rng.uniform(0.8, 1.1)), (0.12 * depth, 0.2 * depth), rng.normal(0, 15))
+    canvas.fill(foramen, -amount * rng.uniform(0.0, 0.9), soft_mm=1.2)
+    drop = 0.55 if not thoracic else 1.2
+    length = rng.uniform(1.15, 1.5)
+    spinous = np.stack(
+        [at(0.55, 0.35), at(length, 0.35 + drop * 0.6), at(length + 0.03, 0.9 + drop * 0.6), at(0.6, 1.0 + drop * 0.2)]
+    )
+    spinous = smooth_closed(spinous + rng.normal(0, 1.5, spinous.shape), 2)
+    canvas.fill(spinous, amount * rng.uniform(0.2, 0.8), soft_mm=1.0)
+    canvas.line(spinous, amount * rng.uniform(0.1, 0.6), width_mm=1.2, closed=True)
+    if rng.random() < 0.5 and not thoracic:
+        canvas.fill(ellipse(at(rng.uniform(-0.1, 0.25), 0.35), (5.0, 4.0)), amount * rng.uniform(0.1, 0.6))
+
+
+def paint_spine(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -> None:
+    """Thoracic and lumbar bodies with their arches; S1's endplate and walls; the rest of the sacrum."""
+    strength = np.array([rng.uniform(*config.body_fill), rng.uniform(*config.endplate), rng.uniform(*config.wall)])
+    arch = rng.uniform(0.06, 0.6)
+    bodies = [*spine.thoracic[::-1], *spine.lumbar]
+    fade = rng.uniform(0.4, 1.0)
+    for index, (body, below) in enumerate(zip(bodies[:-1], bodies[1:], strict=True)):
+        thoracic = index < len(spine.thoracic)
+        weight = fade ** ((len(spine.thoracic) - index) / 2) if thoracic else 1.0
+        _paint_body(canvas, body, strength * weight, rng, config)
+        _paint_arch(canvas, body, below, arch * weight, rng, thoracic)
+    _paint_sacrum(canvas, spine, strength, arch, rng, config)
+
+
+def _paint_sacrum(canvas: Canvas, spine: Spine, strength: np.ndarray, arch: float, rng: Rng, config: AnatomyConfig) -> None:
+    s1, rest = spine.lumbar[5], spine.sacral
+    seen = rng.uniform(0.6, 1.8)
+    front = np.concatenate([[s1[0], s1[3]], *([b[3]] for b in rest)])
+    back = np.concatenate([[s1[1], s1[2]], *([b[2]] for b in rest)])
+    whole = np.concatenate([front, back[::-1]])
+    fill, endplate, wall = strength * seen * np.exp(0.2 * rng.normal(size=3))
+    canvas.fill(whole, fill * rng.uniform(0.3, 0.8), soft_mm=1.0)
+    depth = np.linalg.norm(s1[1] - s1[0])
+    upper = _arc(s1[0], s1[1], -depth * rng.uniform(-0.02, 0.06))
+    canvas.line(upper, endplate * rng.uniform(0.5, 1.3), width_mm=rng.uniform(0.9, 2.2))
+    canvas.line(upper + rng.normal(0, config.oblique_mm, 2), endplate * 0.6, width_mm=1.2)
+    for line in (smooth_open(front, 2), smooth_open(back, 2)):
+        canvas.line(line, wall * rng.uniform(0.4, 1.5), width_mm=rng.uniform(0.8, 2.0))
+        canvas.line(line + rng.normal(0, 1.5, 2), wall * rng.uniform(0.2, 0.8), width_mm=1.2)
+    gap = rng.uniform(-0.2, 0.12)
+    canvas.line(_arc(s1[3], s1[2], rng.normal(0, 1)), gap, width_mm=rng.uniform(1.5, 4), soft_mm=0.8)
+    edge = abs(rng.normal(0, 0.5)) * endplate
+    for body in (s1, *rest[:-1]):
+        canvas.line(_arc(body[3], body[2], rng.normal(0, 1)), edge * rng.uniform(0.2, 1.0), width_mm=1.2)
+    crest = np.stack([b[1] + (b[1] - b[0]) * rng.uniform(0.35, 0.8) for b in (s1, *rest[:3])])
+    canvas.fill(np.concatenate([back[:5], crest[::-1]]), arch * rng.uniform(0.2, 0.9), soft_mm=1.0)
+    canvas.line(smooth_open(crest), arch * rng.uniform(0.2, 1.0), width_mm=1.5)
+    for _ in range(2):
+        ala = np.stack([s1[0] + [-3, 2], s1[1] + [6, -6], rest[1][1] + [4, 0], rest[1][0] + [-2, 6], s1[3] + [-4, 8]])
+        ala = smooth_closed(ala + rng.normal(0, 4, ala.shape), 2)
+        canvas.fill(ala, rng.uniform(0, 0.15), soft_mm=1.5)
+        canvas.line(ala, rng.uniform(0, 0.15), width_mm=1.5, closed=True)
+
+
+_HIP_BONE_MM = np.array(
+    [(-75, -85), (-52, -125), (-8, -150), (42, -147), (82, -118), (97, -82), (82, -60), (46, -52), (36, -20), (42, 10)]
+    + [(32, 62), (2, 84), (-40, 70), (-74, 46), (-60, 20), (-28, -5), (-46, -45)],
+    dtype=np.float64,
+)
+"""Outline of one hip bone seen from the side, about the centre of the femoral head; x to posterior, y to caudal."""
+
+
+def _turned(points: np.ndarray, angle_deg: float) -> np.ndarray:
+    c, s = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
+    return points @ np.array([[c, s], [-s, c]])
+
+
+def paint_pelvis(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -> None:
+    """Both hip bones and femora, the second shifted and magnified against the first."""
+    s1_depth = np.linalg.norm(spine.lumbar[5, 1] - spine.lumbar[5, 0])
+    scale = s1_depth / 41.0 * rng.normal(1.05, 0.05)
+    outline = (_HIP_BONE_MM * scale) * rng.normal(1, 0.05, 2) + rng.normal(0, 5, _HIP_BONE_MM.shape)
+    turn, thigh = -spine.pelvic_turn_deg + rng.normal(0, 4), rng.normal(0, 14)
+    seen, edge, femur = rng.uniform(0.02, 0.28), rng.uniform(0.03, 0.4), rng.uniform(0.03, 0.35)
+    between = rng.normal(0, config.pelvis_offset_mm, 2)
+    for side in (-0.5, 0.5):
+        hip = spine.hip_mm + between * side
+        magnified = 1 + side * rng.uniform(0, 0.1)
+        bone = smooth_closed(_turned(outline * magnified, turn), 3) + hip
+        canvas.fill(bone, seen * rng.uniform(0.6, 1.3), soft_mm=1.0)
+        canvas.line(bone, edge * rng.uniform(0.5, 1.3), width_mm=rng.uniform(1.2, 3.0), soft_mm=0.8, closed=True)
+        arcuate = _turned(np.array([(70, -75), (30, -50), (-5, -30), (-45, -5), (-70, 25)]) * scale * magnified, turn)
+        canvas.line(smooth_open(arcuate + rng.normal(0, 4, (5, 2))) + hip, edge * rng.uniform(0.2, 1.2), width_mm=2.0, soft_mm=0.8)
+        radius = 25.0 * scale * magnified * rng.normal(1, 0.05)
+        roof = ellipse(hip, (radius + 2.5, radius + 2.5))
+        canvas.line(roof, edge * rng.uniform(0.3, 1.5), width_mm=rng.uniform(1.2, 3.0), closed=True)
+        head = ellipse(hip, (radius, radius))
+        canvas.fill(head, femur * rng.uniform(0.8, 1.2), soft_mm=0.8)
+        canvas.line(head, edge * rng.uniform(0.2, 0.8), width_mm=1.2, closed=True)
+        shaft = np.array([(-14, 5), (16, 0), (24, 45), (19, 110), (17, 300), (-15, 300), (-16, 110), (-18, 45)]) * scale
+        shaft = smooth_closed(_turned(shaft + rng.normal(0, 2, shaft.shape), thigh + rng.normal(0, 4)), 2) + hip
+        canvas.fill(shaft, femur * rng.uniform(0.7, 1.1), soft_mm=1.0)
+        canvas.line(shaft, edge * rng.uniform(0.3, 1.4), width_mm=rng.uniform(2, 4), closed=True)
+        if rng.random() < 0.8:
+            hole = ellipse(hip + _turned(np.array([-14.0, 54.0]) * scale, turn), (13 * scale, 18 * scale), 25)
+            canvas.fill(hole, -seen * 0.8, soft_mm=1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Torso:
+    """Skin in front and behind for every row (mm), and attenuation of the tissue between."""
+
+    front_mm: Float[np.ndarray, "rows"]
+    back_mm: Float[np.ndarray, "rows"]
+    tissue: Float32[np.ndarray, "rows columns"]
+
+
+def paint_torso(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -> Torso:
+    """Elliptical sections whose skin lines follow the spine, the belly and the buttock."""
+    rows, columns = canvas.attenuation.shape
+    y = (np.arange(rows) + 0.5) * canvas.pixel_mm + canvas.origin_mm[1]
+    x = (np.arange(columns) + 0.5) * canvas.pixel_mm + canvas.origin_mm[0]
+    lumbar, hip = spine.lumbar.mean(1), spine.hip_mm
+    top, girth = spine.thoracic[-1].mean(0), lognormal(rng, 1.0, 0.14)
+    level = np.array([top[1] - 120, top[1], lumbar[0, 1], lumbar[3, 1], spine.sacral[0, 2, 1], hip[1], hip[1] + 120])
+    level = np.maximum.accumulate(level + np.arange(7))
+    centre = np.array([top[0], top[0], lumbar[0, 0], lumbar[3, 0], spine.sacral[0, 2, 0], hip[0], hip[0]])
+    behind = np.array([84, 84, 80, 82, 66, 118, 100]) * rng.normal(1, 0.10, 7) * np.sqrt(girth)
+    ahead = np.array([170, 165, 160, 165, 175, 120, 95]) * rng.normal(1, 0.10, 7) * girth
+    width = np.array([290, 285, 280, 285, 335, 355, 320]) * rng.normal(1, 0.07, 7) * np.sqrt(girth)
+    back, front, wide = (
+        gaussian_filter1d(PchipInterpolator(level, along)(np.clip(y, level[0], level[-1])), 30 / canvas.pixel_mm)
+        for along in (centre + behind, centre - ahead, width)
+    )
+    middle, half = (back + front)[:, None] / 2, np.maximum((back - front)[:, None] / 2, 20.0)
+    inside = np.clip(1 - ((x - middle) / half) ** 2, 0, 1)
+    section = inside ** rng.uniform(0.4, 0.9)
+    tissue = (wide[:, None] * section * rng.uniform(*config.soft_per_mm)).astype(np.float32)
+    canvas.attenuation += tissue
+    return Torso(front, back, tissue)
+
+
+def paint_lung(canvas: Canvas, spine: Spine, torso: Torso, rng: Rng) -> None:
+    """Air above one dome for each half of the diaphragm, down to a recess behind."""
+    for _ in range(2):
+        y = spine.lumbar[0, :, 1].mean() + rng.normal(-40, 32)
+        x = spine.lumbar[0, :, 0].mean()
+        dome = [(x - 190, y + rng.normal(10, 25)), (x - 110, y - rng.uniform(10, 60)), (x - 30, y - rng.uniform(0, 45)), (x + 25, y + rng.normal(15, 12)), (x + rng.uniform(45, 70), y + rng.uniform(20, 75))]
+        lung = np.array([*dome, (x + 75, y - 80), (x + 75, y - 500), (x - 190, y - 500)])
+        lung[:5] = lung[:5] + rng.normal(0, 5, (5, 2))
+        outline = np.concatenate([smooth_open(lung[:5], 3), lung[5:]])
+        found = canvas.coverage(outline, soft_mm=rng.uniform(0.6, 3.0))
+        if found is not None:
+            box, share = found
+            canvas.attenuation[box] -= share * torso.tissue[box] * rng.uniform(0.15, 0.42)
+        canvas.line(smooth_open(lung[:5], 3), rng.uniform(0, 0.15), width_mm=1.5)
+
+
+def paint_ribs(canvas: Canvas, spine: Spine, rng: Rng) -> None:
+    """Pairs of bands from the thoracic bodies downwards and forwards; T12's is short or missing."""
+    amount = rng.uniform(0.03, 0.3)
+    for index, body in enumerate(spine.thoracic):
+        for _ in range(2):
+            reach = rng.uniform(0, 70) if index == 0 else rng.uniform(60, 190)
+            if reach < 20:
+                continue
+            start = body[1] + rng.normal(0, 4, 2)
+            slope = np.deg2rad(rng.normal(50, 12))
+            bow = start + [rng.uniform(15, 40), rng.uniform(10, 30)]
+            along = np.array([-np.cos(slope), np.sin(slope)])
+            line = np.stack([start, bow, bow + along * reach * 0.4 + [8, 8], bow + along * reach])
+            line = smooth_open(line, 3)
+            width = rng.uniform(6, 11)
+            canvas.line(line, amount * rng.uniform(0.3, 0.8), width_mm=width, soft_mm=1.0)
+            for side in (-0.5, 0.5):
+                canvas.line(line + [0, side * width], amount * rng.uniform(0.3, 1.0), width_mm=1.2)
+
+
+def paint_gas(canvas: Canvas, spine: Spine, torso: Torso, rng: Rng, config: AnatomyConfig) -> None:
+    """Bowel gas and stool in the belly, a stomach bubble, gas in front of the sacrum."""
+    lumbar = spine.lumbar.mean(1)
+    strength = rng.uniform(0.05, 0.8)
+    for _ in range(rng.integers(0, config.gas_blobs)):
+        centre = np.array([lumbar[2, 0] - rng.uniform(5, 150), rng.uniform(lumbar[0, 1] - 40, spine.hip_mm[1])])
+        radius = rng.uniform(3, 16)
+        shape = smooth_closed(ellipse(centre, (radius, radius * rng.uniform(0.5, 1)), rng.uniform(0, 180))[::5] + rng.normal(0, radius * 0.25, (8, 2)), 2)
+        canvas.fill(shape, -strength * rng.uniform(0.1, 0.7), soft_mm=rng.uniform(0.5, 3))
+        if rng.random() < 0.4:
+            canvas.line(shape, rng.uniform(0, 0.12), width_mm=1.5, closed=True)
+    if rng.random() < 0.5:
+        _paint_stool(canvas, lumbar, rng)
+    if rng.random() < 0.6:
+        centre = spine.sacral[2].mean(0) + [rng.normal(-45, 12), rng.normal(5, 20)]
+        for _ in range(rng.integers(1, 4)):
+            blob = ellipse(centre + rng.normal(0, 10, 2), (rng.uniform(8, 22), rng.uniform(10, 30)), rng.uniform(-40, 40))
+            canvas.fill(blob, -rng.uniform(0.1, 0.7), soft_mm=rng.uniform(0.8, 4))
+    if rng.random() < 0.5:
+        centre = lumbar[0] + [rng.uniform(-110, -30), rng.uniform(-60, 20)]
+        canvas.fill(ellipse(centre, (rng.uniform(15, 45), rng.uniform(8, 25)), rng.uniform(-30, 30)), -rng.uniform(0.1, 0.8), soft_mm=2.0)
+    if rng.random() < 0.25:
+        for _ in range(rng.integers(2, 12)):
+            start = lumbar[rng.integers(1, 4)] + [rng.uniform(-45, -28), rng.uniform(-20, 20)]
+            canvas.line(np.stack([start, start + rng.normal(0, [1.5, 8])]), rng.uniform(0.05, 0.5), width_mm=rng.uniform(0.8, 2))
+
+
+def _paint_stool(canvas: Canvas, lumbar: np.ndarray, rng: Rng) -> None:
+    """Clusters of small bubbles with bright rims in front of the spine."""
+    strength = rng.uniform(0.1, 0.5)
+    for _ in range(rng.integers(1, 4)):
+        middle = np.array([lumbar[2, 0] - rng.uniform(25, 130), rng.uniform(lumbar[0, 1], lumbar[5, 1] + 40)])
+        for _ in range(rng.integers(8, 45)):
+            radius = rng.uniform(1.5, 7)
+            bubble = ellipse(middle + rng.normal(0, [18, 28]), (radius, radius * rng.uniform(0.6, 1)), rng.uniform(0, 180))[::4]
+            bubble = smooth_closed(bubble + rng.normal(0, radius * 0.2, bubble.shape), 1)
+            canvas.fill(bubble, -strength * rng.uniform(0.2, 1), soft_mm=rng.uniform(0.4, 1.5))
+            canvas.line(bubble, strength * rng.uniform(0, 0.6), width_mm=1.2, closed=True)
+
+
+def paint_hardware(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -> None:
+    """Screws with a rod, a cage, cement, or clips; opaque."""
+    if rng.random() < config.hardware_probability:
+        first = int(rng.integers(1, 4))
+        heads = []
+        for body in spine.lumbar[first : first + int(rng.integers(2, 4))]:
+            back = (body[1] - body[0]) / np.linalg.norm(body[1] - body[0])
+            head = body[1] + back * rng.uniform(18, 26) + (body[2] - body[1]) * 0.2
+            tip = body[0] + (body[1] - body[0]) * rng.uniform(0.15, 0.4) + (body[3] - body[0]) * rng.uniform(0.25, 0.5)
+            canvas.line(np.stack([head, tip]), rng.uniform(1.5, 4), width_mm=rng.uniform(4.5, 6.5))
+            heads.append(head)
+            canvas.fill(ellipse(head, (6, 6)), 3.0)
+        canvas.line(np.stack(heads), 3.0, width_mm=6)
+    if rng.random() < config.hardware_probability / 2:
+        level = int(rng.integers(2, 5))
+        upper, lower = spine.lumbar[level], spine.lumbar[level + 1]
+        cage = np.stack([upper[3] * 0.75 + upper[2] * 0.25, upper[3] * 0.3 + upper[2] * 0.7, lower[0] * 0.3 + lower[1] * 0.7, lower[0] * 0.75 + lower[1] * 0.25])
+        canvas.fill(cage, rng.uniform(0.3, 2.0), soft_mm=0.4)
+    if rng.random() < config.hardware_probability / 2:
+        body = spine.lumbar[int(rng.integers(0, 5))]
+        cement = ellipse(body.mean(0), (rng.uniform(6, 14), rng.uniform(5, 9)), rng.uniform(0, 180))[::4]
+        canvas.fill(smooth_closed(cement + rng.normal(0, 2, cement.shape), 2), rng.uniform(0.5, 2.5))
+    if rng.random() < 0.15:
+        for _ in range(rng.integers(1, 6)):
+            start = spine.lumbar[rng.integers(0, 6)].mean(0) + rng.normal(0, 45, 2)
+            canvas.line(np.stack([start, start + rng.normal(0, 4, 2)]), rng.uniform(0.5, 3), width_mm=rng.uniform(0.8, 2))
+
+
+def paint_texture(canvas: Canvas, torso: Torso, rng: Rng) -> None:
+    """Unevenness of tissue from a hand's breadth down to a millimetre, in proportion to the tissue."""
+    rows, columns = canvas.attenuation.shape
+    total = np.zeros((rows, columns), np.float32)
+    for scale_mm, share in ((60, 0.03), (20, 0.02), (7, 0.014), (2.5, 0.010), (1.2, 0.006)):
+        step = max(scale_mm / canvas.pixel_mm, 1.0)
+        coarse = rng.standard_normal((int(rows / step) + 3, int(columns / step) + 3)).astype(np.float32)
+        total += cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC) * share * rng.uniform(0.0, 1.6)
+    canvas.attenuation += total * torso.tissue
+    _paint_strands(canvas, rng)
+    for _ in range(rng.integers(0, 4)):
+        fold = np.stack([[-300, rng.uniform(-200, 250)], [0, rng.uniform(-200, 250)], [200, rng.uniform(-200, 250)]])
+        canvas.line(smooth_open(fold + rng.normal(0, 20, (3, 2))), rng.normal(0, 0.12), width_mm=rng.uniform(1, 12), soft_mm=rng.uniform(0.5, 3))
+
+
+def _paint_strands(canvas: Canvas, rng: Rng) -> None:
+    """Faint curved lines and edges anywhere: bowel walls, vessels, muscle borders, clothing."""
+    strength = rng.uniform(0.0, 0.16)
+    for _ in range(rng.integers(0, 40)):
+        start = rng.uniform([-170, -200], [110, 260])
+        turn = rng.uniform(0, 2 * np.pi)
+        steps = np.cumsum(rng.normal(turn, 0.5, 4))
+        path = start + np.cumsum(np.stack([np.cos(steps), np.sin(steps)], 1) * rng.uniform(6, 30), 0)
+        canvas.line(smooth_open(path, 2), rng.normal(0, strength), width_mm=rng.uniform(0.8, 5), soft_mm=rng.uniform(0.4, 1.5))
+
+
+def paint_person(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -> None:
+    """Everything that the beam meets, summed into the canvas; never below zero."""
+    torso = paint_torso(canvas, spine, rng, config)
+    paint_lung(canvas, spine, torso, rng)
+    paint_texture(canvas, torso, rng)
+    paint_gas(canvas, spine, torso, rng, config)
+    paint_ribs(canvas, spine, rng)
+    paint_pelvis(canvas, spine, rng, config)
+    paint_spine(canvas, spine, rng, config)
+    inside = torso.tissue > 0
+    np.maximum(canvas.attenuation, 0.0, out=canvas.attenuation)
+    canvas.attenuation *= inside
+    paint_hardware(canvas, spine, rng, config)

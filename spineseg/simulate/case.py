@@ -1,0 +1,108 @@
+"""One simulated case: frame a spine on a film, paint, expose, and rasterise the masks."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from spineseg.film import VERTEBRAE, Case, Film, Masks, Spacing
+from spineseg.simulate.anatomy import AnatomyConfig, paint_person
+from spineseg.simulate.canvas import Canvas
+from spineseg.simulate.exposure import ExposureConfig, expose
+from spineseg.simulate.shape import ShapeConfig, Spine, sample_spine
+
+MAXIMUM = 4095
+"""Largest stored value of a 12-bit film."""
+
+
+@dataclass(frozen=True)
+class SimulateConfig:
+    """Size and framing of the films, and the ranges of what is on them."""
+
+    rows: int = 1536
+    """Rows of each film; its columns follow from a drawn aspect."""
+    aspect: tuple[float, float] = (0.5, 0.95)
+    """Columns as a share of rows."""
+    span: tuple[float, float] = (0.42, 0.68)
+    """Share of the rows that L1-S1 fills."""
+    crop_probability: float = 0.08
+    """Films on which L1 or S1 leaves the picture."""
+    face_right_probability: float = 0.12
+    shape: ShapeConfig = field(default_factory=ShapeConfig)
+    anatomy: AnatomyConfig = field(default_factory=AnatomyConfig)
+    exposure: ExposureConfig = field(default_factory=ExposureConfig)
+
+
+def _frame(spine: Spine, rng: np.random.Generator, config: SimulateConfig) -> tuple[int, float, tuple[float, float]]:
+    """Columns, millimetres per pixel and origin so that L1-S1 stands where films have it."""
+    top, bottom = spine.lumbar[..., 1].min(), spine.lumbar[..., 1].max()
+    wide = rng.random() < 0.15
+    share = rng.uniform(0.32, 0.85) if wide else rng.uniform(*config.span)
+    pixel_mm = (bottom - top) / (share * config.rows)
+    columns = round(config.rows * rng.uniform(*config.aspect))
+    above = rng.uniform(0.05, max(min(0.35, 0.95 - share), 0.06))
+    if rng.random() < config.crop_probability:
+        above = rng.uniform(-0.2, -0.02) if rng.random() < 0.5 else 1.02 - share + rng.uniform(0, 0.2)
+    across = rng.uniform(0.3, 0.75) * columns
+    return columns, pixel_mm, (spine.lumbar[..., 0].mean() - across * pixel_mm, top - above * config.rows * pixel_mm)
+
+
+def _masks(canvas: Canvas, spine: Spine) -> Masks:
+    """Pixels whose centre lies within each body's quadrilateral."""
+    rows, columns = canvas.attenuation.shape
+    masks = np.zeros((len(VERTEBRAE), rows, columns), np.uint8)
+    for mask, corners in zip(masks, spine.lumbar, strict=True):
+        cv2.fillPoly(mask, [np.round(canvas.to_pixels(corners) * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
+    return masks.astype(bool)
+
+
+def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig()) -> Case:
+    """Film `index` of the series `seed`; the same two numbers give the same bytes.
+
+    image: whole numbers 0..4095; masks: quadrilaterals of the six bodies, empty where a body is off the film.
+    """
+    rng = np.random.default_rng([seed, index])
+    spine = sample_spine(rng, config.shape)
+    columns, pixel_mm, origin = _frame(spine, rng, config)
+    canvas = Canvas(np.zeros((config.rows, columns), np.float32), pixel_mm, origin)
+    paint_person(canvas, spine, rng, config.anatomy)
+    image = np.round(expose(canvas.attenuation, pixel_mm, rng, config.exposure) * MAXIMUM)
+    masks = _masks(canvas, spine)
+    if rng.random() < config.face_right_probability:
+        image, masks = image[:, ::-1], masks[:, :, ::-1]
+    film = Film(np.ascontiguousarray(image, dtype=np.float32), Spacing(pixel_mm, pixel_mm, "detector"))
+    return Case(f"S{seed:03d}-{index:05d}", film, np.ascontiguousarray(masks))
+
+
+def _write_one(index: int, *, out: Path, seed: int, config: SimulateConfig, write: Callable[[Path, Case], None]) -> None:
+    cv2.setNumThreads(1)
+    write(out, simulate_case(seed, index, config))
+
+
+def write_folder(
+    out: Path,
+    count: int,
+    seed: int,
+    config: SimulateConfig = SimulateConfig(),
+    *,
+    write: Callable[[Path, Case], None],
+    processes: int = 1,
+    progress: Callable[..., Iterable[None]] = lambda done, **_: done,
+) -> None:
+    """Write `count` cases with `write(out, case)`; the number of processes changes nothing but the time.
+
+    write: see `spineseg.dataset.write_case`. progress: wraps an iterable, given its `total`.
+    """
+    one = partial(_write_one, out=out, seed=seed, config=config, write=write)
+    if processes == 1:
+        deque(progress(map(one, range(count)), total=count), maxlen=0)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        deque(progress(pool.imap(one, range(count), chunksize=4), total=count), maxlen=0)

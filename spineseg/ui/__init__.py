@@ -1,0 +1,6 @@
+"""The page in the browser: the only part that uses Gradio, told before its import to send nothing to anyone."""
+
+import os
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

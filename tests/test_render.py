@@ -1,0 +1,274 @@
+"""render: pixels to check by hand, and colours that everybody can tell apart."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from spineseg import render
+from spineseg.film import CHANNELS, VERTEBRAE, Film, Masks
+from spineseg.render import COLOURS, LEGEND, contact_sheet, figure_channels, overlay, to_uint8, write_png
+
+# Linear RGB as seen without red, green or blue cones. Source: Machado, Oliveira and Fernandes (2009), severity 1.
+EYES = {
+    "all cones": np.eye(3),
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def ramp(rows: int = 240, columns: int = 200) -> Film:
+    """Grey values from 0 to 1 from left to right."""
+    return Film(np.tile(np.linspace(0, 1, columns, dtype=np.float32), (rows, 1)))
+
+
+def spine(rows: int = 240, columns: int = 200) -> Masks:
+    masks = np.zeros((6, rows, columns), dtype=bool)
+    for k in range(6):
+        masks[k, 10 + 38 * k : 40 + 38 * k, 60:120] = True
+    return masks
+
+
+def seen(rgb: tuple[int, int, int], eye: str) -> np.ndarray:
+    """The colour in CIELAB."""
+    value = np.array(rgb) / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.array(EYES[eye]) @ linear, 0, 1)
+    value = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return cv2.cvtColor(value.astype(np.float32)[None, None], cv2.COLOR_RGB2LAB)[0, 0]
+
+
+def stored(path: Path) -> np.ndarray:
+    """The picture in the file as OpenCV has it, blue first."""
+    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    return picture
+
+
+def test_a_colour_is_its_hex_code():
+    assert COLOURS[0].rgb == (0xE6, 0x9F, 0x00)
+    assert tuple(LEGEND) == CHANNELS
+    assert [LEGEND[name] for name in VERTEBRAE] == list(COLOURS)
+    assert len(set(LEGEND.values())) == 7
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_every_eye_tells_neighbours_apart(eye: str):
+    colours = [seen(colour.rgb, eye) for colour in COLOURS]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.pairwise(colours)) > 60
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(colours, 2)) > 15
+
+
+def test_the_percentiles_become_black_and_white():
+    image = np.arange(101, dtype=np.float32).reshape(1, 101).repeat(5, axis=0)
+    grey = to_uint8(Film(image), low_percentile=10.0, high_percentile=90.0)
+    assert grey[0, :11].max() == 0
+    assert grey[0, 90:].min() == 255
+    assert grey[0, 50] == 128
+    assert (np.diff(grey[0].astype(int)) >= 0).all()
+
+
+def test_brightness_does_not_depend_on_the_stored_units():
+    image = np.random.default_rng(0).random((60, 50), dtype=np.float32)
+    assert np.array_equal(to_uint8(Film(image)), to_uint8(Film(image * 4096 - 1024)))
+
+
+def test_a_film_almost_all_of_one_value_is_still_shown():
+    image = np.zeros((3000, 20), dtype=np.float32)
+    image[1, 1] = 7
+    grey = to_uint8(Film(image))
+    assert (grey[1, 1], grey.max(), grey.min(), np.count_nonzero(grey)) == (255, 255, 0, 1)
+
+
+def test_a_pixel_in_a_mask_has_the_blended_colour_and_the_rest_is_untouched():
+    film, masks = ramp(), spine()
+    grey = to_uint8(film)
+    picture = overlay(film, masks, opacity=0.25, outline=False, names=False)
+    for k, colour in enumerate(COLOURS):
+        expected = np.rint(0.75 * grey[masks[k]][:, None] + 0.25 * np.array(colour.rgb))
+        assert np.array_equal(picture[masks[k]], expected)
+    background = ~masks.any(axis=0)
+    assert np.array_equal(picture[background], np.repeat(grey[background][:, None], 3, axis=1))
+
+
+def test_opacity_one_is_the_colour_and_zero_the_film():
+    film, masks = ramp(), spine()
+    full = overlay(film, masks, opacity=1.0, outline=False, names=False)
+    assert (full[masks[3]] == COLOURS[3].rgb).all()
+    none = overlay(film, masks, opacity=0.0, outline=False, names=False)
+    assert np.array_equal(none, np.repeat(to_uint8(film)[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize(("size", "width"), [(240, 1), (2600, 3)])
+def test_the_outline_is_the_inner_border_only_and_grows_with_the_film(size: int, width: int):
+    film, masks = ramp(rows=size), spine(rows=size)
+    picture = overlay(film, masks, opacity=0.0, outline=True, names=False)
+    changed = (picture != overlay(film, masks, opacity=0.0, outline=False, names=False)).any(axis=2)
+    border = np.zeros_like(changed)
+    for k in range(6):
+        top, left = 10 + 38 * k, 60
+        border[top : top + 30, left:120] = True
+        border[top + width : top + 30 - width, left + width : 120 - width] = False
+    assert np.array_equal(changed, border)
+    assert (picture[10, 60] == COLOURS[0].rgb).all()
+
+
+def test_a_mask_at_the_edge_of_the_film_is_outlined_there():
+    masks = np.zeros((6, 240, 200), dtype=bool)
+    masks[5, 230:, 190:] = True
+    picture = overlay(ramp(), masks, opacity=0.0, names=False)
+    assert (picture[239, 190:] == COLOURS[5].rgb).all()
+    assert not (picture[235, 195] == COLOURS[5].rgb).all()
+
+
+def test_where_masks_overlap_the_more_caudal_is_on_top():
+    masks = spine()
+    masks[4] = masks[5]
+    picture = overlay(ramp(), masks, opacity=1.0, names=False)
+    assert (picture[masks[5]] == COLOURS[5].rgb).all()
+
+
+def test_names_are_white_with_a_dark_outline_and_lie_on_their_bones():
+    film, masks = ramp(rows=1200, columns=800), spine(rows=1200, columns=800)
+    plain = overlay(film, masks, names=False)
+    named = overlay(film, masks)
+    changed = (plain != named).any(axis=2)
+    for k in range(6):
+        rows, columns = np.nonzero(changed & masks[k])
+        assert (rows.min() + rows.max()) / 2 == pytest.approx(24.5 + 38 * k, abs=1)
+        assert (columns.min() + columns.max()) / 2 == pytest.approx(89.5, abs=1)
+        assert (named[masks[k]] == 255).all(axis=1).any()
+        assert (named[masks[k]].max(axis=1) < 32).any()
+    assert not (changed & ~masks.any(axis=0)).any()
+
+
+def test_names_grow_with_the_film():
+    sizes = []
+    for rows in (600, 1200):
+        film, masks = ramp(rows=rows, columns=rows), np.zeros((6, rows, rows), dtype=bool)
+        masks[0, 100:400, 100:500] = True
+        changed = (overlay(film, masks) != overlay(film, masks, names=False)).any(axis=(1, 2))
+        sizes.append(np.count_nonzero(changed))
+    assert sizes[1] / sizes[0] == pytest.approx(2, rel=0.1)
+
+
+def test_a_name_stays_in_the_picture():
+    masks = np.zeros((6, 240, 200), dtype=bool)
+    masks[0, :2, :2] = True
+    masks[5, -1, -1] = True
+    picture = overlay(ramp(), masks)
+    assert (picture[:20, :30] == 255).all(axis=2).any()
+    tiny = np.zeros((6, 5, 4), dtype=bool)
+    tiny[0, 2, 2] = True
+    assert overlay(ramp(rows=5, columns=4), tiny).shape == (5, 4, 3)
+
+
+def test_the_name_of_a_bone_in_two_pieces_is_on_one_of_them():
+    masks = np.zeros((6, 1000, 1000), dtype=bool)
+    masks[0, 100:200, 450:550] = masks[0, 700:900, 450:550] = True
+    film = ramp(rows=1000, columns=1000)
+    changed = (overlay(film, masks) != overlay(film, masks, names=False)).any(axis=2)
+    assert changed.any()
+    assert not (changed & ~masks[0]).any()
+
+
+def test_an_overlay_of_nothing_is_the_film():
+    masks = np.zeros((6, 240, 200), dtype=bool)
+    assert np.array_equal(overlay(ramp(), masks), np.repeat(to_uint8(ramp())[..., None], 3, axis=2))
+
+
+def test_the_callers_film_and_grey_values_stay_as_they_are():
+    film = ramp()
+    grey = to_uint8(film)
+    before = film.image.copy(), grey.copy()
+    assert np.array_equal(overlay(grey, spine()), overlay(film, spine()))
+    assert np.array_equal(film.image, before[0])
+    assert np.array_equal(grey, before[1])
+
+
+def test_figure_has_a_panel_for_the_film_and_each_channel():
+    channels = np.zeros((6, 100, 80), dtype=np.float32)
+    for k in range(6):
+        channels[k] = k / 5
+    channels[5] = 3
+    figure = figure_channels(ramp(rows=100, columns=80), channels, VERTEBRAE, columns=4)
+    panel_rows, panel_columns = 128, 80
+    assert figure.shape == (2 * (panel_rows + 8) + 8, 4 * (panel_columns + 8) + 8, 3)
+    for place, value in enumerate([None, 0, 51, 102, 153, 204, 255]):
+        top, left = 8 + 136 * (place // 4), 8 + 88 * (place % 4)
+        panel = figure[top : top + panel_rows, left : left + panel_columns]
+        assert panel[:28].max() == 255, "the title"
+        expected = to_uint8(ramp(rows=100, columns=80))[..., None] if value is None else value
+        assert (panel[28:] == expected).all()
+
+
+def test_figure_is_reduced_to_the_stated_height_in_proportion():
+    masks = spine(rows=600, columns=300)
+    figure = figure_channels(ramp(rows=600, columns=300), masks, VERTEBRAE, panel_rows=200, columns=7)
+    assert figure.shape == (200 + 28 + 16, 7 * (100 + 8) + 8, 3)
+    grid = figure_channels(ramp(rows=600, columns=300), masks[:, ::6, ::6], VERTEBRAE, panel_rows=200, columns=7)
+    assert grid.shape == figure.shape
+
+
+def test_a_long_title_is_made_to_fit():
+    channels = np.zeros((1, 40, 30), dtype=np.float32)
+    figure = figure_channels(ramp(rows=40, columns=30), channels, ["a title much longer than its panel is wide"])
+    assert figure.shape == (40 + 28 + 16, 2 * 38 + 8, 3)
+
+
+def test_channels_and_titles_must_be_as_many():
+    with pytest.raises(ValueError, match="shorter"):
+        figure_channels(ramp(), spine(), ["L1", "L2"])
+
+
+def test_contact_sheet_centres_pictures_in_reading_order():
+    red, grey = np.zeros((10, 20, 3), np.uint8), np.full((4, 6), 90, np.uint8)
+    red[..., 0] = 255
+    sheet = contact_sheet([red, grey, red], columns=2, gap=2)
+    assert sheet.shape == (2 * 12 + 2, 2 * 22 + 2, 3)
+    assert (sheet[2:12, 2:22] == (255, 0, 0)).all()
+    assert (sheet[5:9, 31:37] == 90).all()
+    assert (sheet[14:24, 2:22] == (255, 0, 0)).all()
+    assert (sheet[14:24, 24:44] == sheet[0, 0]).all()
+
+
+@pytest.mark.parametrize("name", ["overlay.png", "Über das 요추.png", "no extension", "photo.jpg"])
+def test_png_round_trip_at_exactly_this_path(tmp_path: Path, name: str):
+    picture = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
+    write_png(tmp_path / name, picture)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert np.array_equal(stored(tmp_path / name)[..., ::-1], picture)
+
+
+def test_png_of_grey_values(tmp_path: Path):
+    grey = to_uint8(ramp())
+    write_png(tmp_path / "grey.png", grey)
+    assert np.array_equal(stored(tmp_path / "grey.png"), grey)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "overlay.png"
+    path.write_bytes(b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(render.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_png(path, np.zeros((4, 4, 3), np.uint8))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+def test_the_file_is_as_readable_as_any_other(tmp_path: Path):
+    (tmp_path / "plain").write_bytes(b"")
+    write_png(tmp_path / "picture.png", np.zeros((4, 4, 3), np.uint8))
+    assert (tmp_path / "picture.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
