@@ -35,7 +35,7 @@ help:
 
 app: venv
 	@$(call install,requirements.txt)
-	echo "Starting the page on http://127.0.0.1:7860 (Ctrl+C stops it)"
+	echo "Starting the page on http://127.0.0.1:7860, or as it says below (Ctrl+C stops it)"
 	exec $(PY) app.py $(ARGS)
 
 test: browser check

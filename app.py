@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing or not checkpoints:
         parser.error(f"expected a checkpoint, found none at {', '.join(missing) or 'checkpoints/'}; give --checkpoint")
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    segmenters = Loading({path.stem: partial(load, path) for path in checkpoints})
+    segmenters = Loading({name: partial(load, path) for name, path in named(checkpoints).items()})
     if os.environ.get("SPACES_ZERO_GPU"):  # ZeroGPU wants the models on the device before the page starts
         list(segmenters.values())
     page = build_page(segmenters, read_film, HERE / "examples")
@@ -49,9 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def shipped_checkpoints() -> list[Path]:
-    """Every checkpoint beside this file that has a card."""
-    found = sorted((HERE / "checkpoints").glob("*.safetensors"))
+    """Every checkpoint beside this file that has a card, the published one first."""
+    found = sorted((HERE / "checkpoints").glob("*.safetensors"), key=lambda path: (path.stem != "spineseg", path.stem))
     return [path for path in found if path.with_suffix(".json").is_file()]
+
+
+def named(checkpoints: Sequence[Path]) -> dict[str, Path]:
+    """Each checkpoint by its file's name; by its folder's too where two files, as training writes them, share one."""
+    stems = [path.stem for path in checkpoints]
+    return {
+        path.stem if stems.count(path.stem) == 1 else f"{path.resolve().parent.name}/{path.stem}": path
+        for path in checkpoints
+    }
 
 
 def load(path: Path) -> Segmenter:

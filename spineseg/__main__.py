@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import numpy as np
 import tyro
 from tqdm import tqdm
 
-from spineseg.dataset import write_case
+from spineseg.dataset import find_films, naming, write_case
 from spineseg.dicom import read_film
-from spineseg.evaluate import evaluate, find_films, summary_table
+from spineseg.evaluate import evaluate, summary_table
 from spineseg.film import BACKGROUND, VERTEBRAE, BadInput
 from spineseg.labels import read_label, to_array, write_array
 from spineseg.predict import Segmenter
 from spineseg.render import figure_channels, overlay, write_png
 from spineseg.simulate import SimulateConfig, write_folder
-from spineseg.train import TrainConfig, train
+from spineseg.train import PresetName, TrainConfig, train
+from spineseg.train import preset as preset_config
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "spineseg.safetensors"
 FILM_SUFFIXES = ("", ".dcm", ".dicom", ".ima")
@@ -45,7 +47,6 @@ def _simulate(
         rows: rows of each film; its columns vary
         processes: how many work at once; the films are the same
     """
-
     progress = partial(tqdm, desc="simulating", unit="film")
     config = SimulateConfig(rows=rows)
     write_folder(out, count, seed, config, write=write_case, processes=processes, progress=progress)
@@ -82,7 +83,6 @@ def films_named(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> int:
     """Segment films into arrays of rows x columns x 7."""
-
     films = list(films_named(arguments.films))
     if not films:
         raise BadInput("expected DICOM files, found none in the folder; name a file or a folder that holds some")
@@ -119,7 +119,6 @@ def _evaluate(data: Path, out: Path, checkpoint: Path = DEFAULT_CHECKPOINT, devi
         checkpoint: *.safetensors with its card
         device: auto, cpu or cuda
     """
-
     films = find_films(data)
     summary = evaluate(Segmenter.load(checkpoint, device), tqdm(films, desc="evaluating", unit="film"), out)
     print(summary_table(summary))
@@ -142,10 +141,12 @@ def _show(
         checkpoint: *.safetensors with its card
         device: auto, cpu or cuda
     """
-
-    shown = read_film(film)
+    with naming(film.name):
+        shown = read_film(film)
     if label is not None:
-        channels = np.moveaxis(to_array(read_label(label, shown.shape).masks), -1, 0).astype(bool)
+        with naming(label.name):
+            masks = read_label(label, shown.shape).masks
+        channels = np.moveaxis(to_array(masks), -1, 0).astype(bool)
         picture = figure_channels(shown, channels, (*VERTEBRAE, BACKGROUND))
     else:
         picture = figure_channels(shown, Segmenter.load(checkpoint, device)(shown).probabilities, VERTEBRAE)
@@ -154,19 +155,45 @@ def _show(
     return 0
 
 
-def _train(config: Annotated[TrainConfig, tyro.conf.arg(name="")]) -> int:
-    """Train a network on a folder of films and labels."""
-    train(config)
-    return 0
+def _training(name: str) -> Callable[..., int]:
+    """The command that trains, with the settings of a preset as its defaults."""
+    known: PresetName = next((p for p in get_args(PresetName) if p == name), "default")  # tyro refuses other names
+    base = preset_config(known, Path(), Path())
+    for required in ("data", "out"):  # these two have no default, which tyro marks by a value that is no Path
+        object.__setattr__(base, required, tyro.MISSING)
+
+    def command(preset: PresetName = "default", config: Annotated[TrainConfig, tyro.conf.arg(name="")] = base) -> int:
+        """Train a network on a folder of films and labels.
+
+        Args:
+            preset: network and grid to start from, which --network.* and --grid.* change: the report's or the default
+            config: all other settings
+        """
+        train(config)
+        return 0
+
+    return command
 
 
-COMMANDS = {"simulate": _simulate, "train": _train, "predict": _predict, "evaluate": _evaluate, "show": _show}
+def _preset_named(arguments: Sequence[str] | None) -> str:
+    """The preset's name, which is needed to say what the other settings' defaults are."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--preset", nargs="?", default="default")
+    return str(parser.parse_known_args(arguments)[0].preset)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 if all went well, 1 if some input could not be used."""
+    training = _training(_preset_named(arguments))
+    commands: dict[str, Callable[..., Any]] = {
+        "simulate": _simulate,
+        "train": training,
+        "predict": _predict,
+        "evaluate": _evaluate,
+        "show": _show,
+    }
     try:
-        return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m spineseg", args=arguments)  # type: ignore[arg-type]
+        return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m spineseg", args=arguments)
     except BadInput as error:
         print(f"spineseg: {error}", file=sys.stderr)
     except OSError as error:

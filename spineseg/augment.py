@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 Image = Float32[np.ndarray, "rows columns"]
+Strided = Float32[np.ndarray, "strided_rows strided_columns"]
 Fractions = Float32[np.ndarray, "vertebra rows columns"]
+StridedFractions = Float32[np.ndarray, "vertebra strided_rows strided_columns"]
 Inside = Bool[np.ndarray, "rows columns"]
 Matrix = Float[np.ndarray, "two=2 three=3"]
 
@@ -70,7 +72,7 @@ def random_matrix(rng: np.random.Generator, shape: tuple[int, int], config: Augm
     return np.column_stack([linear, moved - linear @ middle])
 
 
-def warp(channel: Image, matrix: Matrix, stride: int = 1) -> Image:
+def warp(channel: Image, matrix: Matrix, stride: int = 1) -> Strided:
     """Resample at the target grid divided by `stride`, linearly, 0 from outside.
 
     A stride of 2 samples where four pixels meet, which is their mean.
@@ -79,7 +81,9 @@ def warp(channel: Image, matrix: Matrix, stride: int = 1) -> Image:
     to_strided = np.array([[1 / stride, 0.0], [0.0, 1 / stride]])
     linear = to_strided @ matrix[:, :2]
     offset = to_strided @ matrix[:, 2] + linear @ [0.5, 0.5] - 0.5
-    return cv2.warpAffine(channel, np.column_stack([linear, offset]), (columns // stride, rows // stride), flags=cv2.INTER_LINEAR)
+    return cv2.warpAffine(
+        channel, np.column_stack([linear, offset]), (columns // stride, rows // stride), flags=cv2.INTER_LINEAR
+    )
 
 
 def _cut(inside: Inside, rng: np.random.Generator) -> Inside:
@@ -99,7 +103,7 @@ def _cut(inside: Inside, rng: np.random.Generator) -> Inside:
 
 
 def change_intensity(image: Image, rng: np.random.Generator, config: AugmentConfig) -> Image:
-    """Exposure, processing and artefacts at random; image 0..1 in and out."""
+    """Exposure, processing and artefacts at random; image 0..1, out somewhat beyond (`normalise` sets the range)."""
     rows, columns = image.shape
     image = np.clip(image, 0, 1) ** np.float32(np.exp(rng.normal(0, config.gamma)))
     field = rng.normal(0, config.bias, (4, 3)).astype(np.float32)
@@ -127,8 +131,11 @@ def change_intensity(image: Image, rng: np.random.Generator, config: AugmentConf
 
 def augment(
     image: Image, fractions: Fractions, inside: Inside, rng: np.random.Generator, config: AugmentConfig, stride: int = 1
-) -> tuple[Image, Fractions, Inside]:
-    """Change one film on the grid: image 0..1, area fractions on the grid divided by `stride`, where the film lies."""
+) -> tuple[Image, StridedFractions, Inside]:
+    """Change one film on the grid: image, area fractions on the grid divided by `stride`, where the film lies.
+
+    image: 0..1 on entry; see `change_intensity` for what comes back. fractions: 0..1 on the whole grid.
+    """
     matrix = random_matrix(rng, image.shape, config)
     image, inside = warp(image, matrix), warp(inside.astype(np.float32), matrix) > 0.5
     moved = np.stack([warp(f, matrix, stride) for f in fractions])

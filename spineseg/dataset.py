@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +27,9 @@ from spineseg.grid import GridConfig, film_to_grid, masks_to_grid, normalise
 from spineseg.labels import read_label, write_mat
 
 IMAGES, LABELS = "img", "label"
+LABEL_SUFFIXES = (".mat", ".npy")
+"""In the order in which a label is looked for."""
+
 _ON_FILM = 1 << 7
 _CACHE_VERSION = 1
 _DEPTH = 65535
@@ -35,43 +39,62 @@ class BadDataset(BadInput):
     """A folder that cannot be trained on."""
 
 
+class NoFilms(BadDataset):
+    """The folder holds no film."""
+
+
 @dataclass(frozen=True)
-class Pair:
-    """One film with its label file."""
+class FilmFiles:
+    """Where a film and its label are; label is None where there is none."""
 
     name: str
-    image: Path
-    label: Path
+    film: Path
+    label: Path | None
 
 
-def pairs_in(folder: Path) -> list[Pair]:
-    """Every film of the folder that has a label, by name.
+def find_films(folder: Path | str) -> tuple[FilmFiles, ...]:
+    """The films `img/*.dcm` of the folder by name, each with `label/<stem>.mat` or, failing that, `.npy`.
 
-    Raises BadDataset if there is no film, or none has a label.
+    Raises NoFilms.
     """
-    films = sorted(p for p in (folder / IMAGES).glob("*.dcm") if not p.name.startswith("."))
+    films = sorted(path for path in (Path(folder) / IMAGES).glob("*.dcm") if not path.name.startswith("."))
     if not films:
-        raise BadDataset(f"expected films as {IMAGES}/*.dcm, found none; see the README for the layout of a folder")
-    pairs = []
-    for film in films:
-        labels = [folder / LABELS / f"{film.stem}{ending}" for ending in (".mat", ".npy")]
-        pairs += [Pair(film.stem, film, label) for label in labels if label.exists()][:1]
-    if not pairs:
+        raise NoFilms(f"expected films as {IMAGES}/*.dcm, found none; name the folder that holds {IMAGES} and {LABELS}")
+    return tuple(FilmFiles(film.stem, film, _label_of(film)) for film in films)
+
+
+def _label_of(film: Path) -> Path | None:
+    candidates = [film.parents[1] / LABELS / f"{film.stem}{suffix}" for suffix in LABEL_SUFFIXES]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def labelled_films(folder: Path | str) -> list[FilmFiles]:
+    """Those of `find_films` that have a label. Raises BadDataset if none has."""
+    labelled = [files for files in find_films(folder) if files.label]
+    if not labelled:
         raise BadDataset(f"expected labels as {LABELS}/<film>.mat or .npy, found none that belongs to a film")
-    return pairs
+    return labelled
 
 
-def read_case(pair: Pair) -> Case:
-    """Film and masks of one pair; an error's sentence starts with the film's name."""
+def read_case(files: FilmFiles) -> Case:
+    """The film with its reference masks. Raises BadInput if either cannot be read."""
+    if files.label is None:
+        raise BadInput("expected a label for the film, got none; add a .mat or .npy file of the same name")
+    film = read_film(files.film)
+    return Case(files.name, film, read_label(files.label, film.shape).masks)
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Start the sentence of any BadInput with the name of the file that it is about."""
     try:
-        film = read_film(pair.image)
-        return Case(pair.name, film, read_label(pair.label, film.shape).masks)
+        yield
     except BadInput as error:
-        raise type(error)(f"{pair.name}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
 
 
 def write_case(folder: Path, case: Case) -> None:
-    """Write one case in the layout that `pairs_in` reads; 12-bit DICOM and compressed .mat."""
+    """Write one case in the layout that `find_films` reads; 12-bit DICOM and compressed .mat."""
     for part in (IMAGES, LABELS):
         (folder / part).mkdir(parents=True, exist_ok=True)
     write_mat(folder / LABELS / f"{case.name}.mat", case.masks)
@@ -91,8 +114,11 @@ class GridCache:
     bits: UInt8[np.ndarray, "film rows columns"]
 
 
-def _on_grid(pair: Pair, config: GridConfig) -> tuple[UInt16[np.ndarray, "rows columns"], UInt8[np.ndarray, "rows columns"]]:
-    case = read_case(pair)
+def _on_grid(
+    files: FilmFiles, config: GridConfig
+) -> tuple[UInt16[np.ndarray, "rows columns"], UInt8[np.ndarray, "rows columns"]]:
+    with naming(files.name):
+        case = read_case(files)
     image, to = film_to_grid(case.film, config)
     inside = to.inside()
     low, high = float(image[inside].min()), float(image[inside].max())
@@ -103,31 +129,31 @@ def _on_grid(pair: Pair, config: GridConfig) -> tuple[UInt16[np.ndarray, "rows c
     return np.round(unit * _DEPTH).astype(np.uint16), bits
 
 
-def _key(pairs: Sequence[Pair], config: GridConfig) -> str:
+def _key(films: Sequence[FilmFiles], config: GridConfig) -> str:
     """Changes when a file, the grid or the cache's form changes."""
-    stats = [(p.name, *((s.st_size, s.st_mtime_ns) for s in (p.image.stat(), p.label.stat()))) for p in pairs]
+    stats = [(f.name, *((s.st_size, s.st_mtime_ns) for s in (p.stat() for p in (f.film, f.label) if p))) for f in films]
     return hashlib.sha256(json.dumps([_CACHE_VERSION, asdict(config), stats]).encode()).hexdigest()[:16]
 
 
 def build_cache(
-    pairs: Sequence[Pair],
+    films: Sequence[FilmFiles],
     config: GridConfig,
     folder: Path,
     *,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> GridCache:
-    """Decode every pair once, or open what was decoded before; the folder appears only when whole."""
-    where = folder / _key(pairs, config)
+    """Decode every film and its label once, or open what was decoded before; the folder appears only when whole."""
+    where = folder / _key(films, config)
     if not where.exists():
         partial = folder / f"{where.name}.{os.getpid()}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            shape = (len(pairs), config.rows, config.columns)
+            shape = (len(films), config.rows, config.columns)
             images = np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint16, shape)
             bits = np.lib.format.open_memmap(partial / "bits.npy", "w+", np.uint8, shape)
-            for index in progress(range(len(pairs))):
-                images[index], bits[index] = _on_grid(pairs[index], config)
+            for index in progress(range(len(films))):
+                images[index], bits[index] = _on_grid(films[index], config)
             images.flush()
             bits.flush()
             partial.rename(where)
@@ -135,7 +161,7 @@ def build_cache(
             shutil.rmtree(partial, ignore_errors=True)
             raise
     images, bits = (np.load(where / name, mmap_mode="r") for name in ("images.npy", "bits.npy"))
-    return GridCache(tuple(p.name for p in pairs), images, bits)
+    return GridCache(tuple(files.name for files in films), images, bits)
 
 
 def split_by_film(count: int, validation_share: float, seed: int) -> tuple[list[int], list[int]]:

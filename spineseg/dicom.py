@@ -15,7 +15,6 @@ import hashlib
 import logging
 import math
 import os
-import secrets
 import stat
 import struct
 import tempfile
@@ -26,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -39,6 +38,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 from pydicom.valuerep import DSfloat
 
+from spineseg.files import replacing
 from spineseg.film import BadInput, Film, Spacing
 
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -227,20 +227,21 @@ def _parse(content: bytes, limits: Limits) -> tuple[_Header, bytes]:
             raise UnreadableFilm("expected a sound DICOM header, got a damaged one; export the film again") from None
 
 
-def _read_syntax(stream: BinaryIO) -> str:
+def _read_syntax(stream: BytesIO) -> str:
     """The transfer syntax, one that is read. Leaves the stream behind the file's own (0002) group."""
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
     syntax = str(meta.get("TransferSyntaxUID", ""))
     if syntax not in SYNTAXES:
-        name = UID(syntax).name if UID(syntax).name != syntax else "an unknown one"
+        known = UID(syntax).name not in ("", syntax)  # else it could be any text
+        name = UID(syntax).name if known else "an unknown one" if syntax else "none"
         raise UnreadableFilm(
-            f"expected an uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000 transfer syntax, got {name or 'none'}; "
+            f"expected an uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000 transfer syntax, got {name}; "
             "export the film uncompressed"
         )
     return syntax
 
 
-def _read_elements(stream: BinaryIO, syntax: str, tags: tuple[BaseTag, ...], last: int) -> Dataset:
+def _read_elements(stream: BytesIO, syntax: str, tags: tuple[BaseTag, ...], last: int) -> Dataset:
     """The named top-level elements up to tag `last`; leaves the stream at the next one."""
     return read_dataset(
         stream,
@@ -251,13 +252,14 @@ def _read_elements(stream: BinaryIO, syntax: str, tags: tuple[BaseTag, ...], las
     )
 
 
-def _read_pixels(stream: BinaryIO, syntax: str) -> bytes:
+def _read_pixels(stream: BytesIO, syntax: str) -> bytes:
     """The value of Pixel Data: words in little endian order, or the fragments of a compressed frame."""
     elements = _read_elements(stream, syntax, (_PIXEL_DATA,), last=_PIXEL_DATA)
     if _PIXEL_DATA not in elements:
         raise UnreadableFilm("expected pixel data, got a header alone or a file cut short; copy the film again")
     element: Any = elements.get_item(_PIXEL_DATA)
-    if (element.length == 0xFFFFFFFF) == (syntax in NATIVE):
+    undefined = getattr(element, "length", 0) == 0xFFFFFFFF  # an empty element comes without its length
+    if undefined == (syntax in NATIVE):
         raise UnreadableFilm("expected pixel data as the transfer syntax has it, got the other kind; export it again")
     pixels = element.value or b""
     if syntax == BIG_ENDIAN and element.VR != "OB":  # OW swaps 8-bit samples too (PS3.5 8.2)
@@ -432,17 +434,31 @@ def _check_frame(header: _Header, pixels: bytes) -> _Encoded:
 
 
 def _check_rle(header: _Header, frame: bytes) -> None:
-    """Raises ValueError unless there is one segment for each byte of a pixel, in order; GDCM dies of none (PS3.5 G.5).
+    """Raises ValueError unless there is one whole segment for each byte of a pixel, in order (PS3.5 G.5).
 
-    That each unpacks to the right length GDCM checks itself.
+    GDCM dies of none, and fills a short one up from the next.
     """
     count, *offsets = struct.unpack("<16L", frame[:64])
     starts = offsets[: header.bits_allocated // 8]
     if count != len(starts) or starts[0] != 64 or any(offsets[count:]):
         raise ValueError
     for start, end in zip(starts, [*starts[1:], len(frame)], strict=True):
-        if not start < end <= len(frame):
+        if not start < end <= len(frame) or not _unpacks_to(frame[start:end], header.rows * header.columns):
             raise ValueError
+
+
+def _unpacks_to(segment: bytes, length: int) -> bool:
+    """Whether a PackBits segment holds at least `length` bytes (PS3.5 G.3.2)."""
+    at, end = 0, len(segment)
+    while length > 0 and at + 1 < end:
+        control = segment[at]
+        if control < 128:
+            length -= control + 1
+            at += control + 2
+        else:
+            length -= 257 - control if control > 128 else 0
+            at += 2 if control > 128 else 1
+    return length <= 0 and at <= end
 
 
 def _jpeg_size(frame: bytes, markers: tuple[int, ...]) -> tuple[int, int, int, int, bool]:
@@ -574,7 +590,7 @@ def write_film(
     digest = hashlib.sha256(repr((film.shape, film.spacing, bits_stored, photometric)).encode() + content).digest()
     dataset = _film_header(film, bits_stored, photometric, digest)
     dataset.add_new(_PIXEL_DATA, "OW", content + b"\0" * (len(content) % 2))
-    with _replacing(Path(path)) as stream:
+    with replacing(path) as stream:
         dataset.save_as(stream, enforce_file_format=True)
 
 
@@ -629,15 +645,3 @@ def _set_pixel_module(dataset: Dataset, shape: tuple[int, int], bits: int, signe
 def _uid(digest: bytes, role: bytes) -> str:
     """A UID from content, in the root for UUIDs that needs no registration (PS3.5 B.2)."""
     return f"2.25.{int.from_bytes(hashlib.sha256(role + digest).digest()[:16], 'big')}"
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose content becomes the file in one step at the end; on failure the old file stays, nothing else."""
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with open(part, "xb") as stream:
-            yield stream
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -15,10 +15,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spineseg.dataset import IMAGES, LABELS
-from spineseg.dicom import read_film
+from spineseg.dataset import FilmFiles, read_case
+from spineseg.files import replacing
 from spineseg.film import VERTEBRAE, BadInput, Case, Film, Masks
-from spineseg.labels import read_label
 from spineseg.levels import LevelReport
 from spineseg.metrics import (
     AnatomyFaults,
@@ -32,10 +31,6 @@ from spineseg.metrics import (
     levels_right,
     wilson_interval,
 )
-from spineseg.render import replace_file
-
-LABEL_SUFFIXES = (".mat", ".npy")
-"""In the order in which a label is looked for."""
 
 DICE_COLUMNS = (
     "film",
@@ -51,10 +46,6 @@ DICE_COLUMNS = (
 FILM_COLUMNS = ("film", "mean_dice", "levels_right", "verdict", "reasons", "anatomy_faults", "seconds")
 
 
-class NoFilms(BadInput):
-    """The folder holds no film to evaluate on."""
-
-
 @runtime_checkable
 class Answer(Protocol):
     """What is asked of a segmenter's prediction: masks at the film's size, and its own report on the levels."""
@@ -64,15 +55,6 @@ class Answer(Protocol):
 
     @property
     def levels(self) -> LevelReport: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class FilmFiles:
-    """Where a film and its label are; label is None where there is none."""
-
-    name: str
-    film: Path
-    label: Path | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,30 +125,6 @@ class Summary:
     failed: dict[str, str]
 
 
-def find_films(folder: Path | str) -> tuple[FilmFiles, ...]:
-    """The films `img/*.dcm` of the folder by name, each with `label/<stem>.mat` or, failing that, `.npy`.
-
-    Raises NoFilms.
-    """
-    films = sorted(path for path in (Path(folder) / IMAGES).glob("*.dcm") if not path.name.startswith("."))
-    if not films:
-        raise NoFilms(f"expected films as {IMAGES}/*.dcm, found none; name the folder that holds {IMAGES} and {LABELS}")
-    return tuple(FilmFiles(film.stem, film, _label_of(film)) for film in films)
-
-
-def _label_of(film: Path) -> Path | None:
-    candidates = [film.parents[1] / LABELS / f"{film.stem}{suffix}" for suffix in LABEL_SUFFIXES]
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def read_case(files: FilmFiles) -> Case:
-    """The film with its reference masks. Raises BadInput if either cannot be read, OSError if the disk fails."""
-    if files.label is None:
-        raise BadInput("expected a label for the film, got none; add a .mat or .npy file of the same name")
-    film = read_film(files.film)
-    return Case(files.name, film, read_label(files.label, film.shape).masks)
-
-
 def evaluate(
     segmenter: Callable[[Film], Answer],
     films: Iterable[FilmFiles],
@@ -177,8 +135,8 @@ def evaluate(
 ) -> Summary:
     """Score every labelled film and write `dice.csv`, `films.csv` and `summary.json` into out_dir.
 
-    films: see `find_films`; wrap it for a progress bar. A film without a label is listed, not scored; one that cannot
-    be read is reported, and the rest go on. Each file is written as a whole. In the CSV files an empty cell means no
+    films: see `dataset.find_films`; wrap it for a progress bar. A film without a label is listed, not scored; one that
+    cannot be read is reported, and the rest go on. Each file is written as a whole. In the CSV files an empty cell means no
     score and `inf` a distance to nothing; in the JSON file null means no figure.
     segmenter: any callable; its `name`, or else the callable's own, stands for the checkpoint. seed: of the bootstrap.
     """
@@ -197,9 +155,14 @@ def evaluate(
     summary = summarise(scores, checkpoint=checkpoint, unlabelled=unlabelled, failed=failed, seed=seed)
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
-    replace_file(out / "dice.csv", _csv(DICE_COLUMNS, (row for score in scores for row in _vertebra_rows(score))))
-    replace_file(out / "films.csv", _csv(FILM_COLUMNS, map(_film_row, scores)))
-    replace_file(out / "summary.json", _json(summary))
+    contents = {
+        "dice.csv": _csv(DICE_COLUMNS, (row for score in scores for row in _vertebra_rows(score))),
+        "films.csv": _csv(FILM_COLUMNS, map(_film_row, scores)),
+        "summary.json": _json(summary),
+    }
+    for name, content in contents.items():
+        with replacing(out / name) as stream:
+            stream.write(content)
     return summary
 
 

@@ -19,6 +19,8 @@ from spineseg.film import Film, Masks
 
 Image = Float32[np.ndarray, "rows columns"]
 Channels = Float32[np.ndarray, "channel rows columns"]
+GridImage = Float32[np.ndarray, "grid_rows grid_columns"]
+GridChannels = Float32[np.ndarray, "channel grid_rows grid_columns"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def fit(shape: tuple[int, int], config: GridConfig) -> GridFit:
 
 
 def _area_weights(film_size: int, grid_size: int, scale: float, offset: float) -> sparse.csr_array:
-    """(grid, film) matrix: share of each grid pixel that each film pixel covers; rows sum to 1 where fully on the film."""
+    """(grid, film) matrix: share of each grid pixel that each film pixel covers; rows sum to 1 on the film."""
     edges = np.arange(film_size + 1) * scale + offset
     first = np.clip(np.floor(edges[:-1]).astype(int), 0, grid_size - 1)
     last = np.clip(np.ceil(edges[1:]).astype(int) - 1, 0, grid_size - 1)
@@ -98,19 +100,19 @@ def _area_weights(film_size: int, grid_size: int, scale: float, offset: float) -
     return sparse.coo_array(weights, shape=(grid_size, film_size)).tocsr()
 
 
-def _to_grid(image: Image, to: GridFit) -> Image:
+def _to_grid(image: Image, to: GridFit) -> GridImage:
     down = _area_weights(to.film_rows, to.rows, to.row_scale, to.row_offset)
     across = _area_weights(to.film_columns, to.columns, to.column_scale, to.column_offset)
     return np.ascontiguousarray((across @ (down @ image).T).T, dtype=np.float32)
 
 
-def film_to_grid(film: Film, config: GridConfig) -> tuple[Image, GridFit]:
+def film_to_grid(film: Film, config: GridConfig) -> tuple[GridImage, GridFit]:
     """The film's image on the grid in its own units, 0 off the film; and where it lies."""
     to = fit(film.shape, config)
     return _to_grid(film.image, to), to
 
 
-def masks_to_grid(masks: Masks, to: GridFit) -> Channels:
+def masks_to_grid(masks: Masks, to: GridFit) -> GridChannels:
     """Share of each grid pixel that each mask covers, 0..1."""
     fractions = np.zeros((len(masks), to.rows, to.columns), np.float32)
     for fraction, mask in zip(fractions, masks, strict=True):
@@ -118,7 +120,7 @@ def masks_to_grid(masks: Masks, to: GridFit) -> Channels:
     return np.clip(fractions, 0, 1)
 
 
-def grid_to_film(channels: Channels, to: GridFit) -> Channels:
+def grid_to_film(channels: GridChannels, to: GridFit) -> Channels:
     """Interpolate grid channels at the film's pixel centres: (channel, film rows, film columns)."""
     matrix = np.array(
         [
@@ -149,7 +151,10 @@ def local_contrast(image: Image, sigma: float) -> Image:
 
 
 def normalise(image: Image, inside: Bool[np.ndarray, "rows columns"], config: GridConfig) -> Channels:
-    """A grid image as the network's input channels; see `GridConfig.intensity`. Off the film the value is -1."""
+    """A grid image as the network's input channels; see `GridConfig.intensity`.
+
+    Off the film the first channel is -1, the local contrast 0.
+    """
     values = image[inside]
     limits = (0.0, 100.0) if config.intensity == "minmax" else (1.0, 99.0)
     low, high = np.percentile(values[:: max(1, values.size // 20000)], limits) if values.size else (0.0, 1.0)

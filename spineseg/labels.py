@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import secrets
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-import cv2
 import h5py
 import numpy as np
 import scipy.io
 from jaxtyping import Bool, Shaped, UInt8
 from scipy.io.matlab import MatReadError
 
+from spineseg.files import replacing
 from spineseg.film import BACKGROUND, CHANNELS, VERTEBRAE, BadInput, Masks
 
 KEY = "label_separated"
@@ -68,13 +65,12 @@ def read_label(path: str | os.PathLike[str], shape: tuple[int, int]) -> Label:
 
 def to_array(masks: Masks) -> UInt8[np.ndarray, "rows columns channel=7"]:
     """The seven channels of `CHANNELS` as 0 and 1; the background is where no vertebra is."""
-    planes = [np.ascontiguousarray(mask).view(np.uint8) for mask in (*masks, _background(masks))]
-    return np.asarray(cv2.merge(planes), dtype=np.uint8)
+    return np.stack([*masks, _background(masks)], axis=-1).view(np.uint8)
 
 
 def write_array(path: str | os.PathLike[str], masks: Masks) -> None:
     """Write rows x columns x 7 as .npy, in C order. The file appears whole or not at all."""
-    with _replacing(Path(path)) as stream:
+    with replacing(path) as stream:
         np.save(stream, to_array(masks), allow_pickle=False)
 
 
@@ -87,7 +83,7 @@ def write_mat(path: str | os.PathLike[str], masks: Masks) -> None:
     scipy.io.savemat(content, {KEY: to_array(masks)}, do_compression=True)
     content.seek(0)
     content.write(_HEADER_TEXT.ljust(_HEADER_BYTES))  # SciPy's holds the date
-    with _replacing(Path(path)) as stream:
+    with replacing(path) as stream:
         stream.write(content.getbuffer())
 
 
@@ -213,15 +209,3 @@ def _disagreement(
     """Pixels whose stored value is not `one` in the background or not 0 outside it; without `one`, 1 or 255 will do."""
     inside = (stored == 1) | (stored == 255) if one is None else stored == one
     return int(np.count_nonzero(np.where(background, ~inside, stored != 0)))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose content becomes the file in one step at the end; on failure the old file stays, nothing else."""
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with open(part, "xb") as stream:
-            yield stream
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -13,13 +13,14 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32
+from jaxtyping import Bool, Float, Float32, Int, Int32
 from scipy import ndimage
 
 from spineseg.film import VERTEBRAE, Masks
 
 Channels = Float32[np.ndarray, "vertebra=6 rows columns"]
 Scores = Float[np.ndarray, "body vertebra=6"]
+Numbered = Int32[np.ndarray, "rows columns"]
 Path = tuple[int, ...]
 
 
@@ -31,6 +32,8 @@ class LevelConfig:
     """How far bodies are shrunk to part those that touch."""
     smallest_share: float = 0.25
     """Pieces below this share of the median area are no body."""
+    most_bodies: int = 16
+    """Only the largest are looked at, which bounds the time that a map full of speckles takes."""
     skipped_body: float = 0.35
     """Cost of leaving a body between others, or at an end, without a level."""
     skipped_level: float = 0.6
@@ -38,7 +41,7 @@ class LevelConfig:
     sure_margin: float = 0.35
     """Least gap to the second-best path at which levels count as sure."""
     sure_agreement: float = 0.5
-    """Least agreement of a body with its level's channel."""
+    """A body counts as sure if its level's channel makes more than this share of the claims on it."""
 
 
 @dataclass(frozen=True)
@@ -60,24 +63,47 @@ class Decoded:
     report: LevelReport
 
 
-def find_bodies(
-    bone: Float32[np.ndarray, "rows columns"], config: LevelConfig
-) -> tuple[Int32[np.ndarray, "rows columns"], int]:
-    """Label the bodies in a map of bone probability, 1..n from the top row down; 0 elsewhere."""
-    solid = ndimage.binary_fill_holes(bone > 0.5)
-    pieces, count = ndimage.label(solid)
-    if count == 0:
+def _label(mask: Bool[np.ndarray, "rows columns"]) -> Numbered:
+    """Number the connected pieces from 1; 0 elsewhere."""
+    numbered = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, output=numbered)
+    return numbered
+
+
+def _typical(areas: Int[np.ndarray, "piece"]) -> float:
+    """Median area, specks left out."""
+    return float(np.median(areas[areas >= areas.max() * 0.2]))
+
+
+def _part(pieces: Numbered, cores: Numbered) -> Numbered:
+    """Give each pixel of a piece to the nearest core of that same piece; a piece without a core is no bone."""
+    bodies = np.zeros_like(pieces)
+    for number, box in enumerate(ndimage.find_objects(pieces), 1):
+        here = pieces[box] == number
+        own = np.where(here, cores[box], 0)
+        if own.any():
+            nearest = ndimage.distance_transform_edt(own == 0, return_distances=False, return_indices=True)
+            bodies[box][here] = own[tuple(np.asarray(nearest))][here]
+    return bodies
+
+
+def find_bodies(bone: Float32[np.ndarray, "rows columns"], config: LevelConfig) -> tuple[Numbered, int]:
+    """Label the bodies in a map of bone probability, 1..n from the top row down; 0 elsewhere.
+
+    n is at most `LevelConfig.most_bodies`.
+    """
+    solid = np.asarray(ndimage.binary_fill_holes(bone > 0.5))
+    pieces = _label(solid)
+    if not solid.any():
         return np.zeros(bone.shape, np.int32), 0
-    areas = np.bincount(pieces.ravel())[1:]
-    side = float(np.sqrt(np.median(areas[areas >= areas.max() * 0.2])))
+    side = float(np.sqrt(_typical(np.bincount(pieces.ravel())[1:])))
     depth = cv2.distanceTransform(np.pad(solid, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    cores, _ = ndimage.label(depth > config.erode_share * side)
-    nearest = ndimage.distance_transform_edt(cores == 0, return_distances=False, return_indices=True)
-    bodies = np.where(solid, cores[tuple(nearest)], 0)
+    bodies = _part(pieces, _label(depth > config.erode_share * side))
     areas = np.bincount(bodies.ravel())[1:]
     if len(areas) == 0:
         return np.zeros(bone.shape, np.int32), 0
-    kept = np.flatnonzero(areas >= config.smallest_share * np.median(areas[areas >= areas.max() * 0.2])) + 1
+    kept = np.flatnonzero(areas >= config.smallest_share * _typical(areas)) + 1
+    kept = kept[np.argsort(-areas[kept - 1], kind="stable")][: config.most_bodies]
     rows = ndimage.center_of_mass(np.ones_like(bodies), bodies, kept)
     order = kept[np.argsort([r for r, _ in rows])]
     relabel = np.zeros(len(areas) + 1, np.int32)
@@ -90,7 +116,8 @@ def best_path(
 ) -> tuple[float, Path]:
     """Level of each body from head to tail (-1 for none), strictly increasing, of the highest total.
 
-    agreement: share of each body's bone that each level's channel claims, 0..1. forbidden: (body, level) not allowed.
+    agreement: share of all claims on each body that each level's channel makes, 0..1. forbidden: (body, level) not
+    allowed.
     """
     bodies = len(agreement)
     best: dict[tuple[int, int], tuple[float, Path]] = {}
@@ -124,12 +151,14 @@ def path_margin(agreement: Scores, config: LevelConfig) -> tuple[Path, float]:
     return path, score - max(others, default=score)
 
 
-def _reasons(present: list[bool], confidence: list[float], margin: float, unnamed: int, config: LevelConfig) -> list[str]:
+def _reasons(
+    present: list[bool], confidence: list[float], margin: float, unnamed: int, config: LevelConfig
+) -> list[str]:
     reasons = []
     absent = [v for v, here in zip(VERTEBRAE, present, strict=True) if not here]
     if absent:
         reasons.append(f"not found: {', '.join(absent)}")
-    weak = [v for v, here, c in zip(VERTEBRAE, present, confidence, strict=True) if here and c < config.sure_agreement]
+    weak = [v for v, here, c in zip(VERTEBRAE, present, confidence, strict=True) if here and c <= config.sure_agreement]
     if weak:
         reasons.append(f"level uncertain: {', '.join(weak)}")
     if any(present) and margin < config.sure_margin:
@@ -144,9 +173,9 @@ def decode_ordered(probabilities: Channels, config: LevelConfig = LevelConfig())
     bone = np.minimum(probabilities.sum(0), 1.0)
     bodies, count = find_bodies(bone, config)
     index = np.arange(1, count + 1)
-    weight = np.maximum(ndimage.sum_labels(bone, bodies, index), 1e-6) if count else np.zeros(0)
-    agreement = np.stack([ndimage.sum_labels(p, bodies, index) for p in probabilities], 1) if count else np.zeros((0, 6))
-    agreement = np.minimum(agreement / weight[:, None], 1.0)
+    claims = np.array([ndimage.sum_labels(p, bodies, index) for p in probabilities]).T
+    # Divided by all claims, not by the bone: six channels that each show the whole spine must not agree with any level.
+    agreement = claims / np.maximum(claims.sum(1, keepdims=True), 1e-6)
     path, margin = path_margin(agreement, config)
     channels = np.zeros_like(probabilities)
     confidence, present = [0.0] * len(VERTEBRAE), [False] * len(VERTEBRAE)
@@ -164,7 +193,7 @@ def decode_raw(probabilities: Channels) -> Decoded:
     strongest = probabilities.argmax(0)
     channels = np.where(strongest == np.arange(len(VERTEBRAE))[:, None, None], probabilities, 0).astype(np.float32)
     present = tuple(bool((c > 0.5).any()) for c in channels)
-    confidence = tuple(round(float(c[c > 0.5].mean()), 4) if here else 0.0 for c, here in zip(channels, present, strict=True))
+    confidence = tuple(round(float(c[c > 0.5].mean()), 4) if (c > 0.5).any() else 0.0 for c in channels)
     reason = "this model's channels are shown without any rule of anatomy"
     return Decoded(channels, LevelReport(present, confidence, 0.0, "unsure", (reason,)))
 
@@ -188,9 +217,8 @@ def to_masks(channels: Channels, *, pieces: bool) -> Masks:
     masks = np.zeros(channels.shape, bool)
     taken = np.zeros(channels.shape[1:], bool)
     for mask, channel in zip(masks, channels, strict=True):
-        mask[:] = channel > 0.5
+        mask[:] = (channel > 0.5) & ~taken
         if pieces:
-            mask[:] = one_piece(mask)
-        mask &= ~taken
+            mask[:] = one_piece(mask) & ~taken
         taken |= mask
     return masks

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spineseg.film import VERTEBRAE
+from spineseg.film import VERTEBRAE, BadInput
 
 Norm = Literal["instance", "batch", "none"]
+
+
+class BadGrid(BadInput):
+    """A grid that the network cannot halve as often as it pools."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class UNet(nn.Module):
         self.unshuffle = nn.PixelUnshuffle(config.patch) if config.patch > 1 else nn.Identity()
         self.down = nn.ModuleList(Block(a, b, config) for a, b in zip((first, *widths[:-1]), widths, strict=True))
         self.pool = nn.MaxPool2d(2)
-        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
         self.expand = nn.ModuleList(Block(2 * a, a, config) for a in widths[:-1])
         self.head = nn.Conv2d(widths[0], config.out_channels, 1)
         nn.init.constant_(self.head.bias, math.log(config.prior / (1 - config.prior)))  # type: ignore[arg-type]
@@ -85,10 +90,13 @@ class UNet(nn.Module):
     def forward(
         self, image: Float[Tensor, "film channel_in rows columns"]
     ) -> Float[Tensor, "film channel rows_out columns_out"]:
-        """Logits on the grid divided by `patch`. Raises ValueError if the grid is no multiple of the stride."""
+        """Logits on the grid divided by `patch`. Raises BadGrid if the grid is no multiple of the stride."""
         if image.shape[-2] % self.config.stride or image.shape[-1] % self.config.stride:
             rows, columns = image.shape[-2:]
-            raise ValueError(f"expected a grid in multiples of {self.config.stride}, got {rows} x {columns}")
+            stride = self.config.stride
+            raise BadGrid(
+                f"expected a grid in multiples of {stride}, got {rows} x {columns}; change its rows and columns"
+            )
         x = self.unshuffle(image)
         skips = []
         for index, block in enumerate(self.down):
@@ -108,7 +116,7 @@ def receptive_field(config: UNetConfig) -> int:
     """Side, in grid pixels, of the square of input that one logit can depend on through convolutions alone.
 
     Counted layer by layer (Araujo et al. 2019, distill.pub/2019/computing-receptive-fields); normalisation over the
-    whole film is left out.
+    whole film is left out. How a pixel lies in its pooling cells widens or narrows it by some per cent.
     """
     field, jump = config.patch, config.patch
     for index in range(len(config.features)):

@@ -12,10 +12,14 @@ from jaxtyping import Float32
 from torch.nn import functional
 
 from spineseg.checkpoint import Card, load_checkpoint
-from spineseg.film import VERTEBRAE, Film, Masks
+from spineseg.film import VERTEBRAE, BadInput, Film, Masks
 from spineseg.grid import GridFit, film_to_grid, grid_to_film, normalise
 from spineseg.levels import LevelReport, decode_ordered, decode_raw, to_masks
 from spineseg.network import UNet
+
+
+class MissingDevice(BadInput):
+    """The device asked for is not there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +38,14 @@ class Prediction:
 
 
 def pick_device(wish: str = "auto") -> str:
-    """ "cuda" where there is one, else "cpu"; any other wish is passed on."""
-    if wish != "auto":
-        return wish
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """The wish, or for "auto" cuda where there is one, else cpu. Raises MissingDevice if this machine has no such."""
+    if wish == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=wish)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise MissingDevice(f"expected a device of this machine, got {wish}; use auto or cpu") from None
+    return wish
 
 
 class Segmenter:

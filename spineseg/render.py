@@ -5,8 +5,6 @@ A picture is uint8 (rows, columns, 3), red green blue.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
+from spineseg.files import replacing
 from spineseg.film import BACKGROUND, VERTEBRAE, Film, Masks
 
 Grey = UInt8[np.ndarray, "rows columns"]
@@ -141,17 +140,8 @@ def write_png(path: Path | str, picture: Picture | Grey) -> None:
     """
     stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".png", stored)[1]
-    replace_file(Path(path), encoded.tobytes())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file as a whole: beside its place first, then moved there. A failure leaves what was there before."""
-    beside = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as stream:
+        stream.write(encoded.tobytes())
 
 
 def _bounding_box(mask: Bool[np.ndarray, "rows columns"]) -> tuple[slice, slice]:

@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -26,11 +27,15 @@ from tqdm import tqdm
 
 from spineseg.augment import AugmentConfig
 from spineseg.checkpoint import Card, Decoder, load_checkpoint, save_checkpoint
-from spineseg.dataset import FilmDataset, build_cache, pairs_in, split_by_film
-from spineseg.film import VERTEBRAE, BadInput
+from spineseg.dataset import FilmDataset, build_cache, labelled_films, split_by_film
+from spineseg.files import replacing
+from spineseg.film import CHANNELS, VERTEBRAE, BadInput
 from spineseg.grid import GridConfig
 from spineseg.losses import LOSSES, LossName, check_targets
-from spineseg.network import UNet, UNetConfig, parameter_count
+from spineseg.network import PRESETS, UNet, UNetConfig, parameter_count
+
+REPORT_GRID = GridConfig(rows=1024, columns=1024, keep_aspect=False, intensity="minmax")
+"""The report's input: each film stretched to a square."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,16 @@ class TrainConfig:
     description: str = ""
 
 
+PresetName = Literal["default", "report-6", "report-7"]
+
+
+def preset(name: PresetName, data: Path, out: Path) -> TrainConfig:
+    """The defaults, or the report's network of six or seven channels with the report's grid."""
+    if name == "default":
+        return TrainConfig(data, out)
+    return TrainConfig(data, out, network=PRESETS[name], grid=REPORT_GRID)
+
+
 @dataclass(frozen=True)
 class EpochReport:
     """What one epoch gave, on the held-back films.
@@ -89,8 +104,8 @@ class EpochReport:
 
     @property
     def mean_dice(self) -> float:
-        """Mean over the vertebrae."""
-        return float(np.nanmean(self.dice))
+        """Mean over the vertebrae that are on any held-back film; 0 if none is."""
+        return float(np.nanmean(self.dice)) if np.isfinite(self.dice).any() else 0.0
 
 
 def _precision(config: TrainConfig, accelerator_cuda: bool) -> str:
@@ -107,7 +122,9 @@ def _schedule(config: TrainConfig, steps: int) -> Any:
     def factor(step: int) -> float:
         if step < config.warmup_steps:
             return (step + 1) / config.warmup_steps
-        return 0.5 * (1 + math.cos(math.pi * min((step - config.warmup_steps) / max(steps - config.warmup_steps, 1), 1)))
+        return 0.5 * (
+            1 + math.cos(math.pi * min((step - config.warmup_steps) / max(steps - config.warmup_steps, 1), 1))
+        )
 
     return factor
 
@@ -164,44 +181,110 @@ class _Scores:
         return self.loss / max(self.films, 1), dice.round(4).tolist(), response.round(4).tolist()
 
 
-@torch.no_grad()
-def _validate(network: nn.Module, batches: DataLoader, loss_name: LossName, accelerator: Accelerator, channels: int) -> _Scores:
-    network.eval()
-    scores = _Scores(channels)
-    for images, targets in batches:
-        with accelerator.autocast():
-            logits = network(images)
-        logits, targets = accelerator.gather_for_metrics((logits.float(), targets))
-        scores.add(LOSSES[loss_name](logits, targets).item(), torch.sigmoid(logits), targets)
-    return scores
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What the loop turns; made by `_prepare`."""
+
+    config: TrainConfig
+    accelerator: Accelerator
+    films: FilmDataset
+    batches: DataLoader
+    checks: DataLoader
+    network: nn.Module
+    optimiser: Any
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    average: AveragedModel
+
+    @property
+    def quiet(self) -> bool:
+        """Whether another process of this machine does the talking."""
+        return not self.accelerator.is_local_main_process
+
+    def judged(self) -> UNet:
+        """The network that is validated and saved: the averaged one, if there is an average."""
+        return cast(UNet, self.average.module if self.config.average else self.accelerator.unwrap_model(self.network))
 
 
-def _endless_check(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    for images, targets in batches:
-        check_targets(targets)
-        yield images, targets
+def train(config: TrainConfig) -> list[EpochReport]:
+    """Train and write `best` and `last` checkpoints, history.jsonl and config.json into config.out.
+
+    Returns a report for each epoch, those before a resumption included.
+    Raises BadInput for a folder, label or checkpoint that cannot be used, before the first step.
+    """
+    config = _settled(config)
+    set_seed(config.seed)
+    accelerator = Accelerator(mixed_precision=_precision(config, torch.cuda.is_available()))
+    run = _prepare(config, accelerator)
+    reports, best = _resume(run) if config.resume else ([], -1.0)
+    if accelerator.is_main_process:
+        _write_start(config, reports)
+    if not run.quiet:
+        held_back, weights = len(cast(FilmDataset, run.checks.dataset)), parameter_count(run.network)
+        print(f"{len(run.films)} films to train on, {held_back} held back, {weights:,} weights, {accelerator.device}")
+    for epoch in range(len(reports), config.epochs):
+        began = time.monotonic()
+        train_loss = _one_epoch(run, epoch)
+        validation_loss, dice, response = _validate(run).result()
+        rate, seconds = float(run.schedule.get_last_lr()[0]), time.monotonic() - began
+        report = EpochReport(epoch, train_loss, validation_loss, dice, response, rate, seconds)
+        reports.append(report)
+        if accelerator.is_main_process:
+            _save_epoch(run, reports, improved=report.mean_dice > best)
+            print(describe(report))
+        best = max(best, report.mean_dice)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            _save_state(accelerator, config.out, epoch, best)
+    accelerator.end_training()
+    return reports
 
 
-def _save_state(accelerator: Accelerator, out: Path, epoch: int, best: float) -> None:
-    """Replace out/state by the present one; the old stays until the new is whole."""
-    partial, final = out / "state.partial", out / "state"
-    shutil.rmtree(partial, ignore_errors=True)
-    accelerator.save_state(str(partial))
-    (partial / "progress.json").write_text(json.dumps({"epoch": epoch, "best": best}))
-    shutil.rmtree(out / "state.old", ignore_errors=True)
-    if final.exists():
-        final.rename(out / "state.old")
-    partial.rename(final)
-    shutil.rmtree(out / "state.old", ignore_errors=True)
+def _settled(config: TrainConfig) -> TrainConfig:
+    """The configuration as it will be used. Raises BadInput if its parts do not go together."""
+    rows, columns, stride = config.grid.rows, config.grid.columns, config.network.stride
+    if rows % stride or columns % stride:
+        raise BadInput(f"expected a grid in multiples of {stride}, which the network needs, got {rows} x {columns}")
+    if not config.resume and _holds_run(config.out):
+        raise BadInput("expected an output folder without a run, got one that has one; set --resume or another --out")
+    return replace(config, network=replace(config.network, in_channels=config.grid.channels))
 
 
-def _resume(accelerator: Accelerator, out: Path) -> tuple[int, float]:
-    state = next((p for p in (out / "state", out / "state.old") if (p / "progress.json").exists()), None)
-    if state is None:
-        raise BadInput("expected a run to resume, found none in the output folder; start without --resume")
-    accelerator.load_state(str(state))
-    progress = json.loads((state / "progress.json").read_text())
-    return int(progress["epoch"]) + 1, float(progress["best"])
+def _holds_run(out: Path) -> bool:
+    return any((out / name).exists() for name in ("history.jsonl", "state", "state.old"))
+
+
+def _prepare(config: TrainConfig, accelerator: Accelerator) -> _Run:
+    """Films, network, optimiser, schedule and average, on the devices where they will be used."""
+    films, held_back = _datasets(config, accelerator)
+    # Workers start anew each epoch, because they hold a copy of the dataset and its epoch decides the changes.
+    last = len(films) >= config.batch
+    batches = DataLoader(films, config.batch, shuffle=True, num_workers=config.workers, drop_last=last)
+    checks = DataLoader(held_back, config.batch)
+    network = _initial(config)
+    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    network, optimiser, batches, checks = accelerator.prepare(network, optimiser, batches, checks)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _schedule(config, len(batches) * config.epochs))
+    average = AveragedModel(accelerator.unwrap_model(network), multi_avg_fn=get_ema_multi_avg_fn(config.average))
+    accelerator.register_for_checkpointing(schedule, average)
+    return _Run(config, accelerator, films, batches, checks, network, optimiser, schedule, average)
+
+
+def _datasets(config: TrainConfig, accelerator: Accelerator) -> tuple[FilmDataset, FilmDataset]:
+    """To train on, with random changes; held back, without."""
+    labelled = labelled_films(config.data)
+    progress = partial(tqdm, desc="reading films", disable=not accelerator.is_local_main_process)
+    with accelerator.main_process_first():
+        cache = build_cache(labelled, config.grid, config.data / ".cache", progress=progress)
+    trained_on, held_back = split_by_film(len(labelled), config.validation, config.seed)
+    dataset = partial(
+        FilmDataset,
+        cache,
+        grid=config.grid,
+        out_channels=config.network.out_channels,
+        stride=config.network.patch,
+        seed=config.seed,
+    )
+    return dataset(trained_on, augmentation=config.augment), dataset(held_back, augmentation=None)
 
 
 def _initial(config: TrainConfig) -> UNet:
@@ -213,86 +296,120 @@ def _initial(config: TrainConfig) -> UNet:
     return network
 
 
-def train(config: TrainConfig) -> list[EpochReport]:
-    """Train and write `best` and `last` checkpoints, history.jsonl and config.json into config.out.
+def _one_epoch(run: _Run, epoch: int) -> float:
+    """One pass over the films to train on; the mean loss of its steps."""
+    run.films.epoch = epoch
+    run.batches.set_epoch(epoch)  # type: ignore[attr-defined]
+    run.network.train()
+    total = 0.0
+    with tqdm(run.batches, desc=f"epoch {epoch}", disable=run.quiet) as bar:
+        for step, (images, targets) in enumerate(bar, 1):
+            check_targets(targets)
+            total += _one_step(run, images, targets)
+            bar.set_postfix(loss=f"{total / step:.4f}")
+    return total / max(len(run.batches), 1)
 
-    Raises BadInput for a folder, label or checkpoint that cannot be used, before the first step.
-    """
-    if config.network.in_channels != config.grid.channels:
-        config = replace(config, network=replace(config.network, in_channels=config.grid.channels))
-    set_seed(config.seed)
-    accelerator = Accelerator(mixed_precision=_precision(config, torch.cuda.is_available()))
+
+def _one_step(run: _Run, images: Tensor, targets: Tensor) -> float:
+    """Change the weights by one batch; its loss."""
+    with run.accelerator.autocast():
+        logits = run.network(images)
+    loss = LOSSES[run.config.loss](logits.float(), targets)
+    run.accelerator.backward(loss)
+    run.accelerator.clip_grad_norm_(run.network.parameters(), run.config.clip_norm)
+    run.optimiser.step()
+    run.schedule.step()
+    run.optimiser.zero_grad(set_to_none=True)
+    if run.config.average:
+        run.average.update_parameters(run.accelerator.unwrap_model(run.network))
+    return loss.item()
+
+
+@torch.no_grad()
+def _validate(run: _Run) -> _Scores:
+    network = run.judged().eval()
+    scores = _Scores(run.config.network.out_channels)
+    for images, targets in run.checks:
+        with run.accelerator.autocast():
+            logits = network(images)
+        logits, targets = run.accelerator.gather_for_metrics((logits.float(), targets))
+        scores.add(LOSSES[run.config.loss](logits, targets).item(), torch.sigmoid(logits), targets)
+    return scores
+
+
+def _write_start(config: TrainConfig, earlier: list[EpochReport]) -> None:
+    """The configuration, and the history up to where this run goes on."""
     config.out.mkdir(parents=True, exist_ok=True)
-    pairs = pairs_in(config.data)
-    quiet = not accelerator.is_local_main_process
-    with accelerator.main_process_first():
-        cache = build_cache(
-            pairs, config.grid, config.data / ".cache", progress=lambda films: tqdm(films, desc="reading films", disable=quiet)
-        )
-    trained_on, held_back = split_by_film(len(pairs), config.validation, config.seed)
-    shared = {"grid": config.grid, "out_channels": config.network.out_channels, "stride": config.network.patch, "seed": config.seed}
-    films = FilmDataset(cache, trained_on, augmentation=config.augment, **shared)
-    # Workers start anew each epoch, because they hold a copy of the dataset and its epoch decides the changes.
-    batches = DataLoader(films, config.batch, shuffle=True, num_workers=config.workers, drop_last=len(films) >= config.batch)
-    checks = DataLoader(FilmDataset(cache, held_back, augmentation=None, **shared), config.batch)
-    network = _initial(config)
-    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    network, optimiser, batches, checks = accelerator.prepare(network, optimiser, batches, checks)
-    steps = len(batches) * config.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _schedule(config, steps))
-    average = AveragedModel(accelerator.unwrap_model(network), multi_avg_fn=get_ema_multi_avg_fn(config.average))
-    accelerator.register_for_checkpointing(schedule, average)
-    first, best = _resume(accelerator, config.out) if config.resume else (0, -1.0)
-    if accelerator.is_main_process:
-        (config.out / "config.json").write_text(json.dumps(asdict(config), indent=2, default=str) + "\n")
-    if accelerator.is_local_main_process:
-        print(f"{len(films)} films to train on, {len(held_back)} held back, {parameter_count(network):,} weights, {accelerator.device}")
-    began, reports = time.monotonic(), []
-    for epoch in range(first, config.epochs):
-        films.epoch, epoch_began = epoch, time.monotonic()
-        batches.set_epoch(epoch)
-        network.train()
-        total = 0.0
-        with tqdm(_endless_check(iter(batches)), total=len(batches), desc=f"epoch {epoch}", disable=quiet) as bar:
-            for step, (images, targets) in enumerate(bar, 1):
-                with accelerator.autocast():
-                    logits = network(images)
-                loss = LOSSES[config.loss](logits.float(), targets)
-                accelerator.backward(loss)
-                accelerator.clip_grad_norm_(network.parameters(), config.clip_norm)
-                optimiser.step()
-                schedule.step()
-                optimiser.zero_grad(set_to_none=True)
-                if config.average:
-                    average.update_parameters(accelerator.unwrap_model(network))
-                total += loss.item()
-                bar.set_postfix(loss=f"{total / step:.4f}")
-        judged = average.module if config.average else accelerator.unwrap_model(network)
-        scores = _validate(judged, checks, config.loss, accelerator, config.network.out_channels)
-        validation_loss, dice, response = scores.result()
-        report = EpochReport(
-            epoch, total / max(len(batches), 1), validation_loss, dice, response,
-            schedule.get_last_lr()[0], time.monotonic() - epoch_began,
-        )
-        reports.append(report)
-        if accelerator.is_main_process:
-            seconds = time.monotonic() - began
-            card = Card(
-                config.name, config.grid, config.network, config.decoder, config.description,
-                origin(config, len(films), seconds, str(accelerator.device)), {"simulated validation": _summary(report)},
-            )
-            improved = report.mean_dice > best
-            best = max(best, report.mean_dice)
-            for kind in ("last", "best") if improved else ("last",):
-                save_checkpoint(config.out / f"{kind}.safetensors", judged, card)
-            with (config.out / "history.jsonl").open("a") as history:
-                history.write(json.dumps(asdict(report)) + "\n")
-            print(describe(report))
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            _save_state(accelerator, config.out, epoch, best)
-    accelerator.end_training()
-    return reports
+    with replacing(config.out / "config.json") as stream:
+        stream.write((json.dumps(asdict(config), indent=2, default=str) + "\n").encode())
+    if config.resume:
+        _write_history(config.out, earlier)
+
+
+def _write_history(out: Path, reports: list[EpochReport]) -> None:
+    """One line of JSON for each epoch."""
+    with replacing(out / "history.jsonl") as stream:
+        stream.writelines((json.dumps(asdict(report)) + "\n").encode() for report in reports)
+
+
+def _save_epoch(run: _Run, reports: list[EpochReport], *, improved: bool) -> None:
+    """Checkpoints and history after the last of the reports' epochs."""
+    config, seconds = run.config, sum(report.seconds for report in reports)
+    card = Card(
+        config.name,
+        config.grid,
+        config.network,
+        config.decoder,
+        config.description,
+        origin(config, len(run.films), seconds, str(run.accelerator.device)),
+        {"simulated validation": _summary(reports[-1])},
+    )
+    for kind in ("last", "best") if improved else ("last",):
+        save_checkpoint(config.out / f"{kind}.safetensors", run.judged(), card)
+    _write_history(config.out, reports)
+
+
+def _save_state(accelerator: Accelerator, out: Path, epoch: int, best: float) -> None:
+    """Replace out/state by the present one; the old stays until the new is whole."""
+    unfinished, final = out / "state.partial", out / "state"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    accelerator.save_state(str(unfinished))
+    (unfinished / "progress.json").write_text(json.dumps({"epoch": epoch, "best": best}))
+    shutil.rmtree(out / "state.old", ignore_errors=True)
+    if final.exists():
+        final.rename(out / "state.old")
+    unfinished.rename(final)
+    shutil.rmtree(out / "state.old", ignore_errors=True)
+
+
+def _resume(run: _Run) -> tuple[list[EpochReport], float]:
+    """Take up the last state; the reports of the epochs before it, and their best mean Dice.
+
+    An epoch that was cut short after its line in the history is forgotten and trained again.
+    """
+    out = run.config.out
+    state = next((p for p in (out / "state", out / "state.old") if (p / "progress.json").exists()), None)
+    if state is None:
+        raise BadInput("expected a run to resume, found no finished epoch; start in another folder without --resume")
+    _check_settings(run.config)
+    run.accelerator.load_state(str(state))
+    progress = json.loads((state / "progress.json").read_text())
+    lines = (out / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    reports = [EpochReport(**json.loads(line)) for line in lines]
+    return [report for report in reports if report.epoch <= progress["epoch"]], float(progress["best"])
+
+
+_FIXED = ("network", "grid", "validation", "seed")
+"""Settings that must be the same when a run is resumed: weights would not fit, or films change sides."""
+
+
+def _check_settings(config: TrainConfig) -> None:
+    """Raises BadInput if the run in config.out was made with other settings of those in _FIXED."""
+    stored = json.loads((config.out / "config.json").read_text(encoding="utf-8"))
+    present = json.loads(json.dumps(asdict(config), default=str))
+    changed = [name for name in _FIXED if stored.get(name) != present[name]]
+    if changed:
+        raise BadInput(f"expected the settings of the run to resume, got another {', '.join(changed)}; set them alike")
 
 
 def _summary(report: EpochReport) -> Mapping[str, Any]:
@@ -301,8 +418,11 @@ def _summary(report: EpochReport) -> Mapping[str, Any]:
 
 
 def describe(report: EpochReport) -> str:
-    """The report as lines for a terminal: losses, Dice per vertebra, response matrix."""
-    dice = "  ".join(f"{v} {d:.3f}" for v, d in zip(VERTEBRAE, report.dice, strict=True))
-    rows = [f"  channel {k}  " + "  ".join(f"{value:.2f}" for value in row) for k, row in enumerate(report.response)]
-    head = f"epoch {report.epoch}: loss {report.train_loss:.4f}, held back {report.validation_loss:.4f}, {report.seconds:.0f} s"
-    return "\n".join([head, f"  Dice {report.mean_dice:.3f}: {dice}", "  response (channel x vertebra):", *rows])
+    """The report as lines for a terminal: losses, Dice per vertebra, response of each channel in each vertebra."""
+    losses = f"loss {report.train_loss:.4f}, held back {report.validation_loss:.4f}"
+    rows = {"Dice": report.dice, **dict(zip(CHANNELS, report.response, strict=False))}
+    lines = [f"  {name:10}" + "".join(f"{value:7.3f}" for value in row) for name, row in rows.items()]
+    names = "".join(f"{name:>7}" for name in VERTEBRAE)
+    lines.insert(1, "  mean response of each channel (row) in each vertebra (column):")
+    head = f"epoch {report.epoch}: {losses}, mean Dice {report.mean_dice:.3f}, {report.seconds:.0f} s"
+    return "\n".join([head, f"  {'':10}{names}", *lines])

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "spineseg"
 
 # A new file gets its place here first. Files of one row do not import each other.
 ROWS = (
-    ("film",),
+    ("film", "files"),
     ("dicom", "labels"),
     ("grid",),
     ("augment", "simulate", "levels", "network", "losses", "metrics", "render"),

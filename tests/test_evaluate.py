@@ -12,16 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spineseg.dataset import pairs_in
+from spineseg.dataset import FilmFiles, NoFilms, find_films, labelled_films, read_case
 from spineseg.dicom import write_film
 from spineseg.evaluate import (
     DICE_COLUMNS,
     FILM_COLUMNS,
-    FilmFiles,
-    NoFilms,
     evaluate,
-    find_films,
-    read_case,
     summary_table,
 )
 from spineseg.film import VERTEBRAE, BadInput, Case, Film, Masks, Spacing
@@ -289,8 +285,7 @@ def test_a_folder_on_disk(tmp_path: Path):
 
 def test_evaluation_and_training_see_the_same_labelled_films(tmp_path: Path):
     write_folder(tmp_path)
-    labelled = [(files.name, files.film, files.label) for files in find_films(tmp_path) if files.label]
-    assert labelled == [(pair.name, pair.image, pair.label) for pair in pairs_in(tmp_path)]
+    assert labelled_films(tmp_path) == [files for files in find_films(tmp_path) if files.label]
 
 
 @pytest.mark.parametrize("content", [None, "empty"])

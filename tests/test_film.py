@@ -8,7 +8,7 @@ from spineseg.film import CHANNELS, VERTEBRAE, BadInput, Film, Spacing
 
 def test_channels_run_from_head_to_foot_and_end_with_the_background():
     assert VERTEBRAE == ("L1", "L2", "L3", "L4", "L5", "S1")
-    assert CHANNELS == (*VERTEBRAE, "background")
+    assert (*VERTEBRAE, "background") == CHANNELS
 
 
 def test_a_film_cannot_be_changed():

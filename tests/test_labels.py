@@ -87,11 +87,11 @@ def test_array_of_masks_that_are_a_view(masks: Masks):
     np.testing.assert_array_equal(to_array(view), stored(masks))
 
 
-@pytest.mark.parametrize("scale", [1, 255])
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "int16", "int32", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [("bool", 1), *((d, s) for d in ("uint8", "uint16", "int16", "int32", "float32", "float64") for s in (1, 255))],
+)
 def test_every_type_and_scale_becomes_true_and_false(tmp_path: Path, masks: Masks, save: Any, dtype: str, scale: int):
-    if dtype == "bool" and scale == 255:
-        pytest.skip("logical has no 255")
     label = read_label(save(tmp_path / "doe-jane", (stored(masks) * scale).astype(dtype)), SHAPE)
     assert label.masks.dtype == np.bool_
     np.testing.assert_array_equal(label.masks, masks)
@@ -114,7 +114,7 @@ def test_written_labels_are_read_back(tmp_path: Path, masks: Masks, write: Any):
 @pytest.mark.parametrize("write", [write_array, write_mat])
 def test_same_masks_same_bytes(tmp_path: Path, masks: Masks, write: Any):
     write(tmp_path / "a", masks)
-    time.sleep(1.1)  # SciPy writes the second into its header
+    time.sleep(1.1 if write is write_mat else 0)  # SciPy writes the second into its header
     write(tmp_path / "b", masks)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 

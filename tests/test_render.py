@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-from spineseg import render
 from spineseg.film import CHANNELS, VERTEBRAE, Film, Masks
 from spineseg.render import COLOURS, LEGEND, contact_sheet, figure_channels, overlay, to_uint8, write_png
 
@@ -260,7 +259,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypa
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(render.os, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_png(path, np.zeros((4, 4, 3), np.uint8))
     assert path.read_bytes() == b"old"

@@ -58,6 +58,7 @@ def spine_corners(outlines: dict[str, list]) -> np.ndarray:
 
 
 def main(source: Path, target: Path) -> None:
+    """Read the outlines, write the statistic, say how much was kept."""
     spines = np.stack([spine_corners(person) for person in json.loads(source.read_text()).values()])
     flat = spines.reshape(len(spines), -1)
     far = np.abs((flat - np.median(flat, 0)) / (flat.std(0) + 1e-9)).max(1)

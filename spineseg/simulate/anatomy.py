@@ -8,6 +8,7 @@ differs between the left and the right half (rims, facets, hips, wings) is paint
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -53,7 +54,7 @@ def _arc(start: np.ndarray, end: np.ndarray, sag: float, count: int = 9) -> Poin
 def body_outline(corners: Float[np.ndarray, "corner=4 xy=2"], rng: Rng) -> tuple[Points, Points, Points]:
     """Outline with waist and hollow endplates, and the two endplates as lines."""
     ca, cp, lp, la = corners
-    depth = np.linalg.norm(cp - ca)
+    depth = float(np.linalg.norm(cp - ca))
     upper = _arc(ca, cp, -depth * rng.uniform(0.0, 0.05))
     lower = _arc(lp, la, -depth * rng.uniform(0.01, 0.08))
     back = _arc(cp, lp, -depth * rng.uniform(0.0, 0.05))
@@ -90,7 +91,9 @@ def _paint_body(canvas: Canvas, corners: np.ndarray, strength: np.ndarray, rng: 
     posterior = _arc(corners[1], corners[2], -rng.uniform(0, 2))
     canvas.line(posterior, wall, width_mm=rng.uniform(0.8, 1.6))
     canvas.line(posterior + [rng.normal(0, config.oblique_mm), 0], wall * 0.6, width_mm=1.0)
-    canvas.line(_arc(corners[3], corners[0], -rng.uniform(1, 4)), wall * rng.uniform(0.3, 1.1), width_mm=rng.uniform(0.7, 1.4))
+    canvas.line(
+        _arc(corners[3], corners[0], -rng.uniform(1, 4)), wall * rng.uniform(0.3, 1.1), width_mm=rng.uniform(0.7, 1.4)
+    )
     if rng.random() < 0.3:
         density = rng.uniform(0.05, 0.3)
         canvas.line(upper, density, width_mm=rng.uniform(2, 6), soft_mm=1.5)
@@ -116,7 +119,11 @@ def _paint_arch(canvas: Canvas, body: np.ndarray, below: np.ndarray, amount: flo
         facet = smooth_closed(facet + rng.normal(0, 0.06 * depth, facet.shape), 2) + shift
         canvas.fill(facet, amount * rng.uniform(0.5, 1.3), soft_mm=0.8)
         canvas.line(facet, amount * rng.uniform(0.2, 1.2), width_mm=rng.uniform(0.8, 1.6), closed=True)
-        process = ellipse(at(rng.uniform(0.3, 0.5), rng.uniform(0.8, 1.3)), (rng.uniform(3, 7), rng.uniform(6, 12)), rng.normal(-15, 20))
+        process = ellipse(
+            at(rng.uniform(0.3, 0.5), rng.uniform(0.8, 1.3)),
+            (rng.uniform(3, 7), rng.uniform(6, 12)),
+            rng.normal(-15, 20),
+        )
         canvas.fill(process + shift, amount * rng.uniform(0, 1.2), soft_mm=1.0)
     foramen = ellipse(at(rng.uniform(0.1, 0.2), rng.uniform(0.8, 1.1)), (0.12 * depth, 0.2 * depth), rng.normal(0, 15))
     canvas.fill(foramen, -amount * rng.uniform(0.0, 0.9), soft_mm=1.2)
@@ -138,7 +145,7 @@ def paint_spine(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -
     arch = rng.uniform(0.06, 0.6)
     bodies = [*spine.thoracic[::-1], *spine.lumbar]
     fade = rng.uniform(0.4, 1.0)
-    for index, (body, below) in enumerate(zip(bodies[:-1], bodies[1:], strict=True)):
+    for index, (body, below) in enumerate(pairwise(bodies)):
         thoracic = index < len(spine.thoracic)
         weight = fade ** ((len(spine.thoracic) - index) / 2) if thoracic else 1.0
         _paint_body(canvas, body, strength * weight, rng, config)
@@ -146,7 +153,9 @@ def paint_spine(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -
     _paint_sacrum(canvas, spine, strength, arch, rng, config)
 
 
-def _paint_sacrum(canvas: Canvas, spine: Spine, strength: np.ndarray, arch: float, rng: Rng, config: AnatomyConfig) -> None:
+def _paint_sacrum(
+    canvas: Canvas, spine: Spine, strength: np.ndarray, arch: float, rng: Rng, config: AnatomyConfig
+) -> None:
     s1, rest = spine.lumbar[5], spine.sacral
     seen = rng.uniform(0.6, 1.8)
     front = np.concatenate([[s1[0], s1[3]], *([b[3]] for b in rest)])
@@ -154,7 +163,7 @@ def _paint_sacrum(canvas: Canvas, spine: Spine, strength: np.ndarray, arch: floa
     whole = np.concatenate([front, back[::-1]])
     fill, endplate, wall = strength * seen * np.exp(0.2 * rng.normal(size=3))
     canvas.fill(whole, fill * rng.uniform(0.3, 0.8), soft_mm=1.0)
-    depth = np.linalg.norm(s1[1] - s1[0])
+    depth = float(np.linalg.norm(s1[1] - s1[0]))
     upper = _arc(s1[0], s1[1], -depth * rng.uniform(-0.02, 0.06))
     canvas.line(upper, endplate * rng.uniform(0.5, 1.3), width_mm=rng.uniform(0.9, 2.2))
     canvas.line(upper + rng.normal(0, config.oblique_mm, 2), endplate * 0.6, width_mm=1.2)
@@ -191,7 +200,7 @@ def _turned(points: np.ndarray, angle_deg: float) -> np.ndarray:
 
 def paint_pelvis(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -> None:
     """Both hip bones and femora, the second shifted and magnified against the first."""
-    s1_depth = np.linalg.norm(spine.lumbar[5, 1] - spine.lumbar[5, 0])
+    s1_depth = float(np.linalg.norm(spine.lumbar[5, 1] - spine.lumbar[5, 0]))
     scale = s1_depth / 41.0 * rng.normal(1.05, 0.05)
     outline = (_HIP_BONE_MM * scale) * rng.normal(1, 0.05, 2) + rng.normal(0, 5, _HIP_BONE_MM.shape)
     turn, thigh = -spine.pelvic_turn_deg + rng.normal(0, 4), rng.normal(0, 14)
@@ -204,7 +213,12 @@ def paint_pelvis(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) 
         canvas.fill(bone, seen * rng.uniform(0.6, 1.3), soft_mm=1.0)
         canvas.line(bone, edge * rng.uniform(0.5, 1.3), width_mm=rng.uniform(1.2, 3.0), soft_mm=0.8, closed=True)
         arcuate = _turned(np.array([(70, -75), (30, -50), (-5, -30), (-45, -5), (-70, 25)]) * scale * magnified, turn)
-        canvas.line(smooth_open(arcuate + rng.normal(0, 4, (5, 2))) + hip, edge * rng.uniform(0.2, 1.2), width_mm=2.0, soft_mm=0.8)
+        canvas.line(
+            smooth_open(arcuate + rng.normal(0, 4, (5, 2))) + hip,
+            edge * rng.uniform(0.2, 1.2),
+            width_mm=2.0,
+            soft_mm=0.8,
+        )
         radius = 25.0 * scale * magnified * rng.normal(1, 0.05)
         roof = ellipse(hip, (radius + 2.5, radius + 2.5))
         canvas.line(roof, edge * rng.uniform(0.3, 1.5), width_mm=rng.uniform(1.2, 3.0), closed=True)
@@ -216,7 +230,7 @@ def paint_pelvis(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) 
         canvas.fill(shaft, femur * rng.uniform(0.7, 1.1), soft_mm=1.0)
         canvas.line(shaft, edge * rng.uniform(0.3, 1.4), width_mm=rng.uniform(2, 4), closed=True)
         if rng.random() < 0.8:
-            hole = ellipse(hip + _turned(np.array([-14.0, 54.0]) * scale, turn), (13 * scale, 18 * scale), 25)
+            hole = ellipse(hip + _turned(np.array([-14.0, 54.0]) * scale, turn), (13 * scale, 18 * scale), 25.0)
             canvas.fill(hole, -seen * 0.8, soft_mm=1.0)
 
 
@@ -259,7 +273,13 @@ def paint_lung(canvas: Canvas, spine: Spine, torso: Torso, rng: Rng) -> None:
     for _ in range(2):
         y = spine.lumbar[0, :, 1].mean() + rng.normal(-40, 32)
         x = spine.lumbar[0, :, 0].mean()
-        dome = [(x - 190, y + rng.normal(10, 25)), (x - 110, y - rng.uniform(10, 60)), (x - 30, y - rng.uniform(0, 45)), (x + 25, y + rng.normal(15, 12)), (x + rng.uniform(45, 70), y + rng.uniform(20, 75))]
+        dome = [
+            (x - 190, y + rng.normal(10, 25)),
+            (x - 110, y - rng.uniform(10, 60)),
+            (x - 30, y - rng.uniform(0, 45)),
+            (x + 25, y + rng.normal(15, 12)),
+            (x + rng.uniform(45, 70), y + rng.uniform(20, 75)),
+        ]
         lung = np.array([*dome, (x + 75, y - 80), (x + 75, y - 500), (x - 190, y - 500)])
         lung[:5] = lung[:5] + rng.normal(0, 5, (5, 2))
         outline = np.concatenate([smooth_open(lung[:5], 3), lung[5:]])
@@ -297,7 +317,11 @@ def paint_gas(canvas: Canvas, spine: Spine, torso: Torso, rng: Rng, config: Anat
     for _ in range(rng.integers(0, config.gas_blobs)):
         centre = np.array([lumbar[2, 0] - rng.uniform(5, 150), rng.uniform(lumbar[0, 1] - 40, spine.hip_mm[1])])
         radius = rng.uniform(3, 16)
-        shape = smooth_closed(ellipse(centre, (radius, radius * rng.uniform(0.5, 1)), rng.uniform(0, 180))[::5] + rng.normal(0, radius * 0.25, (8, 2)), 2)
+        shape = smooth_closed(
+            ellipse(centre, (radius, radius * rng.uniform(0.5, 1)), rng.uniform(0, 180))[::5]
+            + rng.normal(0, radius * 0.25, (8, 2)),
+            2,
+        )
         canvas.fill(shape, -strength * rng.uniform(0.1, 0.7), soft_mm=rng.uniform(0.5, 3))
         if rng.random() < 0.4:
             canvas.line(shape, rng.uniform(0, 0.12), width_mm=1.5, closed=True)
@@ -306,15 +330,23 @@ def paint_gas(canvas: Canvas, spine: Spine, torso: Torso, rng: Rng, config: Anat
     if rng.random() < 0.6:
         centre = spine.sacral[2].mean(0) + [rng.normal(-45, 12), rng.normal(5, 20)]
         for _ in range(rng.integers(1, 4)):
-            blob = ellipse(centre + rng.normal(0, 10, 2), (rng.uniform(8, 22), rng.uniform(10, 30)), rng.uniform(-40, 40))
+            blob = ellipse(
+                centre + rng.normal(0, 10, 2), (rng.uniform(8, 22), rng.uniform(10, 30)), rng.uniform(-40, 40)
+            )
             canvas.fill(blob, -rng.uniform(0.1, 0.7), soft_mm=rng.uniform(0.8, 4))
     if rng.random() < 0.5:
         centre = lumbar[0] + [rng.uniform(-110, -30), rng.uniform(-60, 20)]
-        canvas.fill(ellipse(centre, (rng.uniform(15, 45), rng.uniform(8, 25)), rng.uniform(-30, 30)), -rng.uniform(0.1, 0.8), soft_mm=2.0)
+        canvas.fill(
+            ellipse(centre, (rng.uniform(15, 45), rng.uniform(8, 25)), rng.uniform(-30, 30)),
+            -rng.uniform(0.1, 0.8),
+            soft_mm=2.0,
+        )
     if rng.random() < 0.25:
         for _ in range(rng.integers(2, 12)):
             start = lumbar[rng.integers(1, 4)] + [rng.uniform(-45, -28), rng.uniform(-20, 20)]
-            canvas.line(np.stack([start, start + rng.normal(0, [1.5, 8])]), rng.uniform(0.05, 0.5), width_mm=rng.uniform(0.8, 2))
+            canvas.line(
+                np.stack([start, start + rng.normal(0, [1.5, 8])]), rng.uniform(0.05, 0.5), width_mm=rng.uniform(0.8, 2)
+            )
 
 
 def _paint_stool(canvas: Canvas, lumbar: np.ndarray, rng: Rng) -> None:
@@ -324,7 +356,9 @@ def _paint_stool(canvas: Canvas, lumbar: np.ndarray, rng: Rng) -> None:
         middle = np.array([lumbar[2, 0] - rng.uniform(25, 130), rng.uniform(lumbar[0, 1], lumbar[5, 1] + 40)])
         for _ in range(rng.integers(8, 45)):
             radius = rng.uniform(1.5, 7)
-            bubble = ellipse(middle + rng.normal(0, [18, 28]), (radius, radius * rng.uniform(0.6, 1)), rng.uniform(0, 180))[::4]
+            bubble = ellipse(
+                middle + rng.normal(0, [18, 28]), (radius, radius * rng.uniform(0.6, 1)), rng.uniform(0, 180)
+            )[::4]
             bubble = smooth_closed(bubble + rng.normal(0, radius * 0.2, bubble.shape), 1)
             canvas.fill(bubble, -strength * rng.uniform(0.2, 1), soft_mm=rng.uniform(0.4, 1.5))
             canvas.line(bubble, strength * rng.uniform(0, 0.6), width_mm=1.2, closed=True)
@@ -341,12 +375,19 @@ def paint_hardware(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig
             tip = body[0] + (body[1] - body[0]) * rng.uniform(0.15, 0.4) + (body[3] - body[0]) * rng.uniform(0.25, 0.5)
             canvas.line(np.stack([head, tip]), rng.uniform(1.5, 4), width_mm=rng.uniform(4.5, 6.5))
             heads.append(head)
-            canvas.fill(ellipse(head, (6, 6)), 3.0)
-        canvas.line(np.stack(heads), 3.0, width_mm=6)
+            canvas.fill(ellipse(head, (6.0, 6.0)), 3.0)
+        canvas.line(np.stack(heads), 3.0, width_mm=6.0)
     if rng.random() < config.hardware_probability / 2:
         level = int(rng.integers(2, 5))
         upper, lower = spine.lumbar[level], spine.lumbar[level + 1]
-        cage = np.stack([upper[3] * 0.75 + upper[2] * 0.25, upper[3] * 0.3 + upper[2] * 0.7, lower[0] * 0.3 + lower[1] * 0.7, lower[0] * 0.75 + lower[1] * 0.25])
+        cage = np.stack(
+            [
+                upper[3] * 0.75 + upper[2] * 0.25,
+                upper[3] * 0.3 + upper[2] * 0.7,
+                lower[0] * 0.3 + lower[1] * 0.7,
+                lower[0] * 0.75 + lower[1] * 0.25,
+            ]
+        )
         canvas.fill(cage, rng.uniform(0.3, 2.0), soft_mm=0.4)
     if rng.random() < config.hardware_probability / 2:
         body = spine.lumbar[int(rng.integers(0, 5))]
@@ -355,7 +396,9 @@ def paint_hardware(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig
     if rng.random() < 0.15:
         for _ in range(rng.integers(1, 6)):
             start = spine.lumbar[rng.integers(0, 6)].mean(0) + rng.normal(0, 45, 2)
-            canvas.line(np.stack([start, start + rng.normal(0, 4, 2)]), rng.uniform(0.5, 3), width_mm=rng.uniform(0.8, 2))
+            canvas.line(
+                np.stack([start, start + rng.normal(0, 4, 2)]), rng.uniform(0.5, 3), width_mm=rng.uniform(0.8, 2)
+            )
 
 
 def paint_texture(canvas: Canvas, torso: Torso, rng: Rng) -> None:
@@ -370,7 +413,12 @@ def paint_texture(canvas: Canvas, torso: Torso, rng: Rng) -> None:
     _paint_strands(canvas, rng)
     for _ in range(rng.integers(0, 4)):
         fold = np.stack([[-300, rng.uniform(-200, 250)], [0, rng.uniform(-200, 250)], [200, rng.uniform(-200, 250)]])
-        canvas.line(smooth_open(fold + rng.normal(0, 20, (3, 2))), rng.normal(0, 0.12), width_mm=rng.uniform(1, 12), soft_mm=rng.uniform(0.5, 3))
+        canvas.line(
+            smooth_open(fold + rng.normal(0, 20, (3, 2))),
+            rng.normal(0, 0.12),
+            width_mm=rng.uniform(1, 12),
+            soft_mm=rng.uniform(0.5, 3),
+        )
 
 
 def _paint_strands(canvas: Canvas, rng: Rng) -> None:
@@ -381,7 +429,9 @@ def _paint_strands(canvas: Canvas, rng: Rng) -> None:
         turn = rng.uniform(0, 2 * np.pi)
         steps = np.cumsum(rng.normal(turn, 0.5, 4))
         path = start + np.cumsum(np.stack([np.cos(steps), np.sin(steps)], 1) * rng.uniform(6, 30), 0)
-        canvas.line(smooth_open(path, 2), rng.normal(0, strength), width_mm=rng.uniform(0.8, 5), soft_mm=rng.uniform(0.4, 1.5))
+        canvas.line(
+            smooth_open(path, 2), rng.normal(0, strength), width_mm=rng.uniform(0.8, 5), soft_mm=rng.uniform(0.4, 1.5)
+        )
 
 
 def paint_person(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32
 
-Points = Float[np.ndarray, "point xy=2"]
+Points = Float[np.ndarray, "_ xy=2"]
 _SUBPIXEL_BITS = 5
 
 
@@ -88,7 +88,9 @@ class Canvas:
         if found is not None:
             self.attenuation[found[0]] += amount * found[1]
 
-    def line(self, points: Points, amount: float, *, width_mm: float, soft_mm: float = 0.5, closed: bool = False) -> None:
+    def line(
+        self, points: Points, amount: float, *, width_mm: float, soft_mm: float = 0.5, closed: bool = False
+    ) -> None:
         """Add a line of even attenuation."""
         found = self.coverage(points, soft_mm=soft_mm, line_mm=width_mm, closed=closed)
         if found is not None:

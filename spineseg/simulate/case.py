@@ -81,7 +81,9 @@ def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig
     return Case(f"S{seed:03d}-{index:05d}", film, np.ascontiguousarray(masks))
 
 
-def _write_one(index: int, *, out: Path, seed: int, config: SimulateConfig, write: Callable[[Path, Case], None]) -> None:
+def _write_one(
+    index: int, *, out: Path, seed: int, config: SimulateConfig, write: Callable[[Path, Case], None]
+) -> None:
     cv2.setNumThreads(1)
     write(out, simulate_case(seed, index, config))
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 Image = Float32[np.ndarray, "rows columns"]
+Values = Float[np.ndarray, "rows columns"]
+"""Of either precision."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class ExposureConfig:
     marker_probability: float = 0.6
 
 
-def _blur(image: Image, sigma: float) -> Image:
+def _blur(image: Values, sigma: float) -> Values:
     """Gaussian blur; large ones on a smaller copy."""
     step = max(1, int(sigma / 4))
     if step == 1:
@@ -54,7 +56,7 @@ def _collimation(shape: tuple[int, int], rng: np.random.Generator) -> Image:
     return _blur(opened.astype(np.float32) / 255, rng.uniform(0.6, 2.5))
 
 
-def _marker(display: Image, rng: np.random.Generator) -> None:
+def _marker(display: Values, rng: np.random.Generator) -> None:
     """A lead letter or a burnt-in box, anywhere but most often near the edge."""
     rows, columns = display.shape
     text = str(rng.choice(["L", "R", "LT", "RT", "LT.", "RT.", "L  STANDING", "STANDING", "UPRIGHT", "KV 85", "ERECT"]))
@@ -97,7 +99,14 @@ def expose(attenuation: Image, pixel_mm: float, rng: np.random.Generator, config
     return _display(-np.log(signal), body if blades is None else body & (blades > 0.5), blades, pixel_mm, rng, config)
 
 
-def _display(density: Image, seen: np.ndarray, blades: Image | None, pixel_mm: float, rng: np.random.Generator, config: ExposureConfig) -> Image:
+def _display(
+    density: Values,
+    seen: np.ndarray,
+    blades: Image | None,
+    pixel_mm: float,
+    rng: np.random.Generator,
+    config: ExposureConfig,
+) -> Image:
     """What the workstation stores: slow contrast compressed, edges sharpened, windowed, curved, shuttered, marked."""
     slow = _blur(density, rng.uniform(18, 45) / pixel_mm)
     kept = rng.uniform(*config.compression)

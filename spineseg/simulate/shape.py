@@ -42,18 +42,18 @@ class ShapeConfig:
 
 @dataclass(frozen=True, eq=False)
 class Spine:
-    """lumbar: L1-L5 and S1; thoracic: from T12 upwards; sacral: S2-S5 and one coccyx; hip_mm: centre of the femoral heads."""
+    """lumbar: L1-L5, S1. thoracic: T12 upwards. sacral: S2-S5 and a coccyx. hip_mm: centre of the femoral heads."""
 
     lumbar: Corners
-    thoracic: Corners
-    sacral: Corners
+    thoracic: Float[np.ndarray, "thoracic corner=4 xy=2"]
+    sacral: Float[np.ndarray, "sacral corner=4 xy=2"]
     hip_mm: Float[np.ndarray, "xy=2"]
     pelvic_turn_deg: float
 
 
 @cache
 def _statistic() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    stored = json.loads(files(__package__).joinpath("lumbar_shape.json").read_text())
+    stored = json.loads(files("spineseg.simulate").joinpath("lumbar_shape.json").read_text())
     return tuple(np.asarray(stored[key], dtype=np.float64) for key in ("mean", "deviation", "modes"))  # type: ignore[return-value]
 
 
@@ -146,7 +146,12 @@ def _sacral(s1: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         back = np.array([along[1], -along[0]])
         end, next_depth = start + along * height, depth * (0.78 if index < 4 else 0.6)
         bodies.append(
-            [start - back * depth / 2, start + back * depth / 2, end + back * next_depth / 2, end - back * next_depth / 2]
+            [
+                start - back * depth / 2,
+                start + back * depth / 2,
+                end + back * next_depth / 2,
+                end - back * next_depth / 2,
+            ]
         )
         start, depth, height = end + along * 0.03 * height, next_depth, height * 0.86
     return np.asarray(bodies)

@@ -34,12 +34,27 @@ _Answer = TypeVar("_Answer")
 
 @runtime_checkable
 class Result(Protocol):
-    """What the page needs of a `spineseg.predict.Prediction`."""
+    """What the page needs of a `spineseg.predict.Prediction`; see there."""
 
-    masks: Masks
-    levels: LevelReport
-    seconds: float
-    device: str
+    @property
+    def masks(self) -> Masks:
+        """Disjoint, at the film's size."""
+        ...
+
+    @property
+    def levels(self) -> LevelReport:
+        """What was found, and how sure that is."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """Film to masks."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """As torch calls it."""
+        ...
 
 
 @runtime_checkable
@@ -49,9 +64,14 @@ class Model(Protocol):
     Not imported from there: that imports torch, which takes seconds, and the page is up before that.
     """
 
-    device: str
+    @property
+    def device(self) -> str:
+        """As torch calls it."""
+        ...
 
-    def __call__(self, film: Film, /) -> Result: ...
+    def __call__(self, film: Film, /) -> Result:
+        """Segment one film."""
+        ...
 
 
 class NothingChosen(BadInput):
@@ -200,7 +220,7 @@ class Handlers:
         return self.predict(name, film)
 
 
-def forget() -> tuple[Payload, None]:
+def forget() -> tuple[dict[str, bool], None]:
     """Leaves the viewer as it is, but makes Gradio's own record of it and of the upload empty."""
     return KEEP, None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import themes
 
 from spineseg.film import Film
 from spineseg.ui.handlers import Handlers, Model, Result, forget
@@ -22,9 +23,9 @@ SESSIONS = 40
 WAITING = 40
 """Presses that may wait in line; the next one is told that the page is busy."""
 
-_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
-_READ = {"concurrency_id": "read", "concurrency_limit": 2}
-_PRIVATE = {"api_visibility": "private"}
+_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+_READ: dict[str, Any] = {"concurrency_id": "read", "concurrency_limit": 2}
+_PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
 
 def build_page(
@@ -41,7 +42,9 @@ def build_page(
         return segmenters[name](film)
 
     handlers = Handlers(segmenters, read, _on_gpu(predict), shipped)
-    with gr.Blocks(title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)) as page:
+    with gr.Blocks(
+        title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)
+    ) as page:
         gr.HTML(part("page.html"), elem_id="header", apply_default_css=False)
         opened = gr.State(None, time_to_live=FORGET_AFTER_S)
         with gr.Row(equal_height=False, elem_id="desk"):
@@ -66,34 +69,44 @@ def _connect(handlers: Handlers, page: gr.Blocks, parts: tuple[Any, ...], button
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, **_PRIVATE}
     page.load(handlers.status, None, status, show_progress="hidden", concurrency_limit=None, **_PRIVATE)
 
-    def empty() -> tuple[None, None, str, bool]:
-        return None, None, "", False
-
-    def opens(event: Callable[..., Any], function: Callable[..., Any], inputs: Any, **options: Any) -> None:
-        cleared = event(empty, None, [opened, shown, summary, invert], **quiet)
-        read = cleared.then(function, inputs, [opened, shown, summary], show_progress_on=shown, **options, **_READ)
-        read.then(forget, None, [shown, film], **quiet)
-
-    opens(film.upload, handlers.open_upload, film, preprocess=False, **_PRIVATE)
-    for index, button in enumerate(buttons):
-        opens(button.click, partial(handlers.open_example, index), None, **_PRIVATE)
-    invert.input(handlers.show, [opened, invert], [shown, summary], show_progress="hidden", **_READ, **_PRIVATE).then(
-        forget, None, [shown, film], **quiet
-    )
-    go.click(
+    segmented = go.click(
         handlers.segment,
         [opened, model, invert],
         [shown, summary],
+        api_name="press",  # the name "segment" is the public one
         show_progress_on=shown,
         **_MODEL,
         **_PRIVATE,
-    ).then(forget, None, [shown, film], **quiet)
+    )
+    segmented.then(forget, None, [shown, film], **quiet)
+    # a result that is still to come belongs to the film, or the way round, that was just left
+    left: dict[str, Any] = {"cancels": segmented, **_PRIVATE}
+
+    turned = invert.input(handlers.show, [opened, invert], [shown, summary], show_progress="hidden", **_READ, **left)
+    turned.then(forget, None, [shown, film], **quiet)
+
+    def opens(event: Callable[..., Any], function: Callable[..., Any], inputs: Any, **options: Any) -> None:
+        cleared = event(_empty, None, [opened, shown, summary, invert], **{**quiet, **left})
+        progress: dict[str, Any] = {"show_progress_on": shown, **_READ, **_PRIVATE}
+        read = cleared.then(function, inputs, [opened, shown, summary], **progress, **options)
+        read.then(forget, None, [shown, film], **quiet)
+
+    opens(film.upload, handlers.open_upload, film, preprocess=False)
+    for index, button in enumerate(buttons):
+        opens(button.click, partial(handlers.open_example, index), None)
+
+
+def _empty() -> tuple[None, None, str, bool]:
+    """No film, an empty viewer, nothing said, not inverted."""
+    return None, None, "", False
 
 
 def _program(handlers: Handlers) -> None:
     """`/segment` for gradio_client and curl: the one event that is public."""
     with gr.Row(visible=False):
-        film, model, invert = gr.File(label="film"), gr.Textbox(label="model"), gr.Checkbox(label="invert")
+        film = gr.File(label="film")
+        model = gr.Textbox(next(iter(handlers.segmenters)), label="model")
+        invert = gr.Checkbox(False, label="invert")
         array = gr.File(label="masks")
         # preprocess=False: gr.File would leave an empty file behind for each call
         gr.Button().click(
@@ -147,8 +160,8 @@ def serve(page: gr.Blocks, host: str | None = None, port: int | None = None) -> 
     return address
 
 
-def _theme() -> gr.themes.Base:
+def _theme() -> themes.Base:
     """System fonts only: a web font would ask another host."""
     sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
-    theme = gr.themes.Default(primary_hue="sky", neutral_hue="slate", font=sans, font_mono=mono)
+    theme = themes.Default(primary_hue="sky", neutral_hue="slate", font=sans, font_mono=mono)
     return theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")

@@ -22,9 +22,10 @@ let latest = 0;
 async function load() {
   const value = props.value;
   if (value && value.keep) return;
-  const turn = ++latest;
   const began = performance.now();
-  if (!value) return clear();
+  if (!value) return void (++latest, clear());
+  if (value.masks && value.film !== shown.film) return; // masks of a film that was left meanwhile
+  const turn = ++latest;
   const [bitmap, bits] = await Promise.all([
     bytesOf(value.picture).then((answer) => answer.blob()).then(createImageBitmap),
     value.masks ? unzip(value.masks) : null,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 from importlib.resources import files
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import cv2
 import gradio as gr
@@ -22,13 +22,13 @@ from spineseg.render import LEGEND, to_uint8
 JPEG_QUALITY = 90
 
 
-class Payload(TypedDict, total=False):
+class Payload(TypedDict):
     """What the viewer shows: one picture, and the masks once there are some.
 
     film: token of the film; the viewer keeps its zoom while this stays the same.
     name: what downloads are called; None for an upload, whose name only the browser knows.
     picture: the film as a JPEG data URI. masks: gzip of one byte per pixel, bit k set = vertebra k, in base64.
-    keep: True leaves what is shown as it is (see `KEEP`).
+    present, confidence (0..1): per vertebra.
     """
 
     film: str
@@ -37,13 +37,12 @@ class Payload(TypedDict, total=False):
     columns: int
     picture: str
     masks: str | None
-    present: list[bool]
-    confidence: list[float]
-    keep: bool
+    present: NotRequired[list[bool]]
+    confidence: NotRequired[list[float]]
 
 
-KEEP: Payload = {"keep": True}
-"""Sent once a film is shown: Gradio remembers each component's last value for the session, so it is made to forget."""
+KEEP = {"keep": True}
+"""Leaves the viewer as it is. Gradio remembers each component's last value for the session: this makes it forget."""
 
 
 def upload_field(max_bytes: int) -> gr.HTML:
@@ -67,7 +66,7 @@ def show_masks(shown: Payload, masks: Masks, levels: LevelReport) -> Payload:
     """The film as already shown, with masks over it."""
     packed = base64.b64encode(gzip.compress(bit_mask(masks).tobytes(), 3, mtime=0)).decode()
     confidence = [round(float(value), 3) for value in levels.confidence]
-    return Payload(**{**shown, "masks": packed, "present": list(levels.present), "confidence": confidence})
+    return {**shown, "masks": packed, "present": list(levels.present), "confidence": confidence}
 
 
 def bit_mask(masks: Masks) -> UInt8[np.ndarray, "rows columns"]:

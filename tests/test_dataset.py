@@ -1,0 +1,276 @@
+"""dataset: films decoded once, split by film, and the same items whoever prepares them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from torch.utils.data import DataLoader
+
+from spineseg import dataset
+from spineseg.augment import AugmentConfig
+from spineseg.dataset import (
+    BadDataset,
+    FilmDataset,
+    FilmFiles,
+    GridCache,
+    NoFilms,
+    build_cache,
+    find_films,
+    labelled_films,
+    masks_of,
+    read_case,
+    split_by_film,
+    write_case,
+)
+from spineseg.film import Film
+from spineseg.grid import GridConfig, film_to_grid, fit, masks_to_grid
+from spineseg.labels import KEY, UnreadableLabel, write_array
+from spineseg.simulate import SimulateConfig, simulate_case, write_folder
+
+GRID = GridConfig(rows=64, columns=48)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five small films with labels; not to be changed."""
+    folder = tmp_path_factory.mktemp("films")
+    write_folder(folder, 5, 1, SimulateConfig(rows=128, crop_probability=0.0), write=write_case)
+    return folder
+
+
+@pytest.fixture
+def folder(source: Path, tmp_path: Path) -> Path:
+    """A copy of one's own."""
+    return Path(shutil.copytree(source, tmp_path / "films"))
+
+
+@pytest.fixture(scope="module")
+def cache(source: Path, tmp_path_factory: pytest.TempPathFactory) -> GridCache:
+    return build_cache(labelled_films(source), GRID, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the films that were decoded, as it happens."""
+    names: list[str] = []
+    read_film = dataset.read_film
+
+    def counting(path: Path) -> Film:
+        names.append(path.stem)
+        return read_film(path)
+
+    monkeypatch.setattr(dataset, "read_film", counting)
+    return names
+
+
+# The folder
+
+
+def test_only_labelled_films_are_trained_on(folder: Path):
+    (folder / "label" / "S001-00003.mat").unlink()
+    assert [files.name for files in labelled_films(folder)] == [f"S001-0000{k}" for k in (0, 1, 2, 4)]
+    assert find_films(folder)[3].label is None
+
+
+def test_mat_comes_before_npy(folder: Path):
+    write_array(folder / "label" / "S001-00000.npy", simulate_case(0, 0, SimulateConfig(rows=32)).masks)
+    assert [files.label.suffix for files in labelled_films(folder) if files.label] == [".mat"] * 5
+
+
+def test_a_folder_without_films_or_labels_is_refused(folder: Path, tmp_path: Path):
+    with pytest.raises(NoFilms, match=r"^expected films as img/\*\.dcm, found none"):
+        labelled_films(tmp_path)
+    shutil.rmtree(folder / "label")
+    with pytest.raises(BadDataset, match=r"^expected labels as label/<film>\.mat or \.npy, found none"):
+        labelled_films(folder)
+
+
+def test_a_written_case_reads_back(tmp_path: Path):
+    case = simulate_case(5, 2, SimulateConfig(rows=96))
+    write_case(tmp_path, case)
+    read = read_case(find_films(tmp_path)[0])
+    assert read.name == case.name
+    assert np.array_equal(read.film.image, case.film.image)
+    assert np.array_equal(read.masks, case.masks)
+
+
+# The cache
+
+
+def test_films_are_decoded_once(folder: Path, tmp_path: Path, decoded: list[str]):
+    films, seen = labelled_films(folder), []
+    first = build_cache(films, GRID, tmp_path / "cache", progress=lambda it: (seen.append(k) or k for k in it))
+    assert decoded == [files.name for files in films] == list(first.names)
+    assert seen == [0, 1, 2, 3, 4]
+    decoded.clear()
+    second = build_cache(films, GRID, tmp_path / "cache")
+    assert decoded == []
+    assert np.array_equal(first.images, second.images) and np.array_equal(first.bits, second.bits)
+
+
+@pytest.mark.parametrize("part", ["img/S001-00002.dcm", "label/S001-00002.mat"])
+def test_a_changed_file_is_decoded_again(folder: Path, tmp_path: Path, decoded: list[str], part: str):
+    before = build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    decoded.clear()
+    shutil.copyfile(folder / part.replace("2.", "3."), folder / part)
+    if part.startswith("img"):  # the label must be of the film's size
+        shutil.copyfile(folder / "label" / "S001-00003.mat", folder / "label" / "S001-00002.mat")
+    else:
+        shutil.copyfile(folder / "img" / "S001-00003.dcm", folder / "img" / "S001-00002.dcm")
+    after = build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    assert len(decoded) == 5
+    assert not np.array_equal(before.images[2], after.images[2])
+    assert np.array_equal(after.images[3], after.images[2])
+    assert np.array_equal(before.images[1], after.images[1])
+
+
+def test_time_of_change_grid_and_choice_of_films_matter(folder: Path, tmp_path: Path, decoded: list[str]):
+    build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    os.utime(folder / "label" / "S001-00001.mat", ns=(1, 1))
+    build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    assert len(decoded) == 10
+    build_cache(labelled_films(folder)[:2], GRID, tmp_path / "cache")
+    assert len(decoded) == 12
+    build_cache(labelled_films(folder)[:2], GridConfig(rows=64, columns=64), tmp_path / "cache")
+    assert len(decoded) == 14
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_an_interruption_leaves_no_half_cache(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+):
+    read_film = dataset.read_film
+
+    def failing(path: Path) -> Film:
+        if path.stem.endswith("3"):
+            raise error
+        return read_film(path)
+
+    monkeypatch.setattr(dataset, "read_film", failing)
+    with pytest.raises(type(error)):
+        build_cache(labelled_films(source), GRID, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    monkeypatch.setattr(dataset, "read_film", read_film)
+    assert len(build_cache(labelled_films(source), GRID, tmp_path / "cache").names) == 5
+
+
+def test_a_bad_label_is_named(folder: Path, tmp_path: Path):
+    films = labelled_films(folder)
+    rows, columns = read_case(films[1]).film.shape
+    stored = np.zeros((rows, columns, 7), np.uint8)
+    stored[4:9, 4:9, 0] = 2
+    scipy.io.savemat(folder / "label" / "S001-00001.mat", {KEY: stored})
+    with pytest.raises(UnreadableLabel, match=r"^S001-00001: expected masks of 0 and 1"):
+        build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_cache_is_the_film_on_the_grid(source: Path, cache: GridCache):
+    for index, files in enumerate(labelled_films(source)):
+        case = read_case(files)
+        image, to = film_to_grid(case.film, GRID)
+        inside = to.inside()
+        assert np.array_equal((cache.bits[index] & 128) > 0, inside)
+        assert np.array_equal(masks_of(cache, index), masks_to_grid(case.masks, to) > 0.5)
+        low, high = image[inside].min(), image[inside].max()
+        stored = cache.images[index].astype(np.float32) / 65535
+        assert np.abs(stored - (image - low) / (high - low))[inside].max() < 1e-4
+        assert not cache.images[index][~inside].any()
+        assert masks_of(cache, index).any((1, 2)).all()
+
+
+# The split
+
+
+def test_the_split_is_disjoint_complete_and_repeatable():
+    trained_on, held_back = split_by_film(100, 0.2, seed=3)
+    assert len(held_back) == 20
+    assert sorted(trained_on + held_back) == list(range(100))
+    assert split_by_film(100, 0.2, seed=3) == (trained_on, held_back)
+    assert split_by_film(100, 0.2, seed=4) != (trained_on, held_back)
+
+
+@pytest.mark.parametrize(("count", "share", "held"), [(2, 0.0, 1), (2, 1.0, 1), (3, 0.05, 1), (10, 0.95, 9)])
+def test_both_sides_have_a_film(count: int, share: float, held: int):
+    trained_on, held_back = split_by_film(count, share, seed=0)
+    assert (len(trained_on), len(held_back)) == (count - held, held)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_film_cannot_be_split(count: int):
+    with pytest.raises(BadDataset, match=rf"^expected at least 2 labelled films, got {count}"):
+        split_by_film(count, 0.5, seed=0)
+
+
+# The items
+
+
+def films_of(cache: GridCache, **changes: object) -> FilmDataset:
+    return FilmDataset(cache, [0, 2, 3, 4], GRID, **{"augmentation": AugmentConfig(), "seed": 5, **changes})  # type: ignore[arg-type]
+
+
+def test_an_item_has_the_shape_that_the_network_wants(cache: GridCache):
+    image, targets = films_of(cache, stride=2)[1]
+    assert image.shape == (2, 64, 48) and image.dtype == torch.float32
+    assert targets.shape == (6, 32, 24) and targets.dtype == torch.float32
+    assert targets.min() >= 0 and targets.max() <= 1
+
+
+def test_without_changes_the_targets_are_the_label(cache: GridCache):
+    _, targets = films_of(cache, augmentation=None)[1]
+    assert np.array_equal(targets.numpy(), masks_of(cache, 2))
+    _, pooled = films_of(cache, augmentation=None, stride=2)[1]
+    assert np.allclose(pooled.numpy(), masks_of(cache, 2).reshape(6, 32, 2, 24, 2).mean((2, 4)))
+
+
+@pytest.mark.parametrize("augmentation", [None, AugmentConfig()])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_seventh_target_is_the_complement(cache: GridCache, augmentation: AugmentConfig | None, stride: int):
+    for _, targets in films_of(cache, augmentation=augmentation, stride=stride, out_channels=7):
+        assert targets.shape[0] == 7
+        assert torch.allclose(targets[6], 1 - targets[:6].sum(0).clamp(max=1), atol=1e-6)
+        assert 0 < targets[6].mean() < 1
+
+
+def test_changes_follow_from_seed_epoch_and_film(cache: GridCache):
+    films = films_of(cache)
+    first = films[1][0]
+    assert torch.equal(films[1][0], first)
+    assert not torch.equal(films[0][0], first)
+    films.epoch = 1
+    assert not torch.equal(films[1][0], first)
+    films.epoch = 0
+    assert torch.equal(films[1][0], first)
+    assert not torch.equal(films_of(cache, seed=6)[1][0], first)
+    alone = FilmDataset(cache, [2], GRID, augmentation=AugmentConfig(), seed=5)
+    assert torch.equal(alone[0][0], first)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_the_number_of_workers_changes_no_item(cache: GridCache):
+    epochs = []
+    for workers in (0, 1, 2):
+        films = films_of(cache, stride=2)
+        batches = DataLoader(films, batch_size=2, num_workers=workers)
+        for films.epoch in (0, 1):
+            epochs.append(list(batches))
+    for epoch in (0, 1):
+        for other in epochs[epoch + 2 :: 2]:
+            for (image, targets), (image_too, targets_too) in zip(epochs[epoch], other, strict=True):
+                assert torch.equal(image, image_too) and torch.equal(targets, targets_too)
+    assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
+
+
+def test_a_film_as_large_as_its_grid_keeps_its_label(tmp_path: Path):
+    case = simulate_case(1, 0, SimulateConfig(rows=160, crop_probability=0.0))
+    write_case(tmp_path, case)
+    grid = GridConfig(rows=case.film.shape[0], columns=case.film.shape[1])
+    assert fit(case.film.shape, grid).inside().all()
+    files = FilmFiles("a", tmp_path / "img" / f"{case.name}.dcm", tmp_path / "label" / f"{case.name}.mat")
+    assert np.array_equal(masks_of(build_cache([files], grid, tmp_path / "cache"), 0), case.masks)

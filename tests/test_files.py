@@ -1,0 +1,36 @@
+"""replacing: the file is the old one or the new one, never half of either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spineseg.files import replacing
+
+
+def test_the_content_appears_only_at_the_end(tmp_path: Path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"old")
+    with replacing(path) as stream:
+        stream.write(b"new")
+        stream.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_interruption_leaves_what_was_there(tmp_path: Path, error: type[BaseException]):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"old")
+    with pytest.raises(error), replacing(path) as stream:
+        stream.write(b"ne")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "a.json"):
+        pass

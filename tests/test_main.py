@@ -1,0 +1,220 @@
+"""The commands: what they write, what they print, and that nobody sees a traceback for a bad file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from spineseg import __main__ as commands
+from spineseg.__main__ import films_named, main
+from spineseg.checkpoint import Card, save_checkpoint
+from spineseg.dicom import read_film, write_film
+from spineseg.grid import GridConfig
+from spineseg.labels import to_array
+from spineseg.network import REPORT_7, UNet, UNetConfig
+from spineseg.predict import Segmenter
+from spineseg.train import REPORT_GRID, TrainConfig
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    config = UNetConfig(features=(6, 8, 8), prior=0.5)
+    network = UNet(config)
+    with torch.no_grad():
+        network.head.weight.mul_(20)
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    save_checkpoint(path, network, Card("tiny", GridConfig(rows=64, columns=48), config, decoder="none"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three films as the first command writes them."""
+    folder = tmp_path_factory.mktemp("data") / "films"
+    given = ["--out", str(folder), "--count", "3", "--seed", "2", "--rows", "128", "--processes", "1"]
+    assert main(["simulate", *given]) == 0
+    return folder
+
+
+@pytest.fixture
+def mixed(data: Path, tmp_path: Path) -> Path:
+    """A good film, a bad file, a good film whose name is taken, one without an ending, and what is no film."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    good = [path.read_bytes() for path in sorted((data / "img").iterdir())]
+    (folder / "a.dcm").write_bytes(good[0])
+    (folder / "a.ima").write_bytes(good[1])
+    (folder / "b.dcm").write_bytes(b"not a film")
+    (folder / "c").write_bytes(good[2])
+    (folder / "notes.txt").write_text("no film")
+    (folder / ".hidden.dcm").write_text("no film")
+    return folder
+
+
+def test_simulate_says_what_it_wrote(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert sorted(p.name for p in (data / "img").iterdir()) == [f"S002-0000{k}.dcm" for k in range(3)]
+    assert sorted(p.name for p in (data / "label").iterdir()) == [f"S002-0000{k}.mat" for k in range(3)]
+    given = ["--out", str(tmp_path / "again"), "--count", "3", "--seed", "2", "--rows", "128", "--processes", "1"]
+    assert main(["simulate", *given]) == 0
+    assert "3 films in" in capsys.readouterr().out
+    for path in data.rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "again" / path.relative_to(data)).read_bytes()
+
+
+def test_predict_reports_bad_files_and_goes_on(
+    mixed: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "new" / "out"
+    assert main(["predict", str(mixed), "--out", str(out), "--checkpoint", str(checkpoint)]) == 1
+    assert sorted(p.name for p in out.iterdir()) == ["a.npy", "c.npy"]
+    said = capsys.readouterr()
+    errors = said.err.splitlines()
+    assert len(errors) == 2
+    assert errors[0].startswith("a.ima: expected a name that no other film of this run has")
+    assert errors[1].startswith("b.dcm: expected a DICOM file")
+    assert "2 of 4 films segmented" in said.out
+    segmenter = Segmenter.load(checkpoint)
+    for name, source in (("a", "a.dcm"), ("c", "c")):
+        film = read_film(mixed / source)
+        array = np.load(out / f"{name}.npy", allow_pickle=False)
+        assert array.shape == (*film.shape, 7) and array.dtype == np.uint8
+        assert (array.sum(-1) == 1).all()
+        assert np.array_equal(array, to_array(segmenter(film).masks))
+        assert f"{source}: {film.shape[0]} x {film.shape[1]}, " in said.out
+
+
+def test_predict_all_well(data: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    film = data / "img" / "S002-00001.dcm"
+    given = ["predict", str(film), "--out", str(tmp_path), "--checkpoint", str(checkpoint), "--device", "cpu"]
+    assert main([*given, "--overlay"]) == 0
+    assert capsys.readouterr().err == ""
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["S002-00001.npy", "S002-00001.png"]
+    picture = cv2.imread(str(tmp_path / "S002-00001.png"))
+    assert picture is not None and picture.shape == (*read_film(film).shape, 3)
+    assert (picture[..., 0] != picture[..., 2]).any()
+
+
+def test_predict_can_invert(data: Path, checkpoint: Path, tmp_path: Path):
+    film = read_film(data / "img" / "S002-00000.dcm")
+    write_film(tmp_path / "dark.dcm", film.inverted())
+    common = ["--out", str(tmp_path), "--checkpoint", str(checkpoint)]
+    assert main(["predict", str(data / "img" / "S002-00000.dcm"), *common]) == 0
+    assert main(["predict", str(tmp_path / "dark.dcm"), *common, "--invert"]) == 0
+    assert np.array_equal(np.load(tmp_path / "dark.npy"), np.load(tmp_path / "S002-00000.npy"))
+
+
+def test_films_named(mixed: Path):
+    assert [p.name for p in films_named([mixed])] == ["a.dcm", "a.ima", "b.dcm", "c"]
+    assert list(films_named([mixed / "notes.txt", mixed / "none"])) == [mixed / "notes.txt", mixed / "none"]
+
+
+def test_evaluate_writes_tables(data: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", "--data", str(data), "--out", str(tmp_path), "--checkpoint", str(checkpoint)]) == 0
+    assert "tiny: 3 films" in capsys.readouterr().out
+    with (tmp_path / "dice.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["vertebra"] for row in rows] == ["L1", "L2", "L3", "L4", "L5", "S1"] * 3
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["checkpoint"], summary["n"]) == ("tiny", 3)
+    assert (tmp_path / "films.csv").exists()
+
+
+def test_show_draws_a_label_or_a_network(data: Path, checkpoint: Path, tmp_path: Path):
+    film, label = data / "img" / "S002-00000.dcm", data / "label" / "S002-00000.mat"
+    assert main(["show", str(film), "--out", str(tmp_path / "label.png"), "--label", str(label)]) == 0
+    assert main(["show", str(film), "--out", str(tmp_path / "net.png"), "--checkpoint", str(checkpoint)]) == 0
+    pictures = [cv2.imread(str(tmp_path / name)) for name in ("label.png", "net.png")]
+    assert all(picture is not None and picture.std() > 5 for picture in pictures)
+    assert (tmp_path / "label.png").read_bytes() != (tmp_path / "net.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("predict {empty} --out {out} --checkpoint {good}", "spineseg: expected DICOM files, found none"),
+        ("predict {film} --out {out} --checkpoint {bad}", "spineseg: expected a JSON card"),
+        ("predict {film} --out {out} --checkpoint {good} --device cuda:99", "spineseg: expected a device"),
+        ("predict {film} --out {file} --checkpoint {good}", "spineseg: File exists"),
+        ("evaluate --data {empty} --out {out} --checkpoint {good}", r"spineseg: expected films as img/*.dcm"),
+        ("show {bad} --out {out}/a.png", "spineseg: bad.safetensors: expected a DICOM file"),
+        ("show {film} --label {bad} --out {out}/a.png", "spineseg: bad.safetensors: expected a MATLAB file"),
+        ("show {film} --label {label} --out {empty}/none/a.png", "spineseg: No such file or directory"),
+        ("train --data {empty} --out {out}", r"spineseg: expected films as img/*.dcm"),
+        ("train --data {data} --out {out} --grid.rows 500", "spineseg: expected a grid in multiples of 128"),
+        ("train --data {data} --out {out} --resume --init {bad}", "spineseg: expected a JSON card"),
+    ],
+)
+def test_bad_input_is_one_line(
+    data: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    sentence: str,
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing of use")
+    (tmp_path / "file").write_text("")
+    places = {
+        "film": data / "img" / "S002-00000.dcm",
+        "label": data / "label" / "S002-00000.mat",
+        "data": data,
+        "good": checkpoint,
+        "bad": tmp_path / "bad.safetensors",
+        **{name: tmp_path / name for name in ("empty", "out", "file")},
+    }
+    assert main([word.format(**places) for word in arguments.split()]) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line and "reading films" not in line]
+    assert len(errors) == 1
+    assert errors[0].startswith(sentence)
+
+
+def trained_with(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> TrainConfig:
+    """The configuration that the command line gives."""
+    got: list[Any] = []
+    monkeypatch.setattr(commands, "train", got.append)
+    assert main(["train", "--data", "a", "--out", "b", *arguments]) == 0
+    return got[0]
+
+
+def test_train_takes_the_defaults(monkeypatch: pytest.MonkeyPatch):
+    assert trained_with(monkeypatch) == TrainConfig(Path("a"), Path("b"))
+
+
+def test_a_preset_sets_network_and_grid_which_may_be_changed(monkeypatch: pytest.MonkeyPatch):
+    config = trained_with(monkeypatch, "--preset", "report-7", "--grid.rows", "512", "--batch", "1")
+    assert config.network == REPORT_7
+    assert (config.grid.rows, config.grid.columns) == (512, REPORT_GRID.columns)
+    assert (config.grid.keep_aspect, config.grid.intensity, config.batch) == (False, "minmax", 1)
+    assert trained_with(monkeypatch, "--preset=report-6").grid == REPORT_GRID
+
+
+@pytest.mark.parametrize("arguments", [["--preset", "report-8"], ["--preset"], ["--nonsense"]])
+def test_a_wrong_argument_is_explained(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--data", "a", "--out", "b", *arguments])
+    assert stopped.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_exit_status_reaches_the_shell(mixed: Path, checkpoint: Path, tmp_path: Path):
+    given = ["predict", str(mixed), "--out", str(tmp_path / "out"), "--checkpoint", str(checkpoint)]
+    done = subprocess.run(
+        [sys.executable, "-m", "spineseg", *given], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.npy", "c.npy"]
