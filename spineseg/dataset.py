@@ -31,7 +31,7 @@ LABEL_SUFFIXES = (".mat", ".npy")
 """In the order in which a label is looked for."""
 
 _ON_FILM = 1 << 7
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _DEPTH = 65535
 
 

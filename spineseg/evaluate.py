@@ -136,8 +136,8 @@ def evaluate(
     """Score every labelled film and write `dice.csv`, `films.csv` and `summary.json` into out_dir.
 
     films: see `dataset.find_films`; wrap it for a progress bar. A film without a label is listed, not scored; one that
-    cannot be read is reported, and the rest go on. Each file is written as a whole. In the CSV files an empty cell means no
-    score and `inf` a distance to nothing; in the JSON file null means no figure.
+    cannot be read is reported, and the rest go on. Each file is written as a whole. In the CSV files an empty cell
+    means no score and `inf` a distance to nothing; in the JSON file null means no figure.
     segmenter: any callable; its `name`, or else the callable's own, stands for the checkpoint. seed: of the bootstrap.
     """
     scores, unlabelled, failed = [], [], {}

@@ -101,15 +101,26 @@ def _area_weights(film_size: int, grid_size: int, scale: float, offset: float) -
 
 
 def _to_grid(image: Image, to: GridFit) -> GridImage:
+    """Mean over each grid pixel's whole area, what lies off the film counting as 0."""
     down = _area_weights(to.film_rows, to.rows, to.row_scale, to.row_offset)
     across = _area_weights(to.film_columns, to.columns, to.column_scale, to.column_offset)
     return np.ascontiguousarray((across @ (down @ image).T).T, dtype=np.float32)
 
 
+def _covered(to: GridFit) -> GridImage:
+    """Share of each grid pixel that lies on the film."""
+    down = _area_weights(to.film_rows, to.rows, to.row_scale, to.row_offset)
+    across = _area_weights(to.film_columns, to.columns, to.column_scale, to.column_offset)
+    return np.outer(down.sum(1), across.sum(1)).astype(np.float32)
+
+
 def film_to_grid(film: Film, config: GridConfig) -> tuple[GridImage, GridFit]:
-    """The film's image on the grid in its own units, 0 off the film; and where it lies."""
+    """The film's image on the grid in its own units, 0 off the film; and where it lies.
+
+    A pixel at the border holds the mean of what the film covers of it, so that no dark rim appears.
+    """
     to = fit(film.shape, config)
-    return _to_grid(film.image, to), to
+    return _to_grid(film.image, to) / np.maximum(_covered(to), 1e-6), to
 
 
 def masks_to_grid(masks: Masks, to: GridFit) -> GridChannels:

@@ -40,8 +40,10 @@ class LevelConfig:
     """Cost of a level missing between two that are there."""
     sure_margin: float = 0.35
     """Least gap to the second-best path at which levels count as sure."""
-    sure_agreement: float = 0.5
+    sure_agreement: float = 0.65
     """A body counts as sure if its level's channel makes more than this share of the claims on it."""
+    usual_size: tuple[float, float] = (0.4, 2.2)
+    """Area of a body as a share of the median body's, outside of which it is remarked on."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,22 @@ def path_margin(agreement: Scores, config: LevelConfig) -> tuple[Path, float]:
     return path, score - max(others, default=score)
 
 
+def _odd_sized(channels: Channels, config: LevelConfig) -> list[str]:
+    """Vertebrae far from the median body in area, as two that have grown together are."""
+    areas = (channels > 0.5).sum((1, 2))
+    if not areas.any():
+        return []
+    low, high = (share * np.median(areas[areas > 0]) for share in config.usual_size)
+    return [v for v, area in zip(VERTEBRAE, areas, strict=True) if area and not low <= area <= high]
+
+
 def _reasons(
-    present: list[bool], confidence: list[float], margin: float, unnamed: int, config: LevelConfig
+    present: list[bool],
+    confidence: list[float],
+    margin: float,
+    odd_sized: list[str],
+    unnamed: int,
+    config: LevelConfig,
 ) -> list[str]:
     reasons = []
     absent = [v for v, here in zip(VERTEBRAE, present, strict=True) if not here]
@@ -163,6 +179,8 @@ def _reasons(
         reasons.append(f"level uncertain: {', '.join(weak)}")
     if any(present) and margin < config.sure_margin:
         reasons.append("another naming of the vertebrae fits nearly as well")
+    if odd_sized:
+        reasons.append(f"unusual size: {', '.join(odd_sized)}")
     if unnamed:
         reasons.append(f"{unnamed} further vertebra-like {'shape' if unnamed == 1 else 'shapes'} without a level")
     return reasons
@@ -183,7 +201,8 @@ def decode_ordered(probabilities: Channels, config: LevelConfig = LevelConfig())
         if level >= 0:
             channels[level] = bone * (bodies == body + 1)
             confidence[level], present[level] = round(float(agreement[body, level]), 4), True
-    reasons = _reasons(present, confidence, margin, path.count(-1), config)
+    odd_sized = _odd_sized(channels, config)
+    reasons = _reasons(present, confidence, margin, odd_sized, path.count(-1), config)
     verdict = "unsure" if reasons else "sure"
     return Decoded(channels, LevelReport(tuple(present), tuple(confidence), round(margin, 4), verdict, tuple(reasons)))
 

@@ -56,7 +56,8 @@ class Bands:
         masks = bands()
         masks[list(self.absent)] = False
         present = tuple(k not in self.absent for k in range(6))
-        reasons = ("the best <b>path</b> is close",) if self.absent else ()
+        lost = f"not found: {', '.join(VERTEBRAE[k] for k in self.absent)}"
+        reasons = (lost, "the best <b>path</b> is close") if self.absent else ()
         verdict = "unsure" if self.absent else "sure"
         return Answer(masks, LevelReport(present, (0.9,) * 6, 0.5, verdict, reasons))
 

@@ -19,7 +19,7 @@ import numpy as np
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
-from spineseg.film import VERTEBRAE, BadInput, Film, Masks
+from spineseg.film import BadInput, Film, Masks
 from spineseg.labels import to_array
 from spineseg.levels import LevelReport
 from spineseg.ui.viewer import KEEP, Payload, show_film, show_masks
@@ -252,7 +252,7 @@ def device(name: str) -> str:
 
 
 def summary(prediction: Result, model: str) -> str:
-    """Size, model, device, seconds; then the verdict on the levels with its reasons, and what was not found."""
+    """Size, model, device, seconds; then the verdict on the levels with its reasons."""
     rows, columns = prediction.masks.shape[1:]
     levels = prediction.levels
     facts = (
@@ -261,10 +261,8 @@ def summary(prediction: Result, model: str) -> str:
         device(prediction.device),
         f"{prediction.seconds:.1f} s",
     )
-    absent = [name for name, present in zip(VERTEBRAE, levels.present, strict=True) if not present]
-    reasons = [*([f"not found: {', '.join(absent)}"] if absent else []), *levels.reasons]
     verdict = "Levels sure" if levels.verdict == "sure" else "Levels unsure"
     return (
         f'<p class="facts"><span class="verdict {html.escape(levels.verdict)}">{verdict}</span>{" · ".join(facts)}</p>'
-        + (f'<p class="reasons">{html.escape("; ".join(reasons))}</p>' if reasons else "")
+        + (f'<p class="reasons">{html.escape("; ".join(levels.reasons))}</p>' if levels.reasons else "")
     )
