@@ -27,8 +27,8 @@ from spineseg.train import PresetName, TrainConfig, train
 from spineseg.train import preset as preset_config
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "spineseg.safetensors"
-FILM_SUFFIXES = ("", ".dcm", ".dicom", ".ima")
-"""Endings of files that a folder is searched for; a file named outright may have any."""
+FILM_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""Endings that a film's array is named without."""
 
 
 def _simulate(
@@ -76,9 +76,19 @@ def films_named(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-            yield from (p for p in inside if p.suffix.lower() in FILM_SUFFIXES)
+            yield from (p for p in inside if p.suffix.lower() in FILM_SUFFIXES or not _has_ending(p))
         else:
             yield path
+
+
+def _has_ending(path: Path) -> bool:
+    """Whether the name has an ending that is no number; a film may be named by its unique identifier, 1.2.840.10008."""
+    return bool(path.suffix) and not path.suffix[1:].isdigit()
+
+
+def _stem(path: Path) -> str:
+    """The name that a film's array goes by."""
+    return path.stem if _has_ending(path) else path.name
 
 
 def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> int:
@@ -92,17 +102,17 @@ def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> 
     failed = 0
     for path in films:
         try:
-            if path.stem in written:
+            if _stem(path) in written:
                 raise BadInput("expected a name that no other film of this run has; rename it, or use another --out")
             prediction = segmenter(film := read_film(path, invert=arguments.invert))
-            write_array(arguments.out / f"{path.stem}.npy", prediction.masks)
+            write_array(arguments.out / f"{_stem(path)}.npy", prediction.masks)
             if arguments.overlay:
-                write_png(arguments.out / f"{path.stem}.png", overlay(film, prediction.masks))
+                write_png(arguments.out / f"{_stem(path)}.png", overlay(film, prediction.masks))
         except BadInput as error:
             failed += 1
             print(f"{path.name}: {error}", file=sys.stderr)
             continue
-        written.add(path.stem)
+        written.add(_stem(path))
         rows, columns = film.shape
         said = "; ".join((prediction.levels.verdict, *prediction.levels.reasons))
         print(f"{path.name}: {rows} x {columns}, {prediction.seconds:.1f} s, {said}")
@@ -145,8 +155,9 @@ def _show(
         shown = read_film(film)
     if label is not None:
         with naming(label.name):
-            masks = read_label(label, shown.shape).masks
-        channels = np.moveaxis(to_array(masks), -1, 0).astype(bool)
+            read = read_label(label, shown.shape)
+        print("\n".join(f"{label.name}: {remark}" for remark in read.remarks) or f"{label.name}: nothing to remark on")
+        channels = np.moveaxis(to_array(read.masks), -1, 0).astype(bool)
         picture = figure_channels(shown, channels, (*VERTEBRAE, BACKGROUND))
     else:
         picture = figure_channels(shown, Segmenter.load(checkpoint, device)(shown).probabilities, VERTEBRAE)

@@ -9,9 +9,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ LABEL_SUFFIXES = (".mat", ".npy")
 """In the order in which a label is looked for."""
 
 _ON_FILM = 1 << 7
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 _DEPTH = 65535
 
 
@@ -81,7 +81,8 @@ def read_case(files: FilmFiles) -> Case:
     if files.label is None:
         raise BadInput("expected a label for the film, got none; add a .mat or .npy file of the same name")
     film = read_film(files.film)
-    return Case(files.name, film, read_label(files.label, film.shape).masks)
+    label = read_label(files.label, film.shape)
+    return Case(files.name, film, label.masks, label.remarks)
 
 
 @contextmanager
@@ -106,19 +107,18 @@ class GridCache:
     """Films on the grid, memory-mapped.
 
     images: 0..65535 from the film's own minimum to maximum. bits: bit k = more than half of the pixel is vertebra k,
-    bit 7 = on the film.
+    bit 7 = on the film. remarks: what was odd about a film's label, by the film's name.
     """
 
     names: tuple[str, ...]
     images: UInt16[np.ndarray, "film rows columns"]
     bits: UInt8[np.ndarray, "film rows columns"]
+    remarks: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 def _on_grid(
-    files: FilmFiles, config: GridConfig
+    case: Case, config: GridConfig
 ) -> tuple[UInt16[np.ndarray, "rows columns"], UInt8[np.ndarray, "rows columns"]]:
-    with naming(files.name):
-        case = read_case(files)
     image, to = film_to_grid(case.film, config)
     inside = to.inside()
     low, high = float(image[inside].min()), float(image[inside].max())
@@ -152,16 +152,23 @@ def build_cache(
             shape = (len(films), config.rows, config.columns)
             images = np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint16, shape)
             bits = np.lib.format.open_memmap(partial / "bits.npy", "w+", np.uint8, shape)
+            remarks = {}
             for index in progress(range(len(films))):
-                images[index], bits[index] = _on_grid(films[index], config)
+                with naming(films[index].name):
+                    case = read_case(films[index])
+                images[index], bits[index] = _on_grid(case, config)
+                if case.remarks:
+                    remarks[case.name] = case.remarks
             images.flush()
             bits.flush()
+            (partial / "remarks.json").write_text(json.dumps(remarks))
             partial.rename(where)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
     images, bits = (np.load(where / name, mmap_mode="r") for name in ("images.npy", "bits.npy"))
-    return GridCache(tuple(files.name for files in films), images, bits)
+    remarks = json.loads((where / "remarks.json").read_text())
+    return GridCache(tuple(files.name for files in films), images, bits, remarks)
 
 
 def split_by_film(count: int, validation_share: float, seed: int) -> tuple[list[int], list[int]]:

@@ -64,8 +64,12 @@ class Film:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A film with the masks of its six vertebrae; masks may overlap by some pixels (L5 and S1 do on real films)."""
+    """A film with the masks of its six vertebrae; masks may overlap by some pixels (L5 and S1 do on real films).
+
+    remarks: what the label file said that masks cannot, as short sentences.
+    """
 
     name: str
     film: Film
     masks: Masks
+    remarks: tuple[str, ...] = ()

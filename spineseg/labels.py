@@ -47,6 +47,16 @@ class Label:
     overlap_px: int
     background_disagreement_px: int
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Both counts as sentences, where they are not zero."""
+        said = []
+        if self.overlap_px:
+            said.append(f"{self.overlap_px} pixels in more than one vertebra, kept in each")
+        if self.background_disagreement_px:
+            said.append(f"stored background differs from the complement in {self.background_disagreement_px} pixels")
+        return tuple(said)
+
 
 def read_label(path: str | os.PathLike[str], shape: tuple[int, int]) -> Label:
     """Read the masks of a film of `shape` (rows, columns) from .mat (v5, v7.3) or .npy, told apart by content.

@@ -269,12 +269,22 @@ def _prepare(config: TrainConfig, accelerator: Accelerator) -> _Run:
     return _Run(config, accelerator, films, batches, checks, network, optimiser, schedule, average)
 
 
+_MOST_REMARKS = 20
+"""Films whose labels are remarked on before training."""
+
+
 def _datasets(config: TrainConfig, accelerator: Accelerator) -> tuple[FilmDataset, FilmDataset]:
     """To train on, with random changes; held back, without."""
     labelled = labelled_films(config.data)
-    progress = partial(tqdm, desc="reading films", disable=not accelerator.is_local_main_process)
+    quiet = not accelerator.is_local_main_process
+    progress = partial(tqdm, desc="reading films", disable=quiet)
     with accelerator.main_process_first():
         cache = build_cache(labelled, config.grid, config.data / ".cache", progress=progress)
+    if not quiet:
+        print(
+            "".join(f"{name}: {'; '.join(cache.remarks[name])}\n" for name in list(cache.remarks)[:_MOST_REMARKS]),
+            end="",
+        )
     trained_on, held_back = split_by_film(len(labelled), config.validation, config.seed)
     dataset = partial(
         FilmDataset,
@@ -318,7 +328,8 @@ def _one_step(run: _Run, images: Tensor, targets: Tensor) -> float:
     run.accelerator.backward(loss)
     run.accelerator.clip_grad_norm_(run.network.parameters(), run.config.clip_norm)
     run.optimiser.step()
-    run.schedule.step()
+    if not run.accelerator.optimizer_step_was_skipped:  # as fp16 does after an overflow
+        run.schedule.step()
     run.optimiser.zero_grad(set_to_none=True)
     if run.config.average:
         run.average.update_parameters(run.accelerator.unwrap_model(run.network))

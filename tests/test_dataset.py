@@ -274,3 +274,20 @@ def test_a_film_as_large_as_its_grid_keeps_its_label(tmp_path: Path):
     assert fit(case.film.shape, grid).inside().all()
     files = FilmFiles("a", tmp_path / "img" / f"{case.name}.dcm", tmp_path / "label" / f"{case.name}.mat")
     assert np.array_equal(masks_of(build_cache([files], grid, tmp_path / "cache"), 0), case.masks)
+
+
+def test_odd_labels_are_remarked_on_and_kept(folder: Path, tmp_path: Path):
+    """L5 and S1 overlap in 6 pixels; the seventh channel, all 0, disagrees wherever there is background."""
+    files = labelled_films(folder)[1]
+    rows, columns = read_case(files).film.shape
+    array = np.zeros((rows, columns, 7), np.uint8)
+    array[10:20, 5:11, 4] = array[19:30, 5:11, 5] = 1
+    assert files.label is not None
+    files.label.unlink()
+    np.save(files.label.with_suffix(".npy"), array)
+    for _ in range(2):  # made, then opened
+        cache = build_cache(labelled_films(folder), GRID, tmp_path)
+        assert list(cache.remarks) == [files.name]
+        overlap, background = cache.remarks[files.name]
+        assert overlap == "6 pixels in more than one vertebra, kept in each"
+        assert background.endswith(f"in {rows * columns - 10 * 6 - 11 * 6 + 6} pixels")

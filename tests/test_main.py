@@ -218,3 +218,13 @@ def test_the_exit_status_reaches_the_shell(mixed: Path, checkpoint: Path, tmp_pa
     assert len(done.stderr.splitlines()) == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.npy", "c.npy"]
+
+
+def test_a_film_may_be_named_by_its_unique_identifier(data: Path, checkpoint: Path, tmp_path: Path):
+    """Archives export films as 1.2.840.1 and 1.2.840.2, whose last number is no ending."""
+    folder, out = tmp_path / "export", tmp_path / "out"
+    folder.mkdir()
+    for name in ("1.2.840.1", "1.2.840.2"):
+        (folder / name).write_bytes((data / "img" / "S002-00000.dcm").read_bytes())
+    assert main(["predict", str(folder), "--out", str(out), "--checkpoint", str(checkpoint)]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["1.2.840.1.npy", "1.2.840.2.npy"]
