@@ -20,6 +20,7 @@ from spineseg.film import VERTEBRAE, Masks
 
 Channels = Float32[np.ndarray, "vertebra=6 rows columns"]
 Scores = Float[np.ndarray, "body vertebra=6"]
+Weights = Float[np.ndarray, "body"]
 Numbered = Int32[np.ndarray, "rows columns"]
 Path = tuple[int, ...]
 
@@ -34,14 +35,22 @@ class LevelConfig:
     """Pieces below this share of the median area are no body."""
     most_bodies: int = 16
     """Only the largest are looked at, which bounds the time that a map full of speckles takes."""
-    skipped_body: float = 0.35
-    """Cost of leaving a body between others, or at an end, without a level."""
-    skipped_level: float = 0.6
+    off_spine: float = 1.5
+    """How far from the curve through the others a body may lie."""
+    skipped_end: float = 0.25
+    """Cost of leaving a body above or below all named ones without a level, as T12 is."""
+    skipped_body: float = 1.6
+    """Cost of leaving a body between named ones without a level."""
+    skipped_level: float = 0.8
     """Cost of a level missing between two that are there."""
     sure_margin: float = 0.35
     """Least gap to the second-best path at which levels count as sure."""
     sure_agreement: float = 0.65
     """A body counts as sure if its level's channel makes more than this share of the claims on it."""
+    merged_size: float = 1.35
+    """A body larger than this share of a typical one is cut where its strongest channel changes."""
+    cut_size: float = 0.4
+    """Least share of a typical body that a piece so cut must have."""
     usual_size: tuple[float, float] = (0.4, 2.2)
     """Area of a body as a share of the median body's, outside of which it is remarked on."""
 
@@ -89,10 +98,55 @@ def _part(pieces: Numbered, cores: Numbered) -> Numbered:
     return bodies
 
 
-def find_bodies(bone: Float32[np.ndarray, "rows columns"], config: LevelConfig) -> tuple[Numbered, int]:
+def _cut_merged(bodies: Numbered, strongest: Int[np.ndarray, "rows columns"], config: LevelConfig) -> Numbered:
+    """Part bodies that have grown together over a disc, where one channel gives way to the next."""
+    areas = np.bincount(bodies.ravel())[1:]
+    typical = float(np.quantile(areas[areas >= areas.max() * 0.2], 0.25))
+    seeds = bodies.copy()
+    for body in np.flatnonzero(areas > config.merged_size * typical) + 1:
+        inside = bodies == body
+        shares = [_label(inside & (strongest == level)) for level in np.unique(strongest[inside])]
+        large = [share == n for share in shares for n in _larger_than(config.cut_size * typical, share)]
+        if len(large) > 1:
+            seeds[inside] = 0
+            for piece in large:
+                seeds[piece] = seeds.max() + 1
+    return _part(bodies, seeds)
+
+
+def _larger_than(area: float, numbered: Numbered) -> Int[np.ndarray, "piece"]:
+    """Numbers of the pieces of at least that area."""
+    return np.flatnonzero(np.bincount(numbered.ravel())[1:] >= area) + 1
+
+
+def _on_curve(centres: Float[np.ndarray, "body rc=2"], farthest: float) -> Bool[np.ndarray, "body"]:
+    """Which bodies stand in one column: the farthest from a parabola through the rest is left out, until none is far.
+
+    Fewer than five bodies say too little of their curve and all stay.
+    """
+    kept = np.ones(len(centres), bool)
+    while kept.sum() >= 5:
+        aside = np.zeros(len(centres))
+        for body in np.flatnonzero(kept):
+            rest = kept.copy()
+            rest[body] = False
+            curve = np.polynomial.Polynomial.fit(centres[rest, 0], centres[rest, 1], 2)
+            aside[body] = abs(curve(centres[body, 0]) - centres[body, 1])
+        # At the ends a parabola swings out, so only what lies between the outermost rows of the rest is judged in full.
+        inner = (centres[:, 0] > centres[kept, 0].min()) & (centres[:, 0] < centres[kept, 0].max())
+        aside[~inner] /= 3
+        if aside.max() <= farthest:
+            break
+        kept[aside.argmax()] = False
+    return kept
+
+
+def find_bodies(
+    bone: Float32[np.ndarray, "rows columns"], strongest: Int[np.ndarray, "rows columns"], config: LevelConfig
+) -> tuple[Numbered, int]:
     """Label the bodies in a map of bone probability, 1..n from the top row down; 0 elsewhere.
 
-    n is at most `LevelConfig.most_bodies`.
+    strongest: the channel with the highest probability at each pixel. n is at most `LevelConfig.most_bodies`.
     """
     solid = np.asarray(ndimage.binary_fill_holes(bone > 0.5))
     pieces = _label(solid)
@@ -104,52 +158,54 @@ def find_bodies(bone: Float32[np.ndarray, "rows columns"], config: LevelConfig) 
     areas = np.bincount(bodies.ravel())[1:]
     if len(areas) == 0:
         return np.zeros(bone.shape, np.int32), 0
+    bodies = _cut_merged(bodies, strongest, config)
+    areas = np.bincount(bodies.ravel())[1:]
     kept = np.flatnonzero(areas >= config.smallest_share * _typical(areas)) + 1
     kept = kept[np.argsort(-areas[kept - 1], kind="stable")][: config.most_bodies]
-    rows = ndimage.center_of_mass(np.ones_like(bodies), bodies, kept)
-    order = kept[np.argsort([r for r, _ in rows])]
+    centres = np.array(ndimage.center_of_mass(np.ones_like(bodies), bodies, kept))
+    on_spine = _on_curve(centres, config.off_spine * side)
+    order = kept[on_spine][np.argsort(centres[on_spine, 0])]
     relabel = np.zeros(len(areas) + 1, np.int32)
     relabel[order] = np.arange(1, len(order) + 1)
     return relabel[bodies], len(order)
 
 
 def best_path(
-    agreement: Scores, config: LevelConfig, forbidden: frozenset[tuple[int, int]] = frozenset()
+    agreement: Scores, weight: Weights, config: LevelConfig, forbidden: frozenset[tuple[int, int]] = frozenset()
 ) -> tuple[float, Path]:
     """Level of each body from head to tail (-1 for none), strictly increasing, of the highest total.
 
-    agreement: share of all claims on each body that each level's channel makes, 0..1. forbidden: (body, level) not
-    allowed.
+    agreement: share of all claims on each body that each level's channel makes, 0..1. weight: how much of a body it is,
+    0..1, which scales the cost of leaving it out. forbidden: (body, level) not allowed.
     """
     bodies = len(agreement)
+    passed = np.concatenate([[0.0], np.cumsum(weight)]).astype(float).tolist()
     best: dict[tuple[int, int], tuple[float, Path]] = {}
-    outcome: tuple[float, Path] = (-config.skipped_body * bodies, (-1,) * bodies)
+    outcome: tuple[float, Path] = (-config.skipped_end * passed[bodies], (-1,) * bodies)
     for body in range(bodies):
         for level in range(len(VERTEBRAE)):
             if (body, level) in forbidden:
                 continue
-            score, path = -config.skipped_body * body, (-1,) * body
+            score, path = -config.skipped_end * passed[body], (-1,) * body
             for before in range(body):
+                skipped = config.skipped_body * (passed[body] - passed[before + 1])
                 for upper in range(level):
                     if (before, upper) in best:
-                        total = best[before, upper][0]
-                        total -= config.skipped_body * (body - before - 1) + config.skipped_level * (level - upper - 1)
+                        total = best[before, upper][0] - skipped - config.skipped_level * (level - upper - 1)
                         if total > score:
                             score, path = total, best[before, upper][1] + (-1,) * (body - before - 1)
             best[body, level] = score + float(agreement[body, level]), (*path, level)
-            rest = bodies - body - 1
-            total = best[body, level][0] - config.skipped_body * rest
+            total = best[body, level][0] - config.skipped_end * (passed[bodies] - passed[body + 1])
             if total > outcome[0]:
-                outcome = total, best[body, level][1] + (-1,) * rest
+                outcome = total, best[body, level][1] + (-1,) * (bodies - body - 1)
     return outcome
 
 
-def path_margin(agreement: Scores, config: LevelConfig) -> tuple[Path, float]:
+def path_margin(agreement: Scores, weight: Weights, config: LevelConfig) -> tuple[Path, float]:
     """The best path, and how far the best one that differs from it in some body falls behind."""
-    score, path = best_path(agreement, config)
-    others = [
-        best_path(agreement, config, frozenset({(body, level)}))[0] for body, level in enumerate(path) if level >= 0
-    ]
+    score, path = best_path(agreement, weight, config)
+    named = [(body, level) for body, level in enumerate(path) if level >= 0]
+    others = [best_path(agreement, weight, config, frozenset({pair}))[0] for pair in named]
     return path, score - max(others, default=score)
 
 
@@ -189,12 +245,14 @@ def _reasons(
 def decode_ordered(probabilities: Channels, config: LevelConfig = LevelConfig()) -> Decoded:
     """Part the bone into bodies, name them along one path, and keep each channel to its body."""
     bone = np.minimum(probabilities.sum(0), 1.0)
-    bodies, count = find_bodies(bone, config)
+    bodies, count = find_bodies(bone, probabilities.argmax(0), config)
     index = np.arange(1, count + 1)
     claims = np.array([ndimage.sum_labels(p, bodies, index) for p in probabilities]).T
     # Divided by all claims, not by the bone: six channels that each show the whole spine must not agree with any level.
     agreement = claims / np.maximum(claims.sum(1, keepdims=True), 1e-6)
-    path, margin = path_margin(agreement, config)
+    areas = np.bincount(bodies.ravel(), minlength=count + 1)[1:]
+    weight = np.minimum(areas / _typical(areas), 1.0) ** 2 if count else np.zeros(0)
+    path, margin = path_margin(agreement, weight, config)
     channels = np.zeros_like(probabilities)
     confidence, present = [0.0] * len(VERTEBRAE), [False] * len(VERTEBRAE)
     for body, level in enumerate(path):
