@@ -39,7 +39,7 @@ class LevelConfig:
     """How far from the curve through the others a body may lie."""
     skipped_end: float = 0.25
     """Cost of leaving a body above or below all named ones without a level, as T12 is."""
-    skipped_body: float = 1.6
+    skipped_body: float = 3.0
     """Cost of leaving a body between named ones without a level."""
     skipped_level: float = 0.8
     """Cost of a level missing between two that are there."""
@@ -51,6 +51,10 @@ class LevelConfig:
     """A body larger than this share of a typical one is cut where its strongest channel changes."""
     cut_size: float = 0.4
     """Least share of a typical body that a piece so cut must have."""
+    room_below: float = 0.6
+    """Room that a film must leave below S1 for the sacrum to be told from a lumbar body."""
+    room_above: float = 0.35
+    """Room that it must leave above L1."""
     usual_size: tuple[float, float] = (0.4, 2.2)
     """Area of a body as a share of the median body's, outside of which it is remarked on."""
 
@@ -218,6 +222,20 @@ def _odd_sized(channels: Channels, config: LevelConfig) -> list[str]:
     return [v for v, area in zip(VERTEBRAE, areas, strict=True) if area and not low <= area <= high]
 
 
+def _film_ends(channels: Channels, film_rows: tuple[float, float], config: LevelConfig) -> list[str]:
+    """What is said of a film that ends where its last named vertebra does; counting starts at a sacrum that is seen."""
+    shown = channels > 0.5
+    areas = shown.sum((1, 2))
+    if not areas.any():
+        return []
+    side, reasons = float(np.sqrt(np.median(areas[areas > 0]))), []
+    if areas[0] and np.flatnonzero(shown[0].any(1))[0] - film_rows[0] < config.room_above * side:
+        reasons.append("the film ends at L1, so it may be a lower vertebra")
+    if areas[-1] and film_rows[1] - 1 - np.flatnonzero(shown[-1].any(1))[-1] < config.room_below * side:
+        reasons.append("the film ends at S1, so it may be a lumbar vertebra")
+    return reasons
+
+
 def _reasons(
     present: list[bool],
     confidence: list[float],
@@ -242,8 +260,13 @@ def _reasons(
     return reasons
 
 
-def decode_ordered(probabilities: Channels, config: LevelConfig = LevelConfig()) -> Decoded:
-    """Part the bone into bodies, name them along one path, and keep each channel to its body."""
+def decode_ordered(
+    probabilities: Channels, config: LevelConfig = LevelConfig(), *, film_rows: tuple[float, float] | None = None
+) -> Decoded:
+    """Part the bone into bodies, name them along one path, and keep each channel to its body.
+
+    film_rows: first row of the film on the grid, and one past its last; the whole grid if not given.
+    """
     bone = np.minimum(probabilities.sum(0), 1.0)
     bodies, count = find_bodies(bone, probabilities.argmax(0), config)
     index = np.arange(1, count + 1)
@@ -261,6 +284,7 @@ def decode_ordered(probabilities: Channels, config: LevelConfig = LevelConfig())
             confidence[level], present[level] = round(float(agreement[body, level]), 4), True
     odd_sized = _odd_sized(channels, config)
     reasons = _reasons(present, confidence, margin, odd_sized, path.count(-1), config)
+    reasons += _film_ends(channels, film_rows or (0.0, float(probabilities.shape[1])), config)
     verdict = "unsure" if reasons else "sure"
     return Decoded(channels, LevelReport(tuple(present), tuple(confidence), round(margin, 4), verdict, tuple(reasons)))
 

@@ -66,8 +66,10 @@ class Segmenter:
         began = time.perf_counter()
         image, to = film_to_grid(film, self.card.grid)
         probabilities = self._probabilities(normalise(image, to.inside(), self.card.grid))
-        decoded = decode_ordered(probabilities) if self.card.decoder == "ordered" else decode_raw(probabilities)
-        masks = to_masks(grid_to_film(decoded.channels, to), pieces=self.card.decoder == "ordered")
+        film_rows = (to.row_offset, to.rows - to.row_offset)
+        ordered = self.card.decoder == "ordered"
+        decoded = decode_ordered(probabilities, film_rows=film_rows) if ordered else decode_raw(probabilities)
+        masks = to_masks(grid_to_film(decoded.channels, to), pieces=ordered)
         return Prediction(masks, probabilities, to, decoded.report, time.perf_counter() - began, self.device)
 
     @torch.inference_mode()

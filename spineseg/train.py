@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -140,10 +141,11 @@ def _commit() -> str:
 
 
 def origin(config: TrainConfig, films: int, seconds: float, device: str) -> dict[str, Any]:
-    """Where a checkpoint came from, for its card."""
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
+    """Where a checkpoint came from, for its card; paths without the folders above them, which are nobody's business."""
+    settings = {k: v.name if isinstance(v, Path) else v for k, v in asdict(config).items()}
+    given = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     return {
-        "command": "python -m spineseg " + " ".join(sys.argv[1:]),
+        "command": shlex.join(["python", "-m", "spineseg", *given]),
         "commit": _commit(),
         "films": films,
         "seconds": round(seconds),

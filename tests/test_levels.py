@@ -186,6 +186,19 @@ def test_a_film_cut_below_l1_has_no_l1():
     assert dice(to_masks(decoded.channels, pieces=True), channels > 0.5)[1:].min() > 0.95
 
 
+@pytest.mark.parametrize(
+    ("film_rows", "reason"),
+    [((0.0, 256.0), None), ((0.0, 214.0), "the film ends at S1"), ((10.0, 256.0), "the film ends at L1")],
+)
+def test_a_film_that_ends_at_the_last_body_is_remarked_on(film_rows: tuple[float, float], reason: str | None):
+    """The six stand in rows 12 to 208 of 256; the film may be smaller than the grid."""
+    rows = np.flatnonzero((spine() > 0.5).any((0, 2)))
+    assert (rows[0], rows[-1]) == (12, 208)
+    report = decode_ordered(spine(), film_rows=film_rows).report
+    assert report.present == (True,) * 6
+    assert [r.startswith(reason or "") for r in report.reasons] == [True] * (reason is not None)
+
+
 def test_a_missing_body_in_the_middle_shifts_no_other():
     channels = spine()
     channels[L4] = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -114,15 +115,17 @@ def _program(handlers: Handlers) -> None:
         )
 
 
+def _caption(stem: str) -> str:
+    """`2-sacrum-cut-off` as "Sacrum cut off"; the number only orders the buttons."""
+    return re.sub(r"[-_]", " ", re.sub(r"^\d+-", "", stem)).capitalize()
+
+
 def _example_buttons(examples: tuple[Path, ...]) -> list[gr.Button]:
     if not examples:
         return []
     gr.HTML('<p class="caption">Simulated examples</p>', apply_default_css=False)
     with gr.Row(elem_id="examples"):
-        return [
-            gr.Button(path.stem.replace("_", " ").replace("-", " ").capitalize(), size="sm", min_width=100)
-            for path in examples
-        ]
+        return [gr.Button(_caption(path.stem), size="sm", min_width=100) for path in examples]
 
 
 def _on_gpu(function: Callable[[str, Film], Result]) -> Callable[[str, Film], Result]:

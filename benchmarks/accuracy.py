@@ -1,0 +1,142 @@
+"""How right a checkpoint is, and whether it says when it is not.
+
+Usage: python benchmarks/accuracy.py [--films DIR] [--checkpoint FILE] [--simulated 100]
+
+Three sets, each with its number of films: labelled films of DIR (img/, label/); the same films spoiled in six ways; and
+a frozen series of simulated films that no published checkpoint is trained on (seed 9000). A film is *right* if each
+predicted mask overlaps its own reference best, with a Dice above 0.5, and none is predicted that the film does not
+show. Prints a table, then one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from spineseg.dataset import labelled_films, read_case
+from spineseg.film import Case, Film
+from spineseg.metrics import anatomy_faults, dice, levels_right
+from spineseg.predict import Segmenter
+from spineseg.simulate import SimulateConfig, simulate_case
+
+FROZEN_SEED = 9000
+L1, S1 = 0, 5
+
+
+def _changed(case: Case, change: Callable[[np.ndarray], np.ndarray]) -> Case:
+    """The same change of image and masks, both given as (rows, columns) float32."""
+    image = np.ascontiguousarray(change(case.film.image), dtype=np.float32)
+    masks = np.stack([change(mask.astype(np.float32)) > 0.5 for mask in case.masks])
+    return Case(case.name, Film(image), masks)
+
+
+def upside_down(case: Case) -> Case:
+    """Rows reversed."""
+    return _changed(case, lambda plane: plane[::-1])
+
+
+def without_s1(case: Case) -> Case:
+    """Cut above S1."""
+    last = int(np.flatnonzero(case.masks[S1].any(1))[0])
+    return _changed(case, lambda plane: plane[:last])
+
+
+def without_l1(case: Case) -> Case:
+    """Cut below L1."""
+    first = int(np.flatnonzero(case.masks[L1].any(1))[-1]) + 1
+    return _changed(case, lambda plane: plane[first:])
+
+
+def inverted(case: Case) -> Case:
+    """Grey values exchanged."""
+    return Case(case.name, case.film.inverted(), case.masks)
+
+
+def stretched(case: Case) -> Case:
+    """Rows stretched by 30 %."""
+    return _changed(case, lambda plane: cv2.resize(plane, None, fx=1.0, fy=1.3, interpolation=cv2.INTER_LINEAR))
+
+
+def blurred_out(case: Case) -> Case:
+    """Blurred until no bone shows: by a third of a vertebra's height."""
+    height = np.sqrt(case.masks[1:4].sum() / 3)
+    image = cv2.GaussianBlur(case.film.image, (0, 0), height / 3)
+    return Case(case.name, Film(image.astype(np.float32)), case.masks)
+
+
+SPOILERS = (upside_down, without_s1, without_l1, inverted, stretched, blurred_out)
+
+
+def judge(segmenter: Segmenter, cases: Iterator[Case]) -> list[dict[str, object]]:
+    """For each case its Dice, whether the levels are right, and the verdict."""
+    results = []
+    for case in cases:
+        prediction = segmenter(case.film)
+        right = levels_right(prediction.masks, case.masks)
+        results.append(
+            {
+                "film": case.name,
+                "dice": float(np.nanmean(dice(prediction.masks, case.masks))),
+                "right": bool(right),
+                "sure": prediction.levels.verdict == "sure",
+                "margin": prediction.levels.margin,
+                "confidence": min((c for c in prediction.levels.confidence if c), default=0.0),
+                "faults": anatomy_faults(prediction.masks, case.masks).count,
+                "reasons": prediction.levels.reasons,
+            }
+        )
+    return results
+
+
+def line(name: str, results: list[dict[str, object]]) -> dict[str, object]:
+    """One row of the table."""
+    count = [
+        [sum(r["right"] == right and r["sure"] == sure for r in results) for sure in (True, False)] for right in (1, 0)
+    ]
+    return {
+        "set": name,
+        "films": len(results),
+        "dice": round(float(np.mean([r["dice"] for r in results])), 4),  # type: ignore[arg-type]
+        "right": sum(count[0]),
+        "right but flagged": count[0][1],
+        "wrong and not flagged": count[1][0],
+        "anatomy faults": sum(int(r["faults"]) for r in results),  # type: ignore[call-overload]
+    }
+
+
+def main() -> None:
+    """Judge, print a table and a line of JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--films", type=Path)
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/spineseg.safetensors"))
+    parser.add_argument("--simulated", type=int, default=100)
+    parser.add_argument("--details", type=Path, help="write every film's result here, as JSON")
+    chosen = parser.parse_args()
+    segmenter = Segmenter.load(chosen.checkpoint)
+    config = SimulateConfig(rows=768)
+    sets: dict[str, list[dict[str, object]]] = {}
+    if chosen.films:
+        cases = [read_case(files) for files in labelled_films(chosen.films)]
+        sets["real"] = judge(segmenter, tqdm(cases, desc="real"))  # type: ignore[arg-type]
+        for spoil in SPOILERS:
+            sets[spoil.__name__] = judge(segmenter, map(spoil, tqdm(cases, desc=spoil.__name__)))
+    if chosen.simulated:
+        series = tqdm(range(chosen.simulated), desc="simulated")
+        sets["simulated"] = judge(segmenter, (simulate_case(FROZEN_SEED, index, config) for index in series))
+    rows = [line(name, results) for name, results in sets.items()]
+    print("  ".join(f"{key:>21}" for key in rows[0]))
+    for row in rows:
+        print("  ".join(f"{value!s:>21}" for value in row.values()))
+    if chosen.details:
+        chosen.details.write_text(json.dumps(sets, indent=1) + "\n")
+    print(json.dumps({"checkpoint": segmenter.name, "commit": segmenter.card.origin.get("commit"), "sets": rows}))
+
+
+if __name__ == "__main__":
+    main()
