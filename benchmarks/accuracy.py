@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--films", type=Path)
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/spineseg.safetensors"))
     parser.add_argument("--simulated", type=int, default=100)
+    parser.add_argument("--json", type=Path, help="write the last line here as well")
     parser.add_argument("--details", type=Path, help="write every film's result here, as JSON")
     chosen = parser.parse_args()
     segmenter = Segmenter.load(chosen.checkpoint)
@@ -135,7 +136,10 @@ def main() -> None:
         print("  ".join(f"{value!s:>21}" for value in row.values()))
     if chosen.details:
         chosen.details.write_text(json.dumps(sets, indent=1) + "\n")
-    print(json.dumps({"checkpoint": segmenter.name, "commit": segmenter.card.origin.get("commit"), "sets": rows}))
+    result = json.dumps({"checkpoint": segmenter.name, "commit": segmenter.card.origin.get("commit"), "sets": rows})
+    if chosen.json:
+        chosen.json.write_text(result + "\n")
+    print(result)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""Put a trained checkpoint into `checkpoints/`, its card completed with a description and scores.
+
+Usage: python tools/publish_checkpoint.py RUN/last.safetensors ACCURACY.json --name spineseg --description "..."
+
+ACCURACY.json is what `benchmarks/accuracy.py --json` wrote for that very checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from spineseg.checkpoint import load_checkpoint, save_checkpoint
+
+
+def without_folders(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """The origin with each absolute path reduced to its last part, as newer runs record it at once."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in shlex.split(origin["command"])]
+    settings = {
+        key: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for key, value in origin["settings"].items()
+    }
+    return {**origin, "command": shlex.join(words), "settings": settings}
+
+
+def main() -> None:
+    """Load, complete the card, save."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("accuracy", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--description", required=True)
+    parser.add_argument("--out", type=Path, default=Path("checkpoints"))
+    chosen = parser.parse_args()
+    network, card = load_checkpoint(chosen.weights)
+    accuracy = json.loads(chosen.accuracy.read_text())
+    scores = {**card.scores, **{row["set"]: {k: v for k, v in row.items() if k != "set"} for row in accuracy["sets"]}}
+    card = replace(
+        card,
+        name=chosen.name,
+        description=chosen.description,
+        origin=without_folders(card.origin),
+        scores=scores,
+    )
+    save_checkpoint(chosen.out / f"{chosen.name}.safetensors", network, card)
+    print(json.dumps(card.scores, indent=2))
+
+
+if __name__ == "__main__":
+    main()
