@@ -87,10 +87,10 @@ def warp(channel: Image, matrix: Matrix, stride: int = 1) -> Strided:
 
 
 def _cut(inside: Inside, rng: np.random.Generator) -> Inside:
-    """Blank a band of up to a fifth along one side."""
+    """Blank a band of up to three tenths along one side."""
     rows, columns = inside.shape
     kept = inside.copy()
-    side, share = rng.integers(4), rng.uniform(0.02, 0.2)
+    side, share = rng.integers(4), rng.uniform(0.02, 0.3)
     if side == 0:
         kept[: int(share * rows)] = False
     elif side == 1:

@@ -144,7 +144,8 @@ def paint_spine(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -
     strength = np.array([rng.uniform(*config.body_fill), rng.uniform(*config.endplate), rng.uniform(*config.wall)])
     arch = rng.uniform(0.06, 0.6)
     bodies = [*spine.thoracic[::-1], *spine.lumbar]
-    fade = rng.uniform(0.4, 1.0)
+    # T12 must look as much like a lumbar body as it does on real films, or a network need not count from the sacrum.
+    fade = rng.uniform(0.8, 1.05)
     for index, (body, below) in enumerate(pairwise(bodies)):
         thoracic = index < len(spine.thoracic)
         weight = fade ** ((len(spine.thoracic) - index) / 2) if thoracic else 1.0
@@ -157,7 +158,7 @@ def _paint_sacrum(
     canvas: Canvas, spine: Spine, strength: np.ndarray, arch: float, rng: Rng, config: AnatomyConfig
 ) -> None:
     s1, rest = spine.lumbar[5], spine.sacral
-    seen = rng.uniform(0.6, 1.8)
+    seen = rng.uniform(0.3, 1.8)
     front = np.concatenate([[s1[0], s1[3]], *([b[3]] for b in rest)])
     back = np.concatenate([[s1[1], s1[2]], *([b[2]] for b in rest)])
     whole = np.concatenate([front, back[::-1]])
@@ -269,9 +270,10 @@ def paint_torso(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -
 
 
 def paint_lung(canvas: Canvas, spine: Spine, torso: Torso, rng: Rng) -> None:
-    """Air above one dome for each half of the diaphragm, down to a recess behind."""
-    for _ in range(2):
-        y = spine.lumbar[0, :, 1].mean() + rng.normal(-40, 32)
+    """Air above one dome for each half of the diaphragm, down to a recess behind; at no fixed level of the spine."""
+    level = spine.lumbar[0, :, 1].mean() + rng.normal(-40, 50)
+    for _ in range(rng.choice([0, 1, 2, 2, 2, 2, 2])):
+        y = level + rng.normal(0, 20)
         x = spine.lumbar[0, :, 0].mean()
         dome = [
             (x - 190, y + rng.normal(10, 25)),
@@ -292,10 +294,11 @@ def paint_lung(canvas: Canvas, spine: Spine, torso: Torso, rng: Rng) -> None:
 
 def paint_ribs(canvas: Canvas, spine: Spine, rng: Rng) -> None:
     """Pairs of bands from the thoracic bodies downwards and forwards; T12's is short or missing."""
-    amount = rng.uniform(0.03, 0.3)
+    amount = rng.uniform(0.0, 0.3)
+    shift = rng.choice([0, 0, 0, 0, 1])  # the lowest rib may be T11's, as with six bodies that look lumbar
     for index, body in enumerate(spine.thoracic):
         for _ in range(2):
-            reach = rng.uniform(0, 70) if index == 0 else rng.uniform(60, 190)
+            reach = rng.uniform(-60, 90) if index <= shift else rng.uniform(60, 190)
             if reach < 20:
                 continue
             start = body[1] + rng.normal(0, 4, 2)

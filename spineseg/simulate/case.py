@@ -32,7 +32,7 @@ class SimulateConfig:
     """Columns as a share of rows."""
     span: tuple[float, float] = (0.42, 0.68)
     """Share of the rows that L1-S1 fills."""
-    crop_probability: float = 0.08
+    crop_probability: float = 0.14
     """Films on which L1 or S1 leaves the picture."""
     face_right_probability: float = 0.12
     shape: ShapeConfig = field(default_factory=ShapeConfig)
