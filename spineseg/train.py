@@ -54,6 +54,9 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossName = "bce+dice"
     epochs: int = 20
+    """Passes over the films, which the learning rate's schedule is made for."""
+    stop_after: int | None = None
+    """End after so many of them, to go on later with --resume; the schedule stays that of all."""
     batch: int = 8
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
@@ -223,7 +226,7 @@ def train(config: TrainConfig) -> list[EpochReport]:
     if not run.quiet:
         held_back, weights = len(cast(FilmDataset, run.checks.dataset)), parameter_count(run.network)
         print(f"{len(run.films)} films to train on, {held_back} held back, {weights:,} weights, {accelerator.device}")
-    for epoch in range(len(reports), config.epochs):
+    for epoch in range(len(reports), min(config.epochs, config.stop_after or config.epochs)):
         began = time.monotonic()
         train_loss = _one_epoch(run, epoch)
         validation_loss, dice, response = _validate(run).result()
