@@ -16,9 +16,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _few_threads() -> None:
-    """Keeps torch, once a test has imported it, from crowding a small machine."""
+    """Keeps torch, once a test has imported it, from crowding a small machine; before any fixture of the module."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(2)
 
