@@ -35,7 +35,7 @@ class LevelConfig:
     """Pieces below this share of the median area are no body."""
     most_bodies: int = 16
     """Only the largest are looked at, which bounds the time that a map full of speckles takes."""
-    off_spine: float = 1.5
+    off_spine: float = 1.1
     """How far from the curve through the others a body may lie."""
     skipped_end: float = 0.25
     """Cost of leaving a body above or below all named ones without a level, as T12 is."""
@@ -45,7 +45,7 @@ class LevelConfig:
     """Cost of a level missing between two that are there."""
     sure_margin: float = 0.35
     """Least gap to the second-best path at which levels count as sure."""
-    sure_agreement: float = 0.65
+    sure_agreement: float = 0.5
     """A body counts as sure if its level's channel makes more than this share of the claims on it."""
     merged_size: float = 1.35
     """A body larger than this share of a typical one is cut where its strongest channel changes."""
@@ -124,25 +124,27 @@ def _larger_than(area: float, numbered: Numbered) -> Int[np.ndarray, "piece"]:
 
 
 def _on_curve(centres: Float[np.ndarray, "body rc=2"], farthest: float) -> Bool[np.ndarray, "body"]:
-    """Which bodies stand in one column: the farthest from a parabola through the rest is left out, until none is far.
+    """Which bodies stand in one column.
 
-    Fewer than five bodies say too little of their curve and all stay.
+    As long as some body lies farther than `farthest` from the parabola (column against row) through the others, the one
+    without which the others fit best is left out. Fewer than five bodies say too little of their curve and all stay.
     """
     kept = np.ones(len(centres), bool)
     while kept.sum() >= 5:
-        aside = np.zeros(len(centres))
-        for body in np.flatnonzero(kept):
-            rest = kept.copy()
-            rest[body] = False
-            curve = np.polynomial.Polynomial.fit(centres[rest, 0], centres[rest, 1], 2)
-            aside[body] = abs(curve(centres[body, 0]) - centres[body, 1])
-        # At the ends a parabola swings out, so only what lies between the outermost rows of the rest is judged in full.
-        inner = (centres[:, 0] > centres[kept, 0].min()) & (centres[:, 0] < centres[kept, 0].max())
-        aside[~inner] /= 3
-        if aside.max() <= farthest:
+        candidates = np.flatnonzero(kept).tolist()
+        fits = [_aside_and_rest(centres, np.delete(candidates, k), body) for k, body in enumerate(candidates)]
+        worst = min(range(len(fits)), key=lambda k: fits[k][1])
+        if fits[worst][0] <= farthest:
             break
-        kept[aside.argmax()] = False
+        kept[candidates[worst]] = False
     return kept
+
+
+def _aside_and_rest(centres: Float[np.ndarray, "body rc=2"], rest: np.ndarray, body: int) -> tuple[float, float]:
+    """How far a body lies from the parabola through the rest, and how badly the rest fit it (root mean square)."""
+    curve = np.polynomial.Polynomial.fit(centres[rest, 0], centres[rest, 1], 2)
+    missed = centres[:, 1] - curve(centres[:, 0])
+    return abs(float(missed[body])), float(np.sqrt(np.mean(missed[rest] ** 2)))
 
 
 def find_bodies(
@@ -222,6 +224,12 @@ def _odd_sized(channels: Channels, config: LevelConfig) -> list[str]:
     return [v for v, area in zip(VERTEBRAE, areas, strict=True) if area and not low <= area <= high]
 
 
+def _unexplained(path: Path) -> int:
+    """Bodies without a level, save one above L1: that is T12, which belongs there."""
+    has_t12 = 0 in path and path.index(0) > 0
+    return path.count(-1) - has_t12
+
+
 def _film_ends(channels: Channels, film_rows: tuple[float, float], config: LevelConfig) -> list[str]:
     """What is said of a film that ends where its last named vertebra does; counting starts at a sacrum that is seen."""
     shown = channels > 0.5
@@ -283,7 +291,7 @@ def decode_ordered(
             channels[level] = bone * (bodies == body + 1)
             confidence[level], present[level] = round(float(agreement[body, level]), 4), True
     odd_sized = _odd_sized(channels, config)
-    reasons = _reasons(present, confidence, margin, odd_sized, path.count(-1), config)
+    reasons = _reasons(present, confidence, margin, odd_sized, _unexplained(path), config)
     reasons += _film_ends(channels, film_rows or (0.0, float(probabilities.shape[1])), config)
     verdict = "unsure" if reasons else "sure"
     return Decoded(channels, LevelReport(tuple(present), tuple(confidence), round(margin, 4), verdict, tuple(reasons)))

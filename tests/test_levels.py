@@ -106,6 +106,17 @@ def test_a_body_between_others_is_not_passed_over():
     assert best_path(agreement, np.ones(7), CONFIG)[1] == (-1, 0, 1, 2, 3, 4, 5)
 
 
+def test_t12_above_l1_is_no_reason_to_be_unsure():
+    """A body below S1 is."""
+    channels = spine(first=1)
+    channels[L1] += 0.6 * body(0)
+    report = decode_ordered(channels, film_rows=(0.0, 300.0)).report
+    assert (report.verdict, report.present) == ("sure", (True,) * 6)
+    channels = spine()
+    channels[S1] += 0.6 * body(6)
+    assert decode_ordered(channels, film_rows=(0.0, 300.0)).report.reasons == ("1 further vertebra-like shape without a level",)
+
+
 def test_a_shape_beside_the_spine_gets_no_level():
     channels = spine()
     beside = np.roll(channels[L3], -70, axis=1)
