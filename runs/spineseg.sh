@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # The published checkpoint `spineseg`: simulated films only, two CPU cores (AMD EPYC with avx512_bf16), about two hours.
 #
-# The first run was stopped by hand after 6 of its 12 epochs at commit 0a9793a, the second after 4 of its 5 (--stop-after says
-# the same here). The
-# second went on from the first one's weights at commit 5532cdd, whose simulator no longer shows where L1 is by other means than
-# counting from the sacrum. Films depend on the simulator's commit, so for the very same weights check those two out.
+# The first run was stopped by hand after 6 of its 12 epochs, at commit 0a9793a, and the second after 4 of its 5, at commit
+# 5532cdd (--stop-after says the same here). Between them the simulator was changed so that L1 can only be told by counting
+# from the sacrum. Films depend on the simulator's commit: for the very same weights check those two out.
 set -euo pipefail
 work="${1:-runs/spineseg}"
 python -m spineseg simulate --out "$work/sim1" --count 3000 --seed 100 --rows 768

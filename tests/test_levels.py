@@ -114,7 +114,8 @@ def test_t12_above_l1_is_no_reason_to_be_unsure():
     assert (report.verdict, report.present) == ("sure", (True,) * 6)
     channels = spine()
     channels[S1] += 0.6 * body(6)
-    assert decode_ordered(channels, film_rows=(0.0, 300.0)).report.reasons == ("1 further vertebra-like shape without a level",)
+    report = decode_ordered(channels, film_rows=(0.0, 300.0)).report
+    assert report.reasons == ("1 further vertebra-like shape without a level",)
 
 
 def test_a_shape_beside_the_spine_gets_no_level():

@@ -9,7 +9,7 @@ from spineseg.dicom import write_film
 from spineseg.simulate import SimulateConfig, simulate_case
 
 SEED = 7
-CHOSEN = {"upright": 1, "pelvis in view": 9, "bowel and ribs": 13, "sacrum cut off": 14}
+CHOSEN = {"pelvis in view": 4, "leaning": 11, "facing right": 12, "screws and rod": 15, "sacrum cut off": 14}
 """The button's text, and which film of the series."""
 
 
