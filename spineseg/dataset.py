@@ -209,7 +209,7 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
         bits = self.cache.bits[index]
         image = self.cache.images[index].astype(np.float32) / _DEPTH
         inside = (bits & _ON_FILM) > 0
-        masks = np.stack([(bits >> k) & 1 for k in range(len(VERTEBRAE))]).astype(np.float32)
+        masks = masks_of(self.cache, index).astype(np.float32)
         if self.augmentation is None:
             targets = _pool(masks, self.stride)
         else:

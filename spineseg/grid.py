@@ -100,18 +100,17 @@ def _area_weights(film_size: int, grid_size: int, scale: float, offset: float) -
     return sparse.coo_array(weights, shape=(grid_size, film_size)).tocsr()
 
 
-def _to_grid(image: Image, to: GridFit) -> GridImage:
+def _weights(to: GridFit) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Area weights along rows and along columns."""
+    return (
+        _area_weights(to.film_rows, to.rows, to.row_scale, to.row_offset),
+        _area_weights(to.film_columns, to.columns, to.column_scale, to.column_offset),
+    )
+
+
+def _to_grid(image: Image, down: sparse.csr_array, across: sparse.csr_array) -> GridImage:
     """Mean over each grid pixel's whole area, what lies off the film counting as 0."""
-    down = _area_weights(to.film_rows, to.rows, to.row_scale, to.row_offset)
-    across = _area_weights(to.film_columns, to.columns, to.column_scale, to.column_offset)
     return np.ascontiguousarray((across @ (down @ image).T).T, dtype=np.float32)
-
-
-def _covered(to: GridFit) -> GridImage:
-    """Share of each grid pixel that lies on the film."""
-    down = _area_weights(to.film_rows, to.rows, to.row_scale, to.row_offset)
-    across = _area_weights(to.film_columns, to.columns, to.column_scale, to.column_offset)
-    return np.outer(down.sum(1), across.sum(1)).astype(np.float32)
 
 
 def film_to_grid(film: Film, config: GridConfig) -> tuple[GridImage, GridFit]:
@@ -120,14 +119,17 @@ def film_to_grid(film: Film, config: GridConfig) -> tuple[GridImage, GridFit]:
     A pixel at the border holds the mean of what the film covers of it, so that no dark rim appears.
     """
     to = fit(film.shape, config)
-    return _to_grid(film.image, to) / np.maximum(_covered(to), 1e-6), to
+    down, across = _weights(to)
+    covered = np.outer(down.sum(1), across.sum(1)).astype(np.float32)
+    return _to_grid(film.image, down, across) / np.maximum(covered, 1e-6), to
 
 
 def masks_to_grid(masks: Masks, to: GridFit) -> GridChannels:
     """Share of each grid pixel that each mask covers, 0..1."""
+    down, across = _weights(to)
     fractions = np.zeros((len(masks), to.rows, to.columns), np.float32)
     for fraction, mask in zip(fractions, masks, strict=True):
-        fraction[:] = _to_grid(mask.astype(np.float32), to)
+        fraction[:] = _to_grid(mask.astype(np.float32), down, across)
     return np.clip(fractions, 0, 1)
 
 

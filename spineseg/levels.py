@@ -87,7 +87,12 @@ def _label(mask: Bool[np.ndarray, "rows columns"]) -> Numbered:
 
 def _typical(areas: Int[np.ndarray, "piece"]) -> float:
     """Median area, specks left out."""
-    return float(np.median(areas[areas >= areas.max() * 0.2]))
+    return float(np.median(_no_specks(areas)))
+
+
+def _no_specks(areas: Int[np.ndarray, "piece"]) -> Int[np.ndarray, "large"]:
+    """The areas of at least a fifth of the largest."""
+    return areas[areas >= areas.max() * 0.2]
 
 
 def _part(pieces: Numbered, cores: Numbered) -> Numbered:
@@ -105,7 +110,7 @@ def _part(pieces: Numbered, cores: Numbered) -> Numbered:
 def _cut_merged(bodies: Numbered, strongest: Int[np.ndarray, "rows columns"], config: LevelConfig) -> Numbered:
     """Part bodies that have grown together over a disc, where one channel gives way to the next."""
     areas = np.bincount(bodies.ravel())[1:]
-    typical = float(np.quantile(areas[areas >= areas.max() * 0.2], 0.25))
+    typical = float(np.quantile(_no_specks(areas), 0.25))
     seeds = bodies.copy()
     for body in np.flatnonzero(areas > config.merged_size * typical) + 1:
         inside = bodies == body
