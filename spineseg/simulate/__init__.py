@@ -1,10 +1,20 @@
-"""Simulated lateral lumbar films with their exact masks, from nothing but this package.
+"""Simulated lateral lumbar films with their exact masks.
 
-`simulate_case` draws one; `write_folder` writes the layout that `train` and `evaluate` read. The geometry is
-two-dimensional in the sagittal plane with a thickness for every structure (see `anatomy`), which costs a hundredth of
-ray casting through meshes and lets every amount be drawn afresh for each film.
+`simulate_case` draws one; `write_folder` writes the layout that `train` and `evaluate` read. Bones come from one of two
+sources, so that a network cannot rely on one simulator's look. One needs nothing but this package: outlines in the
+sagittal plane with a thickness for every structure (`anatomy`), a hundredth of the cost of ray casting. The other
+projects meshes of real bones, which are read from a folder (`bones`).
 """
 
-from spineseg.simulate.case import SimulateConfig, simulate_case, write_folder
+from spineseg.simulate.bones import build_atlas, load_atlas, save_atlas
+from spineseg.simulate.case import SimulateConfig, simulate_case, true_corners, write_folder
 
-__all__ = ["SimulateConfig", "simulate_case", "write_folder"]
+__all__ = [
+    "SimulateConfig",
+    "build_atlas",
+    "load_atlas",
+    "save_atlas",
+    "simulate_case",
+    "true_corners",
+    "write_folder",
+]

@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
+from spineseg.simulate.bones import Atlas, paint_bones
 from spineseg.simulate.canvas import Canvas, Points, ellipse, smooth_closed, smooth_open
 from spineseg.simulate.shape import Spine
 
@@ -35,6 +36,10 @@ class AnatomyConfig:
     pelvis_offset_mm: float = 7.0
     """Deviation of the offset between left and right hip bones."""
     hardware_probability: float = 0.06
+    spur_probability: float = 0.12
+    """Bone that bridges a disc in front, per disc."""
+    lumbarised_probability: float = 0.3
+    """Films on which S1 shows a back wall, a lower endplate and a disc below, as a lumbar body does."""
     gas_blobs: int = 60
 
 
@@ -59,8 +64,8 @@ def body_outline(corners: Float[np.ndarray, "corner=4 xy=2"], rng: Rng) -> tuple
     lower = _arc(lp, la, -depth * rng.uniform(0.01, 0.08))
     back = _arc(cp, lp, -depth * rng.uniform(0.0, 0.05))
     front = _arc(la, ca, -depth * rng.uniform(0.02, 0.09))
-    if rng.random() < 0.2:
-        corners_out = rng.uniform(0.5, 5.0, 2)
+    if rng.random() < 0.3:
+        corners_out = rng.uniform(0.5, 6.0, 2)
         lip = (ca - cp) / depth
         upper[0] += lip * corners_out[0]
         lower[-1] += lip * corners_out[1]
@@ -139,9 +144,13 @@ def _paint_arch(canvas: Canvas, body: np.ndarray, below: np.ndarray, amount: flo
         canvas.fill(ellipse(at(rng.uniform(-0.1, 0.25), 0.35), (5.0, 4.0)), amount * rng.uniform(0.1, 0.6))
 
 
-def paint_spine(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -> None:
+def _strength(rng: Rng, config: AnatomyConfig) -> np.ndarray:
+    """(fill, endplate, wall) common to a whole spine."""
+    return np.array([rng.uniform(*config.body_fill), rng.uniform(*config.endplate), rng.uniform(*config.wall)])
+
+
+def paint_spine(canvas: Canvas, spine: Spine, strength: np.ndarray, rng: Rng, config: AnatomyConfig) -> None:
     """Thoracic and lumbar bodies with their arches; S1's endplate and walls; the rest of the sacrum."""
-    strength = np.array([rng.uniform(*config.body_fill), rng.uniform(*config.endplate), rng.uniform(*config.wall)])
     arch = rng.uniform(0.06, 0.6)
     bodies = [*spine.thoracic[::-1], *spine.lumbar]
     # T12 must look as much like a lumbar body as it does on real films, or a network need not count from the sacrum.
@@ -152,6 +161,31 @@ def paint_spine(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -
         _paint_body(canvas, body, strength * weight, rng, config)
         _paint_arch(canvas, body, below, arch * weight, rng, thoracic)
     _paint_sacrum(canvas, spine, strength, arch, rng, config)
+
+
+def paint_variants(canvas: Canvas, spine: Spine, strength: np.ndarray, rng: Rng, config: AnatomyConfig) -> None:
+    """What only some people have: bridges of bone over discs, and a first sacral body that looks lumbar."""
+    for upper, lower in pairwise(spine.lumbar):
+        if rng.random() < config.spur_probability:
+            _paint_spur(canvas, upper, lower, strength[1], rng)
+    if rng.random() < config.lumbarised_probability:
+        _paint_lumbarised(canvas, spine.lumbar[5], spine.sacral[0], strength, rng, config)
+
+
+def _paint_spur(canvas: Canvas, upper: np.ndarray, lower: np.ndarray, amount: float, rng: Rng) -> None:
+    """A bridge of bone, whole or half, in front of one disc; no part of either body."""
+    forward = (upper[0] - upper[1]) / np.linalg.norm(upper[0] - upper[1])
+    bulge = (upper[3] + lower[0]) / 2 + forward * rng.uniform(2, 9)
+    halves = (
+        (upper[3] + (upper[0] - upper[3]) * rng.uniform(0.05, 0.3), upper[3], bulge),
+        (lower[0] + (lower[3] - lower[0]) * rng.uniform(0.05, 0.3), lower[0], bulge),
+    )
+    kept = rng.random(2) < 0.7
+    for half, here in zip(halves, kept, strict=True):
+        if here:
+            horn = smooth_closed(np.stack(half) + rng.normal(0, 0.8, (3, 2)), 2)
+            canvas.fill(horn, amount * rng.uniform(0.2, 0.9), soft_mm=0.6)
+            canvas.line(horn, amount * rng.uniform(0.1, 0.7), width_mm=1.0, closed=True)
 
 
 def _paint_sacrum(
@@ -168,9 +202,9 @@ def _paint_sacrum(
     upper = _arc(s1[0], s1[1], -depth * rng.uniform(-0.02, 0.06))
     canvas.line(upper, endplate * rng.uniform(0.5, 1.3), width_mm=rng.uniform(0.9, 2.2))
     canvas.line(upper + rng.normal(0, config.oblique_mm, 2), endplate * 0.6, width_mm=1.2)
-    for line in (smooth_open(front, 2), smooth_open(back, 2)):
-        canvas.line(line, wall * rng.uniform(0.4, 1.5), width_mm=rng.uniform(0.8, 2.0))
-        canvas.line(line + rng.normal(0, 1.5, 2), wall * rng.uniform(0.2, 0.8), width_mm=1.2)
+    for line, faintest in ((smooth_open(front, 2), 0.4), (smooth_open(back, 2), 0.05)):
+        canvas.line(line, wall * rng.uniform(faintest, 1.5), width_mm=rng.uniform(0.8, 2.0))
+        canvas.line(line + rng.normal(0, 1.5, 2), wall * rng.uniform(faintest / 2, 0.8), width_mm=1.2)
     gap = rng.uniform(-0.2, 0.12)
     canvas.line(_arc(s1[3], s1[2], rng.normal(0, 1)), gap, width_mm=rng.uniform(1.5, 4), soft_mm=0.8)
     edge = abs(rng.normal(0, 0.5)) * endplate
@@ -186,6 +220,24 @@ def _paint_sacrum(
         canvas.line(ala, rng.uniform(0, 0.15), width_mm=1.5, closed=True)
 
 
+def _paint_lumbarised(
+    canvas: Canvas, s1: np.ndarray, s2: np.ndarray, strength: np.ndarray, rng: Rng, config: AnatomyConfig
+) -> None:
+    """S1 as a body of its own over a disc that is thin or shorter than the body, and S2's upper endplate."""
+    _paint_body(canvas, s1, strength * rng.uniform(0.4, 1.1), rng, config)
+    reach = np.sort(rng.uniform([0.0, 0.55], [0.35, 1.0]))
+    along, down = s1[2] - s1[3], (s1[3] + s1[2] - s1[0] - s1[1]) / 2
+    thick = rng.uniform(0.02, 0.16)
+    above = _arc(s1[3] + along * reach[0], s1[3] + along * reach[1], rng.normal(0, 1))
+    below = above + down * thick
+    dark = strength[0] * rng.uniform(0.0, 0.9)
+    canvas.fill(np.concatenate([above, below[::-1]]), -dark, soft_mm=0.8)
+    for line in (above, below):
+        canvas.line(line, strength[1] * rng.uniform(0.3, 1.1), width_mm=rng.uniform(0.9, 1.8))
+        canvas.line(line + rng.normal(0, config.oblique_mm, 2), strength[1] * rng.uniform(0, 0.6), width_mm=1.0)
+    canvas.line(np.stack([s2[0], s2[3]]), strength[2] * rng.uniform(0, 1.0), width_mm=1.4)
+
+
 _HIP_BONE_MM = np.array(
     [(-75, -85), (-52, -125), (-8, -150), (42, -147), (82, -118), (97, -82), (82, -60), (46, -52), (36, -20), (42, 10)]
     + [(32, 62), (2, 84), (-40, 70), (-74, 46), (-60, 20), (-28, -5), (-46, -45)],
@@ -194,45 +246,89 @@ _HIP_BONE_MM = np.array(
 """Outline of one hip bone seen from the side, about the centre of the femoral head; x to posterior, y to caudal."""
 
 
+def _paint_notch(canvas: Canvas, spine: Spine, rng: Rng, edge: float) -> None:
+    """Left and right brim of the pelvis: from above the hip up to somewhere on S1, and down behind the sciatic notch.
+
+    Where they cross S1 they are often the brightest line on it, and are no border of the body.
+    """
+    s1, hip = spine.lumbar[5], spine.hip_mm
+    u, v = rng.uniform(0.1, 1.1), rng.uniform(-0.1, 0.95)
+    for _ in range(2):
+        apex = s1[0] + (s1[1] - s1[0]) * u + (s1[3] - s1[0]) * v + rng.normal(0, 4, 2)
+        foot = hip + rng.normal([-18, -28], [10, 8])
+        tail = spine.sacral[int(rng.integers(1, 4))].mean(0) + rng.normal(0, 8, 2)
+        bow = (foot + apex) / 2 + rng.normal([6, 4], 6, 2)
+        brim = smooth_open(np.stack([foot, bow, apex]), 3)
+        behind = smooth_open(np.stack([apex, (apex + tail) / 2 + rng.normal([4, -6], 6, 2), tail]), 3)
+        width = rng.uniform(1.5, 7)
+        canvas.line(brim, edge * rng.uniform(0.3, 1.6), width_mm=width, soft_mm=rng.uniform(0.6, 2))
+        canvas.line(behind, edge * rng.uniform(0.0, 1.2), width_mm=rng.uniform(1.2, 4), soft_mm=1.0)
+        notch = smooth_closed(np.stack([apex, (apex + foot) / 2 + [8, 6], foot + [30, 8], tail]), 3)
+        canvas.fill(notch, -rng.uniform(0, 0.25), soft_mm=2.0)
+        if rng.random() < 0.6:
+            wing = np.stack([apex, foot, foot + [-25, -40], s1[0] + [-25, -25], s1[1] + [0, -18]])
+            canvas.fill(smooth_closed(wing + rng.normal(0, 6, wing.shape), 2), rng.uniform(0, 0.3), soft_mm=1.5)
+
+
 def _turned(points: np.ndarray, angle_deg: float) -> np.ndarray:
     c, s = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
     return points @ np.array([[c, s], [-s, c]])
 
 
-def paint_pelvis(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -> None:
-    """Both hip bones and femora, the second shifted and magnified against the first."""
+def paint_pelvis(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig, *, hip_bones: bool = True) -> None:
+    """Both hip bones (if not painted elsewhere) and femora, the second shifted and magnified against the first."""
     s1_depth = float(np.linalg.norm(spine.lumbar[5, 1] - spine.lumbar[5, 0]))
     scale = s1_depth / 41.0 * rng.normal(1.05, 0.05)
     outline = (_HIP_BONE_MM * scale) * rng.normal(1, 0.05, 2) + rng.normal(0, 5, _HIP_BONE_MM.shape)
     turn, thigh = -spine.pelvic_turn_deg + rng.normal(0, 4), rng.normal(0, 14)
     seen, edge, femur = rng.uniform(0.02, 0.28), rng.uniform(0.03, 0.4), rng.uniform(0.03, 0.35)
     between = rng.normal(0, config.pelvis_offset_mm, 2)
+    if hip_bones and rng.random() < 0.75:
+        _paint_notch(canvas, spine, rng, rng.uniform(0.05, 0.6))
     for side in (-0.5, 0.5):
-        hip = spine.hip_mm + between * side
-        magnified = 1 + side * rng.uniform(0, 0.1)
-        bone = smooth_closed(_turned(outline * magnified, turn), 3) + hip
-        canvas.fill(bone, seen * rng.uniform(0.6, 1.3), soft_mm=1.0)
-        canvas.line(bone, edge * rng.uniform(0.5, 1.3), width_mm=rng.uniform(1.2, 3.0), soft_mm=0.8, closed=True)
-        arcuate = _turned(np.array([(70, -75), (30, -50), (-5, -30), (-45, -5), (-70, 25)]) * scale * magnified, turn)
-        canvas.line(
-            smooth_open(arcuate + rng.normal(0, 4, (5, 2))) + hip,
-            edge * rng.uniform(0.2, 1.2),
-            width_mm=2.0,
-            soft_mm=0.8,
-        )
-        radius = 25.0 * scale * magnified * rng.normal(1, 0.05)
-        roof = ellipse(hip, (radius + 2.5, radius + 2.5))
-        canvas.line(roof, edge * rng.uniform(0.3, 1.5), width_mm=rng.uniform(1.2, 3.0), closed=True)
-        head = ellipse(hip, (radius, radius))
-        canvas.fill(head, femur * rng.uniform(0.8, 1.2), soft_mm=0.8)
-        canvas.line(head, edge * rng.uniform(0.2, 0.8), width_mm=1.2, closed=True)
-        shaft = np.array([(-14, 5), (16, 0), (24, 45), (19, 110), (17, 300), (-15, 300), (-16, 110), (-18, 45)]) * scale
-        shaft = smooth_closed(_turned(shaft + rng.normal(0, 2, shaft.shape), thigh + rng.normal(0, 4)), 2) + hip
-        canvas.fill(shaft, femur * rng.uniform(0.7, 1.1), soft_mm=1.0)
-        canvas.line(shaft, edge * rng.uniform(0.3, 1.4), width_mm=rng.uniform(2, 4), closed=True)
-        if rng.random() < 0.8:
-            hole = ellipse(hip + _turned(np.array([-14.0, 54.0]) * scale, turn), (13 * scale, 18 * scale), 25.0)
-            canvas.fill(hole, -seen * 0.8, soft_mm=1.0)
+        hip, magnified = spine.hip_mm + between * side, 1 + side * rng.uniform(0, 0.1)
+        if hip_bones:
+            _paint_hip_bone(canvas, hip, outline * magnified, turn, scale * magnified, (seen, edge), rng)
+        _paint_femur(canvas, hip, scale * magnified, thigh, (femur, edge), rng)
+
+
+def _paint_hip_bone(
+    canvas: Canvas,
+    hip: np.ndarray,
+    outline: Points,
+    turn_deg: float,
+    scale: float,
+    amounts: tuple[float, float],
+    rng: Rng,
+) -> None:
+    """One hip bone about its femoral head. amounts: its inside, its edges."""
+    seen, edge = amounts
+    bone = smooth_closed(_turned(outline, turn_deg), 3) + hip
+    canvas.fill(bone, seen * rng.uniform(0.6, 1.3), soft_mm=1.0)
+    canvas.line(bone, edge * rng.uniform(0.5, 1.3), width_mm=rng.uniform(1.2, 3.0), soft_mm=0.8, closed=True)
+    arcuate = _turned(np.array([(70, -75), (30, -50), (-5, -30), (-45, -5), (-70, 25)]) * scale, turn_deg)
+    brim = smooth_open(arcuate + rng.normal(0, 4, (5, 2))) + hip
+    canvas.line(brim, edge * rng.uniform(0.2, 1.2), width_mm=2.0, soft_mm=0.8)
+    if rng.random() < 0.8:
+        hole = ellipse(hip + _turned(np.array([-14.0, 54.0]) * scale, turn_deg), (13 * scale, 18 * scale), 25.0)
+        canvas.fill(hole, -seen * 0.8, soft_mm=1.0)
+
+
+def _paint_femur(
+    canvas: Canvas, hip: np.ndarray, scale: float, thigh_deg: float, amounts: tuple[float, float], rng: Rng
+) -> None:
+    """Roof of the socket, femoral head and shaft. amounts: the inside, the edges."""
+    femur, edge = amounts
+    radius = 25.0 * scale * rng.normal(1, 0.05)
+    roof = ellipse(hip, (radius + 2.5, radius + 2.5))
+    canvas.line(roof, edge * rng.uniform(0.3, 1.5), width_mm=rng.uniform(1.2, 3.0), closed=True)
+    head = ellipse(hip, (radius, radius))
+    canvas.fill(head, femur * rng.uniform(0.8, 1.2), soft_mm=0.8)
+    canvas.line(head, edge * rng.uniform(0.2, 0.8), width_mm=1.2, closed=True)
+    shaft = np.array([(-14, 5), (16, 0), (24, 45), (19, 110), (17, 300), (-15, 300), (-16, 110), (-18, 45)]) * scale
+    shaft = smooth_closed(_turned(shaft + rng.normal(0, 2, shaft.shape), thigh_deg + rng.normal(0, 4)), 2) + hip
+    canvas.fill(shaft, femur * rng.uniform(0.7, 1.1), soft_mm=1.0)
+    canvas.line(shaft, edge * rng.uniform(0.3, 1.4), width_mm=rng.uniform(2, 4), closed=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -437,15 +533,24 @@ def _paint_strands(canvas: Canvas, rng: Rng) -> None:
         )
 
 
-def paint_person(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -> None:
-    """Everything that the beam meets, summed into the canvas; never below zero."""
+def paint_person(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig, atlas: Atlas | None = None) -> None:
+    """Everything that the beam meets, summed into the canvas; never below zero.
+
+    atlas: projected meshes to take vertebrae, sacrum and hip bones from; without it they are painted.
+    """
     torso = paint_torso(canvas, spine, rng, config)
     paint_lung(canvas, spine, torso, rng)
     paint_texture(canvas, torso, rng)
     paint_gas(canvas, spine, torso, rng, config)
     paint_ribs(canvas, spine, rng)
-    paint_pelvis(canvas, spine, rng, config)
-    paint_spine(canvas, spine, rng, config)
+    paint_pelvis(canvas, spine, rng, config, hip_bones=atlas is None)
+    strength = _strength(rng, config)
+    if atlas is None:
+        paint_spine(canvas, spine, strength, rng, config)
+    else:
+        strength *= rng.uniform(0.1, 0.7)
+        paint_bones(canvas, spine, atlas, rng)
+    paint_variants(canvas, spine, strength, rng, config)
     inside = torso.tissue > 0
     np.maximum(canvas.attenuation, 0.0, out=canvas.attenuation)
     canvas.attenuation *= inside

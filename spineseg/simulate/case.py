@@ -6,14 +6,16 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 
 from spineseg.film import VERTEBRAE, Case, Film, Masks, Spacing
 from spineseg.simulate.anatomy import AnatomyConfig, paint_person
+from spineseg.simulate.bones import Atlas, load_atlas
 from spineseg.simulate.canvas import Canvas
 from spineseg.simulate.exposure import ExposureConfig, expose
 from spineseg.simulate.shape import ShapeConfig, Spine, sample_spine
@@ -63,16 +65,17 @@ def _masks(canvas: Canvas, spine: Spine) -> Masks:
     return masks.astype(bool)
 
 
-def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig()) -> Case:
+def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig(), atlas: Atlas | None = None) -> Case:
     """Film `index` of the series `seed`; the same two numbers give the same bytes.
 
+    atlas: projected meshes to take the bones from (`bones.build_atlas`); painted bones without it.
     image: whole numbers 0..4095; masks: quadrilaterals of the six bodies, empty where a body is off the film.
     """
     rng = np.random.default_rng([seed, index])
     spine = sample_spine(rng, config.shape)
     columns, pixel_mm, origin = _frame(spine, rng, config)
     canvas = Canvas(np.zeros((config.rows, columns), np.float32), pixel_mm, origin)
-    paint_person(canvas, spine, rng, config.anatomy)
+    paint_person(canvas, spine, rng, config.anatomy, atlas)
     image = np.round(expose(canvas.attenuation, pixel_mm, rng, config.exposure) * MAXIMUM)
     masks = _masks(canvas, spine)
     if rng.random() < config.face_right_probability:
@@ -81,11 +84,29 @@ def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig
     return Case(f"S{seed:03d}-{index:05d}", film, np.ascontiguousarray(masks))
 
 
+def true_corners(
+    seed: int, index: int, config: SimulateConfig = SimulateConfig()
+) -> Float[np.ndarray, "vertebra=6 corner=4 rc=2"]:
+    """Where the bodies' corners lie on the film of `simulate_case`, before it is mirrored to face right.
+
+    (row, column) with pixel centres at whole numbers, also of bodies that are off the film; cranial-anterior,
+    cranial-posterior, caudal-posterior, caudal-anterior.
+    """
+    rng = np.random.default_rng([seed, index])
+    spine = sample_spine(rng, config.shape)
+    _, pixel_mm, origin = _frame(spine, rng, config)
+    return ((spine.lumbar - np.asarray(origin)) / pixel_mm - 0.5)[..., ::-1]
+
+
 def _write_one(
-    index: int, *, out: Path, seed: int, config: SimulateConfig, write: Callable[[Path, Case], None]
+    index: int, *, out: Path, seed: int, config: SimulateConfig, write: Callable[[Path, Case], None], atlas: Path | None
 ) -> None:
     cv2.setNumThreads(1)
-    write(out, simulate_case(seed, index, config))
+    write(out, simulate_case(seed, index, config, None if atlas is None else _atlas(atlas)))
+
+
+_atlas = cache(load_atlas)
+"""Read once in each process."""
 
 
 def write_folder(
@@ -95,14 +116,16 @@ def write_folder(
     config: SimulateConfig = SimulateConfig(),
     *,
     write: Callable[[Path, Case], None],
+    atlas: Path | None = None,
     processes: int = 1,
     progress: Callable[..., Iterable[None]] = lambda done, **_: done,
 ) -> None:
     """Write `count` cases with `write(out, case)`; the number of processes changes nothing but the time.
 
-    write: see `spineseg.dataset.write_case`. progress: wraps an iterable, given its `total`.
+    write: see `spineseg.dataset.write_case`. atlas: file of `bones.save_atlas`.
+    progress: wraps an iterable, given its `total`.
     """
-    one = partial(_write_one, out=out, seed=seed, config=config, write=write)
+    one = partial(_write_one, out=out, seed=seed, config=config, write=write, atlas=atlas)
     if processes == 1:
         deque(progress(map(one, range(count)), total=count), maxlen=0)
         return

@@ -100,7 +100,7 @@ def _degenerate(corners: np.ndarray, rng: np.random.Generator, config: ShapeConf
 def _rhomboid(s1: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Widen S1's caudal edge: in the slices it is cut short at the canal, on films it runs from cortex to cortex."""
     upper, lower = s1[1] - s1[0], s1[2] - s1[3]
-    half = lower / np.linalg.norm(lower) * np.linalg.norm(upper) * rng.uniform(0.72, 1.0) / 2
+    half = lower / np.linalg.norm(lower) * np.linalg.norm(upper) * rng.uniform(0.72, 1.06) / 2
     middle = (s1[2] + s1[3]) / 2 + rng.normal(0.05, 0.04) * (s1[2] + s1[3] - s1[0] - s1[1]) / 2
     return np.stack([s1[0], s1[1], middle + half, middle - half])
 
@@ -139,7 +139,7 @@ def _sacral(s1: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     start, depth = (s1[2] + s1[3]) / 2, np.linalg.norm(s1[2] - s1[3])
     axis = (s1[2] + s1[3] - s1[0] - s1[1]) / 2
     direction = np.degrees(np.arctan2(axis[1], axis[0]))
-    height, curl = 0.6 * np.linalg.norm(s1[0] - s1[1]), rng.normal(17, 4)
+    height, curl = 0.6 * np.linalg.norm(s1[0] - s1[1]), rng.normal(17, 6)
     for index in range(5):
         direction += curl * rng.normal(1, 0.25) * (0.6 if index == 0 else 1.0)
         along = np.array([np.cos(np.deg2rad(direction)), np.sin(np.deg2rad(direction))])
