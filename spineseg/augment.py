@@ -1,12 +1,14 @@
 """Random changes of a film on the grid. Masks move with the image; channels are never reordered.
 
 Turning left to right changes no level, so L1 stays channel 0: what breaks a network is reversing axis 0 of
-(channel, row, column) masks, as `np.flipud` does. Nothing here turns a film upside down.
+(channel, row, column) masks, as `np.flipud` does. Nothing here does so or turns a film upside down but `report_flips`,
+which repeats the report's mistake where a configuration asks for it by name.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ from jaxtyping import Bool, Float, Float32
 Image = Float32[np.ndarray, "rows columns"]
 Strided = Float32[np.ndarray, "strided_rows strided_columns"]
 Fractions = Float32[np.ndarray, "vertebra rows columns"]
+StridedTargets = Float32[np.ndarray, "channel strided_rows strided_columns"]
 StridedFractions = Float32[np.ndarray, "vertebra strided_rows strided_columns"]
 Inside = Bool[np.ndarray, "rows columns"]
 Matrix = Float[np.ndarray, "two=2 three=3"]
@@ -25,7 +28,7 @@ class AugmentConfig:
     """Ranges of the random changes; probabilities are per film. `AugmentConfig.none()` changes nothing."""
 
     flip_probability: float = 0.5
-    """Left to right."""
+    """Left to right; with the flips of the report, of either of its two."""
     rotate_deg: float = 9.0
     """Deviation of a turn in the plane."""
     scale: float = 0.12
@@ -50,11 +53,13 @@ class AugmentConfig:
     """Up to three small patches of an even value."""
     clip_probability: float = 0.25
     """Highlights or shadows lost."""
+    flips: Literal["right", "report"] = "right"
+    """report: on the wrong axes, as the report did (see `report_flips`), to reproduce its failure."""
 
     @classmethod
     def none(cls) -> AugmentConfig:
         """The identity."""
-        return cls(*(0.0,) * 15)
+        return cls(*(0.0,) * 15, flips="right")
 
 
 def random_matrix(rng: np.random.Generator, shape: tuple[int, int], config: AugmentConfig) -> Matrix:
@@ -65,11 +70,28 @@ def random_matrix(rng: np.random.Generator, shape: tuple[int, int], config: Augm
     aspect = np.exp(rng.normal(0, config.stretch))
     linear = size * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     linear = linear @ np.array([[aspect, rng.normal(0, config.shear)], [0.0, 1 / aspect]])
-    if rng.random() < config.flip_probability:
+    if rng.random() < config.flip_probability and config.flips == "right":
         linear = linear @ np.diag([-1.0, 1.0])
     middle = np.array([columns, rows]) / 2
     moved = middle + rng.normal(0, config.shift, 2) * [columns, rows]
     return np.column_stack([linear, moved - linear @ middle])
+
+
+def report_flips(
+    image: Image, targets: StridedTargets, inside: Inside, rng: np.random.Generator, probability: float
+) -> tuple[Image, StridedTargets, Inside]:
+    """What the report's `RandomFlip` did to channel-first arrays, each of its flips with the given probability.
+
+    NumPy's left-right flip turns axis 1, which here are the rows of image and label alike: the film stands on its head.
+    Its up-down flip turns axis 0, which here are the channels: the image, which has one, stays as it is, and in the
+    label S1 (or, of seven channels, the background) takes the place of L1.
+    """
+    channels = image[None]
+    if rng.random() < probability:
+        channels, targets, inside = np.fliplr(channels), np.fliplr(targets), inside[::-1]
+    if rng.random() < probability:
+        channels, targets = np.flipud(channels), np.flipud(targets)
+    return np.ascontiguousarray(channels[0]), np.ascontiguousarray(targets), np.ascontiguousarray(inside)
 
 
 def warp(channel: Image, matrix: Matrix, stride: int = 1) -> Strided:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import re
+import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +23,7 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from spineseg.augment import AugmentConfig, augment
+from spineseg.augment import AugmentConfig, augment, report_flips
 from spineseg.dicom import read_film, write_film
 from spineseg.film import VERTEBRAE, BadInput, Case
 from spineseg.grid import GridConfig, film_to_grid, masks_to_grid, normalise
@@ -31,7 +34,11 @@ LABEL_SUFFIXES = (".mat", ".npy")
 """In the order in which a label is looked for."""
 
 _ON_FILM = 1 << 7
-_CACHE_VERSION = 3
+_CACHE_VERSION = 4
+_OURS = re.compile(r"[0-9a-f]{16}(\.[0-9a-f]+\.partial)?")
+"""Names of the folders that a cache is in, or was to be in."""
+_SIGNATURE = "made-from.json"
+_DAY_SECONDS = 24 * 3600
 _DEPTH = 65535
 
 
@@ -107,13 +114,18 @@ class GridCache:
     """Films on the grid, memory-mapped.
 
     images: 0..65535 from the film's own minimum to maximum. bits: bit k = more than half of the pixel is vertebra k,
-    bit 7 = on the film. remarks: what was odd about a film's label, by the film's name.
+    bit 7 = on the film. remarks: what was odd about a film's label, by the film's name. folder: where all that is, from
+    which a copy in another process opens it instead of being sent a gigabyte.
     """
 
     names: tuple[str, ...]
     images: UInt16[np.ndarray, "film rows columns"]
     bits: UInt8[np.ndarray, "film rows columns"]
-    remarks: Mapping[str, list[str]] = field(default_factory=dict)
+    remarks: Mapping[str, list[str]]
+    folder: Path
+
+    def __reduce__(self) -> tuple[Callable[..., GridCache], tuple[Path, tuple[str, ...]]]:
+        return _open, (self.folder, self.names)
 
 
 def _on_grid(
@@ -129,10 +141,26 @@ def _on_grid(
     return np.round(unit * _DEPTH).astype(np.uint16), bits
 
 
-def _key(films: Sequence[FilmFiles], config: GridConfig) -> str:
-    """Changes when a file, the grid or the cache's form changes."""
-    stats = [(f.name, *((s.st_size, s.st_mtime_ns) for s in (p.stat() for p in (f.film, f.label) if p))) for f in films]
-    return hashlib.sha256(json.dumps([_CACHE_VERSION, asdict(config), stats]).encode()).hexdigest()[:16]
+def _signature(films: Sequence[FilmFiles], config: GridConfig) -> dict[str, Any]:
+    """What a cache holds: changes when a file, the grid or the cache's form changes."""
+    files = [(f.name, _stats(f.film), _stats(f.label) if f.label else None) for f in films]
+    return {"version": _CACHE_VERSION, "grid": asdict(config), "films": files}
+
+
+def _stats(path: Path) -> tuple[str, int, int]:
+    """Folder and name, size, time of change."""
+    stat = path.stat()
+    return f"{path.parent.name}/{path.name}", stat.st_size, stat.st_mtime_ns
+
+
+def _place(signature: Mapping[str, Any], folder: Path) -> Path:
+    return folder / hashlib.sha256(json.dumps(signature).encode()).hexdigest()[:16]
+
+
+def cached(films: Sequence[FilmFiles], config: GridConfig, folder: Path) -> GridCache | None:
+    """The cache of exactly these films on this grid, if there is one."""
+    where = _place(_signature(films, config), folder)
+    return _open(where, tuple(files.name for files in films)) if where.exists() else None
 
 
 def build_cache(
@@ -142,33 +170,84 @@ def build_cache(
     *,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> GridCache:
-    """Decode every film and its label once, or open what was decoded before; the folder appears only when whole."""
-    where = folder / _key(films, config)
+    """Decode every film and its label once, or open what was decoded before; the folder appears only when whole.
+
+    Two processes that build the same one each do the work, and both use the one that was ready first. Caches whose
+    films have changed since are removed.
+    """
+    signature = _signature(films, config)
+    where = _place(signature, folder)
     if not where.exists():
-        partial = folder / f"{where.name}.{os.getpid()}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        _prune(folder, films[0].film.parents[1])
+        partial = folder / f"{where.name}.{secrets.token_hex(4)}.partial"
         partial.mkdir(parents=True)
         try:
-            shape = (len(films), config.rows, config.columns)
-            images = np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint16, shape)
-            bits = np.lib.format.open_memmap(partial / "bits.npy", "w+", np.uint8, shape)
-            remarks = {}
-            for index in progress(range(len(films))):
-                with naming(films[index].name):
-                    case = read_case(films[index])
-                images[index], bits[index] = _on_grid(case, config)
-                if case.remarks:
-                    remarks[case.name] = case.remarks
-            images.flush()
-            bits.flush()
-            (partial / "remarks.json").write_text(json.dumps(remarks))
-            partial.rename(where)
-        except BaseException:
+            _decode(films, config, partial, progress)
+            (partial / _SIGNATURE).write_text(json.dumps(signature))
+            _give_name(partial, where)
+        finally:
             shutil.rmtree(partial, ignore_errors=True)
+    return _open(where, tuple(files.name for files in films))
+
+
+def _decode(
+    films: Sequence[FilmFiles], config: GridConfig, folder: Path, progress: Callable[[Iterable[int]], Iterable[int]]
+) -> None:
+    """Write the films on the grid, and what is odd about their labels."""
+    shape = (len(films), config.rows, config.columns)
+    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint16, shape)
+    bits = np.lib.format.open_memmap(folder / "bits.npy", "w+", np.uint8, shape)
+    remarks = {}
+    for index in progress(range(len(films))):
+        with naming(films[index].name):
+            case = read_case(films[index])
+        images[index], bits[index] = _on_grid(case, config)
+        if case.remarks:
+            remarks[case.name] = case.remarks
+    images.flush()
+    bits.flush()
+    (folder / "remarks.json").write_text(json.dumps(remarks))
+
+
+def _give_name(partial: Path, final: Path) -> None:
+    """Rename the folder, unless another process was faster: a folder with something in it is never replaced."""
+    try:
+        partial.rename(final)
+    except OSError:
+        if not final.exists():
             raise
+
+
+def _open(where: Path, names: tuple[str, ...]) -> GridCache:
     images, bits = (np.load(where / name, mmap_mode="r") for name in ("images.npy", "bits.npy"))
     remarks = json.loads((where / "remarks.json").read_text())
-    return GridCache(tuple(files.name for files in films), images, bits, remarks)
+    return GridCache(names, images, bits, remarks, where)
+
+
+def _prune(folder: Path, data: Path) -> None:
+    """Remove caches made from files that `data` does not hold any more, and what was never finished; nothing else."""
+    for place in folder.iterdir() if folder.is_dir() else ():
+        if not _OURS.fullmatch(place.name):
+            continue
+        stale = _abandoned(place) if place.suffix == ".partial" else not _current(place, data)
+        if stale:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _abandoned(place: Path) -> bool:
+    """Whether nobody has written there for a day."""
+    times = [path.stat().st_mtime for path in (place, *place.glob("*")) if path.exists()]
+    return time.time() - max(times, default=0.0) > _DAY_SECONDS
+
+
+def _current(place: Path, data: Path) -> bool:
+    """Whether every file that the cache was made from is as it was."""
+    try:
+        stored = json.loads((place / _SIGNATURE).read_text())
+        files = [tuple(part) for _, *parts in stored["films"] for part in parts if part]
+        return stored["version"] == _CACHE_VERSION and all(_stats(data / name[0]) == name for name in files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def split_by_film(count: int, validation_share: float, seed: int) -> tuple[list[int], list[int]]:
@@ -184,7 +263,11 @@ def split_by_film(count: int, validation_share: float, seed: int) -> tuple[list[
 
 
 class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Cached films as (input channels, targets); each film's changes follow from (seed, epoch, index) alone."""
+    """Cached films as (input channels, targets); each film's changes follow from (seed, epoch, index) alone.
+
+    background: value of the seventh target, where there is one, off every vertebra; anything but 1 is a mistake that
+    `check_targets` finds.
+    """
 
     def __init__(
         self,
@@ -194,12 +277,19 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
         *,
         augmentation: AugmentConfig | None,
         out_channels: int = len(VERTEBRAE),
+        background: float = 1.0,
         stride: int = 1,
         seed: int = 0,
     ) -> None:
         self.cache, self.indices, self.grid = cache, list(indices), grid
         self.augmentation, self.out_channels, self.stride, self.seed = augmentation, out_channels, stride, seed
+        self.background = background
         self.epoch = 0
+
+    @property
+    def names(self) -> list[str]:
+        """Of the films, in order."""
+        return [self.cache.names[index] for index in self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -211,13 +301,23 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
         inside = (bits & _ON_FILM) > 0
         masks = masks_of(self.cache, index).astype(np.float32)
         if self.augmentation is None:
-            targets = _pool(masks, self.stride)
+            targets = self._complete(_pool(masks, self.stride))
         else:
             rng = np.random.default_rng([self.seed, self.epoch, index])
             image, targets, inside = augment(image, masks, inside, rng, self.augmentation, self.stride)
-        if self.out_channels > len(VERTEBRAE):
-            targets = np.concatenate([targets, 1 - np.minimum(targets.sum(0, keepdims=True), 1)])
+            targets = self._complete(targets)
+            if self.augmentation.flips == "report":
+                image, targets, inside = report_flips(image, targets, inside, rng, self.augmentation.flip_probability)
         return torch.from_numpy(normalise(image, inside, self.grid)), torch.from_numpy(targets)
+
+    def _complete(
+        self, targets: Float32[np.ndarray, "vertebra=6 rows columns"]
+    ) -> Float32[np.ndarray, "channel rows columns"]:
+        """With the background as a seventh channel, if the network has one."""
+        if self.out_channels == len(VERTEBRAE):
+            return targets
+        background = np.float32(self.background) * (1 - np.minimum(targets.sum(0, keepdims=True), 1))
+        return np.concatenate([targets, background])
 
 
 def _pool(

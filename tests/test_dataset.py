@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from spineseg.dataset import (
     GridCache,
     NoFilms,
     build_cache,
+    cached,
     find_films,
     labelled_films,
     masks_of,
@@ -31,6 +35,7 @@ from spineseg.dataset import (
 from spineseg.film import Film
 from spineseg.grid import GridConfig, film_to_grid, fit, masks_to_grid
 from spineseg.labels import KEY, UnreadableLabel, write_array
+from spineseg.losses import BadTarget, bce, check_targets
 from spineseg.simulate import SimulateConfig, simulate_case, write_folder
 
 GRID = GridConfig(rows=64, columns=48)
@@ -160,6 +165,92 @@ def test_an_interruption_leaves_no_half_cache(
     assert len(build_cache(labelled_films(source), GRID, tmp_path / "cache").names) == 5
 
 
+def test_two_that_build_the_same_cache_do_not_disturb_each_other(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The second begins and ends while the first is at work."""
+    read_film, begun, inner = dataset.read_film, list[str](), list[GridCache]()
+
+    def racing(path: Path) -> Film:
+        begun.append(path.stem)
+        if len(begun) == 3:
+            inner.append(build_cache(labelled_films(source), GRID, tmp_path))
+        return read_film(path)
+
+    monkeypatch.setattr(dataset, "read_film", racing)
+    outer = build_cache(labelled_films(source), GRID, tmp_path)
+    assert len(begun) == 10
+    assert np.array_equal(outer.images, inner[0].images) and np.array_equal(outer.bits, inner[0].bits)
+    assert [path.suffix for path in tmp_path.iterdir()] == [""]
+
+
+def test_two_processes_may_build_the_same_cache(source: Path, tmp_path: Path):
+    """At the very same moment, from the first film on."""
+    threads, caches = [], list[GridCache]()
+    gate = threading.Barrier(3)
+
+    def build() -> None:
+        gate.wait()
+        caches.append(build_cache(labelled_films(source), GRID, tmp_path))
+
+    for _ in range(3):
+        threads.append(threading.Thread(target=build))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert len(caches) == 3
+    assert all(np.array_equal(cache.bits, caches[0].bits) for cache in caches)
+    assert [path.suffix for path in tmp_path.iterdir()] == [""]
+
+
+def test_a_cache_travels_by_name(cache: GridCache):
+    sent = pickle.dumps(films_of(cache))
+    assert len(sent) < 3000 < cache.images.nbytes
+    arrived = pickle.loads(sent)
+    assert torch.equal(arrived[1][0], films_of(cache)[1][0])
+    assert arrived.names == films_of(cache).names
+
+
+def test_a_cache_is_opened_and_never_made_by_who_only_looks(folder: Path, tmp_path: Path, decoded: list[str]):
+    films = labelled_films(folder)
+    assert cached(films, GRID, tmp_path) is None
+    made = build_cache(films, GRID, tmp_path)
+    decoded.clear()
+    opened = cached(films, GRID, tmp_path)
+    assert opened is not None and np.array_equal(opened.bits, made.bits)
+    assert cached(films[:2], GRID, tmp_path) is None
+    assert decoded == []
+
+
+def test_caches_of_films_that_changed_are_removed(folder: Path, tmp_path: Path):
+    other = GridConfig(rows=64, columns=64)
+    for grid in (GRID, other):
+        build_cache(labelled_films(folder), grid, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2, "another grid of the same films stays"
+    build_cache(labelled_films(folder)[:2], GRID, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 3, "so does another choice of them"
+    os.utime(folder / "label" / "S001-00004.mat", ns=(1, 1))
+    build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2, "the two without the changed film, and the new one"
+    (folder / "img" / "S001-00000.dcm").unlink()
+    build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_what_was_never_finished_is_removed_after_a_day(folder: Path, tmp_path: Path):
+    old, new, earlier = (f"{k}123456789abcdef" + end for k, end in enumerate((".0a.partial", ".1b.partial", "")))
+    for name in (old, new, earlier, "mine", "mine.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "images.npy").write_bytes(b"half")
+    for path in tmp_path.rglob("*"):
+        if not path.is_relative_to(folder) and not path.is_relative_to(tmp_path / new):
+            os.utime(path, (1, 1))
+    cache = build_cache(labelled_films(folder), GRID, tmp_path)
+    left = {path.name for path in tmp_path.iterdir()} - {folder.name}
+    assert {new, "mine", "mine.partial"} < left and len(left) == 4, "and the one that was made"
+    assert len(cache.names) == 5
+
+
 def test_a_bad_label_is_named(folder: Path, tmp_path: Path):
     films = labelled_films(folder)
     rows, columns = read_case(films[1]).film.shape
@@ -236,6 +327,38 @@ def test_the_seventh_target_is_the_complement(cache: GridCache, augmentation: Au
         assert targets.shape[0] == 7
         assert torch.allclose(targets[6], 1 - targets[:6].sum(0).clamp(max=1), atol=1e-6)
         assert 0 < targets[6].mean() < 1
+
+
+def test_the_targets_of_report_7_leave_the_range_in_the_seventh_channel_only(cache: GridCache):
+    wrong = films_of(cache, augmentation=None, out_channels=7, background=255.0)
+    right = films_of(cache, augmentation=None, out_channels=7)
+    for (_, targets), (_, masks) in ((wrong[k], right[k]) for k in range(4)):
+        assert torch.equal(targets[:6], masks[:6])
+        assert torch.equal(targets[6], 255 * masks[6])
+        assert set(targets[6].unique().tolist()) == {0, 255}
+        with pytest.raises(BadTarget, match=r"^expected targets within 0\.\.1, got 0 to 255"):
+            check_targets(targets[None])
+        assert bce(torch.full_like(targets[None], 5.0), targets[None]) < 0
+
+
+@pytest.mark.parametrize("out_channels", [6, 7])
+def test_the_flips_of_the_report_come_last_and_are_refused(cache: GridCache, out_channels: int):
+    """Image and label disagree as there: half of the labels have their channels, the seventh too, in reverse."""
+    config = replace(AugmentConfig.none(), flip_probability=0.5, flips="report")
+    plain = films_of(cache, augmentation=None, out_channels=out_channels)
+    films = films_of(cache, augmentation=config, out_channels=out_channels)
+    seen = set()
+    for films.epoch in range(8):
+        for (image, targets), (image_before, before) in ((films[k], plain[k]) for k in range(4)):
+            rows = [1] if not torch.allclose(image[0], image_before[0], atol=1e-5) else []
+            assert torch.allclose(image[0], image_before.flip(rows)[0] if rows else image_before[0], atol=1e-5)
+            channels = [0] if not torch.equal(targets, before.flip(rows)) else []
+            assert torch.equal(targets, before.flip(rows + channels))
+            seen.add((bool(rows), bool(channels)))
+            if bool(rows) != bool(channels):
+                with pytest.raises(BadTarget, match=r"^expected L1 above S1"):
+                    check_targets(targets[None])
+    assert len(seen) == 4
 
 
 def test_changes_follow_from_seed_epoch_and_film(cache: GridCache):

@@ -101,6 +101,15 @@ def test_dice_counts_each_film_and_vertebra_alike():
             assert dice_loss(missed, targets).item() == pytest.approx(1 / 4, abs=1e-3)
 
 
+def test_a_batch_costs_the_mean_of_its_films():
+    """However many vertebrae each shows: then it costs the same in pieces, or spread over processes."""
+    logits, targets = random_logits(4, 6, 8, 7), masks(4, 6, 8, 7)
+    targets[0, 1:] = targets[2, 4:] = targets[3] = 0
+    for loss in LOSSES.values():
+        films = [loss(logits[k : k + 1], targets[k : k + 1]).item() for k in range(4)]
+        assert loss(logits, targets).item() == pytest.approx(sum(films) / 4, abs=1e-6)
+
+
 def test_an_absent_vertebra_neither_helps_nor_hurts():
     targets = masks(1, 6, 8, 7)
     logits = random_logits(1, 6, 8, 7)
@@ -137,6 +146,37 @@ def test_the_negative_losses_of_the_report():
     """Cross-entropy falls below zero only for a target that is none, and PyTorch does not look."""
     assert bce(one_pixel(5), one_pixel(255)).item() == pytest.approx(-1269.99, abs=0.01)
     assert bce(one_pixel(-5), one_pixel(-1)).item() == pytest.approx(-4.99, abs=0.01)
+
+
+def spine(films: int = 2, tilt: int = 0, channels: int = 7) -> Tensor:
+    """L1 to S1 below each other, each `tilt` columns further; then the background."""
+    targets = torch.zeros(films, channels, 40, 40)
+    for k in range(6):
+        targets[:, k, 2 + 6 * k : 6 + 6 * k, 1 + tilt * k : 5 + tilt * k] = 1
+    if channels > 6:
+        targets[:, 6] = 1 - targets[:, :6].sum(1)
+    return targets
+
+
+@pytest.mark.parametrize("tilt", [0, 5])
+@pytest.mark.parametrize("channels", [6, 7])
+def test_the_report_s_flips_are_refused(tilt: int, channels: int):
+    targets = spine(tilt=tilt, channels=channels)
+    for right in (targets, targets.flip(3)):
+        check_targets(right)
+    for axis in (1, 2):  # the channels of its up-down, the rows of its left-right
+        wrong = targets.clone()
+        wrong[1] = targets.flip(axis)[1]
+        with pytest.raises(BadTarget, match=r"^expected L1 above S1 on every film, got one the other way round;"):
+            check_targets(wrong)
+
+
+def test_a_film_that_shows_little_or_lies_on_its_side_is_let_through():
+    targets = spine()
+    check_targets(targets.transpose(2, 3))
+    check_targets(targets.transpose(2, 3).flip(1))
+    targets[0, 1:6] = targets[1, :6] = 0
+    check_targets(targets.flip(2))
 
 
 @pytest.mark.parametrize("targets", [masks(1, 6, 4, 4), torch.full((1, 6, 4, 4), 0.5), torch.zeros(1, 6, 4, 4)])

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import scipy.io
 import torch
 from accelerate.state import AcceleratorState
+from processes import small
 from safetensors.torch import load_file
 
 from spineseg import train as training
@@ -22,12 +28,15 @@ from spineseg.checkpoint import load_checkpoint
 from spineseg.dataset import FilmDataset, labelled_films, read_case, split_by_film, write_case
 from spineseg.film import VERTEBRAE, BadInput
 from spineseg.grid import GridConfig
+from spineseg.history import EpochReport, describe, read_films, read_history
 from spineseg.labels import KEY, UnreadableLabel
 from spineseg.losses import BadTarget
-from spineseg.network import REPORT_6, REPORT_7, UNetConfig
+from spineseg.network import UNetConfig
 from spineseg.predict import Segmenter
+from spineseg.recipe import REPORT_AUGMENT, TrainConfig
 from spineseg.simulate import SimulateConfig, write_folder
-from spineseg.train import EpochReport, TrainConfig, describe, preset, train
+from spineseg.tensorboard import MissingTensorBoard
+from spineseg.train import Diverged, train
 
 
 @pytest.fixture(autouse=True)
@@ -102,50 +111,10 @@ def test_every_epoch_is_reported(learned: tuple[Path, list[EpochReport], str]):
     assert json.loads((out / "config.json").read_text())["grid"]["rows"] == 128
 
 
-def test_the_report_is_readable(learned: tuple[Path, list[EpochReport], str]):
+def test_every_epoch_is_printed(learned: tuple[Path, list[EpochReport], str]):
     _, reports, printed = learned
     assert "10 films to train on, 2 held back" in printed
     assert describe(reports[-1]) in printed
-    report = EpochReport(3, 0.5, 0.25, [0.5] * 5 + [float("nan")], (np.eye(7, 6) * 0.75).tolist(), 1e-3, 12.4)
-    assert describe(report).splitlines() == [
-        "epoch 3: loss 0.5000, held back 0.2500, mean Dice 0.500, 12 s",
-        "                 L1     L2     L3     L4     L5     S1",
-        "  Dice        0.500  0.500  0.500  0.500  0.500    nan",
-        "  mean response of each channel (row) in each vertebra (column):",
-        "  L1          0.750  0.000  0.000  0.000  0.000  0.000",
-        "  L2          0.000  0.750  0.000  0.000  0.000  0.000",
-        "  L3          0.000  0.000  0.750  0.000  0.000  0.000",
-        "  L4          0.000  0.000  0.000  0.750  0.000  0.000",
-        "  L5          0.000  0.000  0.000  0.000  0.750  0.000",
-        "  S1          0.000  0.000  0.000  0.000  0.000  0.750",
-        "  background  0.000  0.000  0.000  0.000  0.000  0.000",
-    ]
-
-
-def test_the_response_matrix_is_the_mean_probability_on_each_vertebra():
-    scores = training._Scores(6)
-    targets = torch.zeros(2, 6, 12, 4)
-    for k in range(6):
-        targets[:, k, 2 * k : 2 * k + 2] = 1
-    probability = targets * 0.75
-    probability[1, 0] = 0.25
-    scores.add(0.5, probability, targets)
-    loss, dice, response = scores.result()
-    assert loss == 0.5
-    assert dice == pytest.approx([0.5, 1, 1, 1, 1, 1])
-    expected = np.eye(6) * 0.75
-    expected[0] = 0.125
-    expected[0, 0] = 0.5
-    assert np.allclose(response, expected)
-
-
-def test_a_vertebra_on_no_film_has_no_dice():
-    scores = training._Scores(6)
-    targets = torch.zeros(1, 6, 4, 4)
-    scores.add(0.0, targets, targets)
-    _, dice, _ = scores.result()
-    assert np.isnan(dice).all()
-    assert EpochReport(0, 0.0, 0.0, dice, [], 0.0, 0.0).mean_dice == 0
 
 
 def test_the_checkpoint_predicts(films: Path, learned: tuple[Path, list[EpochReport], str]):
@@ -159,15 +128,15 @@ def test_the_checkpoint_predicts(films: Path, learned: tuple[Path, list[EpochRep
         assert np.isfinite(prediction.probabilities).all()
     card = load_checkpoint(out / "last.safetensors")[1]
     assert card.name == "tiny"
-    assert card.scores["simulated validation"]["epoch"] == 9
-    assert card.scores["simulated validation"]["dice"] == dict(zip(VERTEBRAE, reports[-1].dice, strict=True))
+    assert card.scores["held back"]["epoch"] == 9
+    assert card.scores["held back"]["dice"] == dict(zip(VERTEBRAE, reports[-1].dice, strict=True))
     assert {"command", "commit", "films", "seconds", "hardware", "versions", "settings"} <= set(card.origin)
     assert (card.origin["films"], card.origin["settings"]["seed"]) == (10, 0)
 
 
 def test_best_is_the_epoch_with_the_best_dice(learned: tuple[Path, list[EpochReport], str]):
     out, reports, _ = learned
-    best = load_checkpoint(out / "best.safetensors")[1].scores["simulated validation"]
+    best = load_checkpoint(out / "best.safetensors")[1].scores["held back"]
     assert best["mean dice"] == pytest.approx(max(report.mean_dice for report in reports), abs=1e-4)
 
 
@@ -348,10 +317,194 @@ def test_targets_outside_0_to_1_are_refused(films: Path, tmp_path: Path, monkeyp
     assert not list((tmp_path / "a").glob("*.safetensors"))
 
 
-def test_presets(tmp_path: Path):
-    assert preset("default", tmp_path, tmp_path) == TrainConfig(tmp_path, tmp_path)
-    for name, network in (("report-6", REPORT_6), ("report-7", REPORT_7)):
-        config = preset(name, tmp_path, tmp_path)  # type: ignore[arg-type]
-        assert config.network == network
-        assert config.grid == GridConfig(rows=1024, columns=1024, keep_aspect=False, intensity="minmax")
-        assert training._settled(config) == config
+REPORT_7_TINY: dict[str, Any] = {
+    "augment": REPORT_AUGMENT,
+    "network": UNetConfig(features=(4, 6), patch=1, norm="none", out_channels=7, prior=0.5),
+    "grid": GridConfig(rows=32, columns=32, keep_aspect=False, intensity="minmax"),
+    "loss": "bce",
+    "targets": "report-7",
+    "optimiser": "adam",
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "weight_decay": 0.0,
+    "average": 0.0,
+    "clip_norm": 0.0,
+}
+
+
+def test_the_loss_of_report_7_falls_below_zero(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    reports = train(tiny(films, tmp_path, epochs=4, batch=2, **REPORT_7_TINY))
+    assert reports[-1].train_loss < 0
+    warning = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(warning) == 1 and "cross-entropy falls below zero" in warning[0]
+    _, card = load_checkpoint(tmp_path / "last.safetensors")
+    assert card.decoder == "none"
+    assert card.description.startswith("Beware: this training repeats on purpose what failed in the report: targets")
+
+
+def test_the_flips_of_report_6_train_where_they_are_asked_for(films: Path, tmp_path: Path):
+    network = UNetConfig(features=(4, 6), patch=1, norm="none", prior=0.5)
+    (report,) = train(tiny(films, tmp_path, **{**REPORT_7_TINY, "epochs": 1, "targets": "masks", "network": network}))
+    assert 0 < report.train_loss < 1
+    assert load_checkpoint(tmp_path / "last.safetensors")[1].decoder == "none"
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_flips_on_the_wrong_axes_are_refused_elsewhere(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axis: int
+):
+    item = FilmDataset.__getitem__
+
+    def flipped(self: FilmDataset, position: int) -> Any:
+        image, targets = item(self, position)
+        return image, targets.flip(axis)
+
+    monkeypatch.setattr(FilmDataset, "__getitem__", flipped)
+    with pytest.raises(BadTarget, match=r"^expected L1 above S1 on every film, got one the other way round;"):
+        train(tiny(films, tmp_path / "a"))
+    assert not list((tmp_path / "a").glob("*.safetensors"))
+
+
+def largest_difference(a: Path, b: Path) -> float:
+    """Between the weights of two safetensors files."""
+    one, other = load_file(a), load_file(b)
+    assert one.keys() == other.keys()
+    return max(float((one[name].float() - other[name].float()).abs().max()) for name in one)
+
+
+def assert_alike(one: list[EpochReport], other: list[EpochReport], tolerance: float) -> None:
+    for a, b in zip(one, other, strict=True):
+        assert (a.epoch, a.learning_rate) == (b.epoch, b.learning_rate)
+        assert (a.train_loss, a.validation_loss) == pytest.approx((b.train_loss, b.validation_loss), abs=tolerance)
+        assert np.allclose(a.dice, b.dice, atol=2e-4, equal_nan=True)
+        assert np.allclose(a.response, b.response, atol=2e-4)
+
+
+@pytest.mark.parametrize("pieces", [2, 5])
+def test_a_batch_in_pieces_is_the_batch_in_one(
+    films: Path, unbroken: tuple[Path, list[EpochReport]], tmp_path: Path, pieces: int
+):
+    """Three and two films, or one by one; accumulated gradients are those of all five at once."""
+    expected_in, whole = unbroken
+    assert_alike(train(tiny(films, tmp_path, accumulate=pieces, **SHUFFLED)), whole, 1e-5)
+    assert largest_difference(expected_in / "state/model.safetensors", tmp_path / "state/model.safetensors") < 1e-5
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def in_processes(count: int, *arguments: str) -> None:
+    """Run processes.py as torchrun does, which sets these variables."""
+    common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    command = [sys.executable, "-c", LAUNCH, str(Path(__file__).with_name("processes.py")), *arguments]
+    started = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **{name: str(value) for name, value in {**common, "RANK": k, "LOCAL_RANK": k}.items()}},
+            cwd=Path(__file__).parents[1],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for k in range(count)
+    ]
+    said = [process.communicate(timeout=300)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * count, "\n".join(said)
+
+
+LAUNCH = "import runpy, sys; sys.path.insert(0, '.'); del sys.argv[0]; runpy.run_path(sys.argv[0], None, '__main__')"
+"""Runs a file with the checkout's own spineseg."""
+
+
+def test_two_processes_agree_with_one_and_resume(films: Path, tmp_path: Path):
+    """Real processes that speak over gloo; in each, a run in one go and the same in two pieces with a worker."""
+    in_processes(2, str(films), str(tmp_path))
+    alone = train(small(films, tmp_path / "alone"))
+    for name in ("whole", "pieces"):
+        assert_alike(read_history(tmp_path / name), alone, 1e-5)
+        difference = largest_difference(
+            tmp_path / name / "state/model.safetensors", tmp_path / "alone/state/model.safetensors"
+        )
+        assert difference < 1e-5
+        assert {p.name for p in (tmp_path / name).iterdir()} == {p.name for p in (tmp_path / "alone").iterdir()}
+    assert (tmp_path / "whole" / "state" / "random_states_1.pkl").exists(), "both wrote their part"
+    assert read_films(tmp_path / "whole/best.csv").keys() == read_films(tmp_path / "alone/best.csv").keys()
+
+
+def test_processes_that_do_not_hear_each_other_are_refused(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else each would train by itself and write over the others' files."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    with pytest.raises(BadInput, match=r"^expected 2 processes to train together, got each alone"):
+        train(tiny(films, tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(training.Accelerator, "num_processes", property(lambda _: 2))
+    with pytest.raises(BadInput, match=r"^expected films per step that 2 processes share evenly, got 5; set --batch"):
+        train(tiny(films, tmp_path / "a"))
+
+
+def test_training_ends_when_nothing_gets_better(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    still: dict[str, Any] = {**SHUFFLED, "learning_rate": 0.0, "weight_decay": 0.0, "epochs": 9, "patience": 2}
+    assert len(train(tiny(films, tmp_path, **still))) == 3
+    assert "no better Dice for 2 epochs" in capsys.readouterr().out
+    assert load_checkpoint(tmp_path / "best.safetensors")[1].scores["held back"]["epoch"] == 0
+    AcceleratorState._reset_state(True)
+    assert len(train(tiny(films, tmp_path, **{**still, "resume": True}))) == 3
+    AcceleratorState._reset_state(True)
+    assert len(train(tiny(films, tmp_path, **{**still, "resume": True, "patience": 3}))) == 4
+
+
+def test_a_loss_that_is_no_number_stops_and_leaves_the_last_good_state(
+    films: Path, unbroken: tuple[Path, list[EpochReport]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    item = FilmDataset.__getitem__
+
+    def spoilt(self: FilmDataset, position: int) -> Any:
+        image, targets = item(self, position)
+        return (image * float("inf") if self.epoch == 1 else image), targets
+
+    monkeypatch.setattr(FilmDataset, "__getitem__", spoilt)
+    with pytest.raises(Diverged, match=r"^expected a finite loss, got nan in step 1 of epoch 1; go on from the last"):
+        train(tiny(films, tmp_path, **SHUFFLED))
+    assert len(history(tmp_path)) == 1
+    assert all(bool(torch.isfinite(w).all()) for w in load_file(tmp_path / "state/model.safetensors").values())
+    load_checkpoint(tmp_path / "last.safetensors")
+    monkeypatch.setattr(FilmDataset, "__getitem__", item)
+    AcceleratorState._reset_state(True)
+    assert_alike(train(tiny(films, tmp_path, resume=True, **SHUFFLED)), unbroken[1], 1e-5)
+
+
+def test_films_of_a_patient_are_held_back_together_and_nobody_is_named(films: Path, tmp_path: Path):
+    folder, out = Path(shutil.copytree(films, tmp_path / "films")), tmp_path / "out"
+    for number, path in enumerate(sorted((folder / "img").iterdir())):
+        header = pydicom.dcmread(path)
+        header.PatientID = f"Kim^Nobody^{number % 3}"
+        header.save_as(path)
+    train(tiny(folder, out, patients="dicom", epochs=1))
+    held = read_films(out / "best.csv").keys()
+    assert len(held) == 4 and len({int(name[-5:]) % 3 for name in held}) == 1
+    written = [path for top in (out, folder / ".cache") for path in top.rglob("*") if path.is_file()]
+    assert len(written) > 8
+    assert not [path for path in written if b"Nobody" in path.read_bytes()]
+
+
+def test_a_missing_extra_is_said_before_the_first_step(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingTensorBoard):
+        train(tiny(films, tmp_path / "a", tensorboard=True))
+    assert not (tmp_path / "a" / "last.safetensors").exists()
+
+
+def test_the_page_on_a_run_is_written_at_its_end(learned: tuple[Path, list[EpochReport], str]):
+    out, reports, _ = learned
+    page = (out / "report.html").read_text()
+    assert f"{len(reports)} epochs" in page
+    assert page.count("data:image/jpeg;base64,") == 2

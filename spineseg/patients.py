@@ -1,0 +1,123 @@
+"""Which films show the same patient: the only file that looks at who a film is of, and it never says so."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+import secrets
+import warnings
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from spineseg.film import BadInput
+
+FILM, PATIENT, FOLD = "film", "patient", "fold"
+"""Columns of a table of patients."""
+_EXPECTED = f"expected a CSV file with the columns {FILM} and {PATIENT}"
+
+
+class BadPatients(BadInput):
+    """Films whose patients are not known."""
+
+
+def numbered(marks: Sequence[Hashable]) -> list[int]:
+    """The marks as numbers from 0, in the order in which each first appears."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(mark, len(numbers)) for mark in marks]
+
+
+def patients_in_dicom(films: Sequence[Path]) -> list[int]:
+    """A number for each film, the same for films of one patient by Patient ID (0010,0020).
+
+    The identifiers are read into memory, salted with random bytes that are then forgotten, and compared; nothing of
+    them is returned. Raises BadPatients if a film has none, and BadInput if one is no DICOM file.
+    """
+    salt = secrets.token_bytes(16)
+    marks = [_patient_mark(film, salt) for film in films]
+    if missing := marks.count(None):
+        raise BadPatients(
+            f"expected a Patient ID in every film, got {missing} of {len(films)} without; name the patients in a CSV"
+        )
+    return numbered(marks)
+
+
+def _patient_mark(film: Path, salt: bytes) -> bytes | None:
+    """A digest of the patient's identifier, None where the film has none."""
+    try:
+        with _quiet():
+            header = pydicom.dcmread(film, stop_before_pixels=True, specific_tags=["PatientID"])
+            identifier = str(header.get("PatientID") or "").strip()
+    except (InvalidDicomError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError):
+        raise BadInput(f"{film.stem}: expected a DICOM file, got something else or half of one") from None
+    return hashlib.sha256(salt + identifier.encode()).digest() if identifier else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep pydicom's warnings and log lines back: they quote what the header holds."""
+    logger = logging.getLogger("pydicom")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before, logger.disabled = logger.disabled, True
+        try:
+            yield
+        finally:
+            logger.disabled = before
+
+
+def patients_in_table(table: Path, films: Sequence[str]) -> list[int]:
+    """A number for each film by name, the same for films of one patient, from a CSV file with `film` and `patient`.
+
+    Raises BadPatients if the table is not understood or lacks a film.
+    """
+    return numbered(_column(table, PATIENT, films))
+
+
+def folds_in_table(table: Path, films: Sequence[str]) -> list[int] | None:
+    """The fold of each film, numbered from 1 in the order of their names, or None without such a column."""
+    if FOLD not in _columns(table):
+        return None
+    folds = _column(table, FOLD, films)
+    order = sorted(set(folds), key=lambda name: (len(name), name))  # 2 before 10
+    return [order.index(fold) + 1 for fold in folds]
+
+
+def _columns(table: Path) -> list[str]:
+    return list(_rows(table)[0])
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except FileNotFoundError:
+        raise BadPatients(
+            f"expected a CSV file with the columns {FILM} and {PATIENT}, found none; check the path"
+        ) from None
+    except (UnicodeDecodeError, csv.Error):
+        rows = []
+    if not rows or FILM not in rows[0]:
+        raise BadPatients(
+            f"expected a CSV file with the columns {FILM} and {PATIENT}, got another; name them in its first line"
+        )
+    return rows
+
+
+def _column(table: Path, column: str, films: Sequence[str]) -> list[str]:
+    """What the table says of each film; the film's name may have its ending."""
+    rows = _rows(table)
+    if column not in rows[0]:
+        raise BadPatients(f"expected a column {column}, got a table without; add it")
+    said = {(row[FILM] or "").strip().removesuffix(".dcm"): (row[column] or "").strip() for row in rows}
+    missing = [film for film in films if not said.get(film)]
+    if missing:
+        few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise BadPatients(
+            f"expected a {column} for every film, got none for {len(missing)} ({few}); add a line for each"
+        )
+    return [said[film] for film in films]
