@@ -1,34 +1,49 @@
-"""The commands: `python -m spineseg simulate | train | predict | evaluate | show`. Each parses, calls, prints."""
+"""The commands: `python -m spineseg simulate | check | train | predict ...`. Each parses, calls, prints."""
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
+import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, get_args
 
 import numpy as np
 import tyro
 from tqdm import tqdm
 
+from spineseg.check import FolderReport, check_folder
+from spineseg.checkpoint import load_checkpoint
+from spineseg.convert import ConvertConfig, NotConverted, convert_folder
+from spineseg.crossval import cross_validate
 from spineseg.dataset import find_films, naming, write_case
 from spineseg.dicom import read_film
+from spineseg.dicom_seg import require_highdicom, write_segmentation
 from spineseg.evaluate import evaluate, summary_table
-from spineseg.film import BACKGROUND, VERTEBRAE, BadInput
+from spineseg.files import replacing
+from spineseg.film import BACKGROUND, VERTEBRAE, BadInput, Film
+from spineseg.handin import HandinReport, array_stem, check_handin, films_named
+from spineseg.hub import pack, pinned, push, resolve
+from spineseg.isolate import read_film_isolated, start_ahead
 from spineseg.labels import read_label, to_array, write_array
-from spineseg.predict import Segmenter
+from spineseg.measure import csv_columns, csv_row, measure_prediction
+from spineseg.predict import Prediction, Segmenter
+from spineseg.recipe import PresetName, TrainConfig
+from spineseg.recipe import preset as preset_config
 from spineseg.render import figure_channels, overlay, write_png
-from spineseg.simulate import SimulateConfig, write_folder
-from spineseg.train import PresetName, TrainConfig, train
-from spineseg.train import preset as preset_config
+from spineseg.run_report import write_report
+from spineseg.simulate import SimulateConfig, build_atlas, save_atlas, write_folder
+from spineseg.train import train
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "spineseg.safetensors"
-FILM_SUFFIXES = (".dcm", ".dicom", ".ima")
-"""Endings that a film's array is named without."""
+JsonPath = Annotated[Path | None, tyro.conf.arg(name="json")]
 
 
 def _simulate(
@@ -37,6 +52,7 @@ def _simulate(
     seed: int = 0,
     rows: int = 1536,
     processes: int = os.cpu_count() or 1,
+    meshes: Path | None = None,
 ) -> int:
     """Write simulated lateral lumbar films with their exact labels; the same seed gives the same bytes.
 
@@ -46,10 +62,16 @@ def _simulate(
         seed: which series
         rows: rows of each film; its columns vary
         processes: how many work at once; the films are the same
+        meshes: folder of bone meshes (see spineseg.simulate.bones); bones are projected from them instead of painted
     """
     progress = partial(tqdm, desc="simulating", unit="film")
     config = SimulateConfig(rows=rows)
-    write_folder(out, count, seed, config, write=write_case, processes=processes, progress=progress)
+    with TemporaryDirectory() as scratch:
+        atlas = None
+        if meshes is not None:
+            atlas = Path(scratch) / "atlas.npz"
+            save_atlas(atlas, build_atlas(meshes))
+        write_folder(out, count, seed, config, write=write_case, atlas=atlas, processes=processes, progress=progress)
     print(f"{count} films in {out}")
     return 0
 
@@ -63,32 +85,26 @@ class PredictArguments:
     out: Path
     """Folder for the arrays."""
     checkpoint: Path = field(default=DEFAULT_CHECKPOINT)
+    """*.safetensors with its card, or hf://owner/name@revision."""
     device: str = "auto"
     """auto, cpu or cuda."""
     invert: bool = False
     """The films are stored the wrong way round: bone dark."""
     overlay: bool = False
     """Also write <stem>.png, the film with its vertebrae in colour."""
+    measure: bool = False
+    """Also write <stem>.json with heights, discs, angles and slips, and one measurements.csv over all films."""
+    dicom_seg: bool = False
+    """Also write <stem>.seg.dcm, a DICOM segmentation object (needs highdicom)."""
+    copy_patient: bool = False
+    """Let that object repeat the patient's name, identity and dates from the film."""
 
 
-def films_named(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files themselves, and those of each folder that may be films, by name."""
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-            yield from (p for p in inside if p.suffix.lower() in FILM_SUFFIXES or not _has_ending(p))
-        else:
-            yield path
-
-
-def _has_ending(path: Path) -> bool:
-    """Whether the name has an ending that is no number; a film may be named by its unique identifier, 1.2.840.10008."""
-    return bool(path.suffix) and not path.suffix[1:].isdigit()
-
-
-def _stem(path: Path) -> str:
-    """The name that a film's array goes by."""
-    return path.stem if _has_ending(path) else path.name
+def _segmenter(checkpoint: Path, device: str) -> Segmenter:
+    """From a file or from the Hub; what comes from there carries its commit in its name."""
+    weights = resolve(checkpoint)
+    network, card = load_checkpoint(weights)
+    return Segmenter(network, pinned(card, weights), device)
 
 
 def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> int:
@@ -96,28 +112,56 @@ def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> 
     films = list(films_named(arguments.films))
     if not films:
         raise BadInput("expected DICOM files, found none in the folder; name a file or a folder that holds some")
-    segmenter = Segmenter.load(arguments.checkpoint, arguments.device)
+    if arguments.dicom_seg:
+        require_highdicom()
+    start_ahead()
+    segmenter = _segmenter(arguments.checkpoint, arguments.device)
     arguments.out.mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
+    measured: list[tuple[str, ...]] = []
     failed = 0
     for path in films:
         try:
-            if _stem(path) in written:
+            if array_stem(path) in written:
                 raise BadInput("expected a name that no other film of this run has; rename it, or use another --out")
-            prediction = segmenter(film := read_film(path, invert=arguments.invert))
-            write_array(arguments.out / f"{_stem(path)}.npy", prediction.masks)
+            prediction = segmenter(film := read_film_isolated(path, invert=arguments.invert))
+            write_array(arguments.out / f"{array_stem(path)}.npy", prediction.masks)
             if arguments.overlay:
-                write_png(arguments.out / f"{_stem(path)}.png", overlay(film, prediction.masks))
+                write_png(arguments.out / f"{array_stem(path)}.png", overlay(film, prediction.masks))
+            if arguments.measure:
+                measured.append(_measured(arguments.out, array_stem(path), prediction, film))
+            if arguments.dicom_seg:
+                place = arguments.out / f"{array_stem(path)}.seg.dcm"
+                patient = arguments.copy_patient
+                write_segmentation(place, path, prediction.masks, model=segmenter.name, copy_patient=patient)
         except BadInput as error:
             failed += 1
             print(f"{path.name}: {error}", file=sys.stderr)
             continue
-        written.add(_stem(path))
+        written.add(array_stem(path))
         rows, columns = film.shape
         said = "; ".join((prediction.levels.verdict, *prediction.levels.reasons))
         print(f"{path.name}: {rows} x {columns}, {prediction.seconds:.1f} s, {said}")
+    if arguments.measure:
+        _write_csv(arguments.out / "measurements.csv", csv_columns(), measured)
     print(f"{len(written)} of {len(films)} films segmented into {arguments.out}")
     return 1 if failed else 0
+
+
+def _measured(out: Path, stem: str, prediction: Prediction, film: Film) -> tuple[str, ...]:
+    """Write a film's measurements as JSON; its line for the table over films."""
+    measurements, levels = measure_prediction(prediction, film.spacing), prediction.levels
+    told = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, **measurements.as_dict()}
+    with replacing(out / f"{stem}.json") as stream:
+        stream.write((json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    return csv_row(stem, levels, measurements)
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    with replacing(path) as stream:
+        stream.write(text.getvalue().encode())
 
 
 def _evaluate(data: Path, out: Path, checkpoint: Path = DEFAULT_CHECKPOINT, device: str = "auto") -> int:
@@ -126,11 +170,11 @@ def _evaluate(data: Path, out: Path, checkpoint: Path = DEFAULT_CHECKPOINT, devi
     Args:
         data: folder with img/*.dcm and label/*.mat or *.npy
         out: folder for dice.csv, films.csv and summary.json
-        checkpoint: *.safetensors with its card
+        checkpoint: *.safetensors with its card, or hf://owner/name@revision
         device: auto, cpu or cuda
     """
     films = find_films(data)
-    summary = evaluate(Segmenter.load(checkpoint, device), tqdm(films, desc="evaluating", unit="film"), out)
+    summary = evaluate(_segmenter(checkpoint, device), tqdm(films, desc="evaluating", unit="film"), out)
     print(summary_table(summary))
     return 1 if summary.failed else 0
 
@@ -148,7 +192,7 @@ def _show(
         film: DICOM file
         out: the picture
         label: .mat or .npy; without it the checkpoint's channels are drawn, before any rule of anatomy
-        checkpoint: *.safetensors with its card
+        checkpoint: *.safetensors with its card, or hf://owner/name@revision
         device: auto, cpu or cuda
     """
     with naming(film.name):
@@ -160,7 +204,7 @@ def _show(
         channels = np.moveaxis(to_array(read.masks), -1, 0).astype(bool)
         picture = figure_channels(shown, channels, (*VERTEBRAE, BACKGROUND))
     else:
-        picture = figure_channels(shown, Segmenter.load(checkpoint, device)(shown).probabilities, VERTEBRAE)
+        picture = figure_channels(shown, _segmenter(checkpoint, device)(shown).probabilities, VERTEBRAE)
     write_png(out, picture)
     print(f"wrote {out}")
     return 0
@@ -173,17 +217,117 @@ def _training(name: str) -> Callable[..., int]:
     for required in ("data", "out"):  # these two have no default, which tyro marks by a value that is no Path
         object.__setattr__(base, required, tyro.MISSING)
 
-    def command(preset: PresetName = "default", config: Annotated[TrainConfig, tyro.conf.arg(name="")] = base) -> int:
+    def command(
+        preset: PresetName = "default",
+        dry_run: bool = False,
+        config: Annotated[TrainConfig, tyro.conf.arg(name="")] = base,
+    ) -> int:
         """Train a network on a folder of films and labels.
 
         Args:
-            preset: network and grid to start from, which --network.* and --grid.* change: the report's or the default
+            preset: settings to start from, which all others change: the defaults, or one of the report's two trainings
+            dry_run: only check the folder, as the command check does
             config: all other settings
         """
-        train(config)
+        if dry_run:
+            return _check(config.data)
+        if config.init is not None:
+            config = replace(config, init=resolve(config.init))
+        if config.folds and not config.fold:
+            cross_validate(config)
+        else:
+            train(config)
         return 0
 
     return command
+
+
+def _report(run: tyro.conf.Positional[Path]) -> int:
+    """Write report.html, one page on a training run, from what it has written so far.
+
+    Args:
+        run: the run's --out
+    """
+    print(f"wrote {write_report(run)}")
+    return 0
+
+
+def _check(
+    folder: tyro.conf.Positional[Path], json_out: JsonPath = None, threads: int = min(os.cpu_count() or 1, 8)
+) -> int:
+    """Check a folder of films and labels before training: pairs, sizes, order, doubles. Exit status 1 for any error.
+
+    Args:
+        folder: folder with img/*.dcm and label/*.mat or *.npy
+        json_out: also write the findings here, as JSON
+        threads: how many films are read at once
+    """
+    report = check_folder(folder, threads=threads, progress=partial(tqdm, desc="checking", unit="film"))
+    return _tell(report, json_out)
+
+
+def _check_handin(
+    arrays: tyro.conf.Positional[Path], films: tyro.conf.Positional[Path], json_out: JsonPath = None
+) -> int:
+    """Say whether a folder of arrays answers a folder of films in the challenge's form. Exit status 1 if it does not.
+
+    Args:
+        arrays: folder of <film>.npy, as predict writes it
+        films: folder of the films
+        json_out: also write the findings here, as JSON
+    """
+    return _tell(check_handin(arrays, films, progress=partial(tqdm, desc="checking", unit="film")), json_out)
+
+
+def _tell(report: FolderReport | HandinReport, json_out: Path | None) -> int:
+    """Print a line for each finding and a summary; 1 if some finding is an error."""
+    for finding in report.findings:
+        print(finding)
+    print(report.summary)
+    if json_out is not None:
+        with replacing(json_out) as stream:
+            stream.write((json.dumps(report.as_dict(), indent=2) + "\n").encode())
+    return 1 if report.errors else 0
+
+
+def _convert(config: Annotated[ConvertConfig, tyro.conf.arg(name="")]) -> int:
+    """Convert films and label maps (PNG, NIfTI, DICOM) to the folder that train reads, all of them or nothing."""
+    try:
+        done = convert_folder(config, progress=partial(tqdm, desc="converting", unit="film"))
+    except NotConverted as error:
+        for name, sentence in error.failed.items():
+            print(f"{name}: {sentence}", file=sys.stderr)
+        raise
+    for name, sentence in done.left_out.items():
+        print(f"{name}: left out: {sentence}", file=sys.stderr)
+    print(f"{len(done.names)} films in {config.out}")
+    return 1 if done.left_out else 0
+
+
+def _push(
+    checkpoint: tyro.conf.Positional[Path],
+    repository: tyro.conf.Positional[str],
+    dry_run: bool = False,
+    licence: str = "",
+    private: bool = False,
+) -> int:
+    """Put a checkpoint on the Hugging Face Hub: weights, JSON card and a model card with its scores, as one commit.
+
+    Args:
+        checkpoint: *.safetensors with its card
+        repository: owner/name; made if it is not there
+        dry_run: say what would be sent, without network or token
+        licence: of the weights, for the model card, e.g. apache-2.0
+        private: if the repository is made, nobody else sees it
+    """
+    parcel = pack(checkpoint, repository, licence=licence)
+    for name, size in parcel.sizes().items():
+        print(f"{size:>12,} bytes  {name}")
+    if dry_run:
+        print(f"{parcel.page}\nnothing was sent to {repository}: --dry-run")
+    else:
+        print(f"pushed: {push(parcel, private=private)}")
+    return 0
 
 
 def _preset_named(arguments: Sequence[str] | None) -> str:
@@ -198,10 +342,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training = _training(_preset_named(arguments))
     commands: dict[str, Callable[..., Any]] = {
         "simulate": _simulate,
+        "convert": _convert,
+        "check": _check,
         "train": training,
+        "report": _report,
         "predict": _predict,
         "evaluate": _evaluate,
         "show": _show,
+        "check-handin": _check_handin,
+        "push": _push,
     }
     try:
         return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m spineseg", args=arguments)

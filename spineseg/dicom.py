@@ -1,12 +1,13 @@
 """DICOM file <-> `Film`; the only user of SimpleITK and pydicom.
 
 pydicom reads the header and everything it says is checked; then SimpleITK, with GDCM forced, decodes the pixels.
-GDCM never sees the file itself but a temporary one made of its pixel data and a few checked numbers. For in a file as
+GDCM never sees the file itself but a copy made of its pixel data and a few checked numbers. For in a file as
 it comes, nested sequences, frame counts and lying lengths crash GDCM or make it answer with foreign memory; it turns
 MONOCHROME1 over, but fails on some signed depths; it misreads a high bit that is not the last stored one; and its
 errors quote the path. So it gets MONOCHROME2 words, and sign, MONOCHROME1 and rescale are applied here, once.
 
-Reading is a function of the path alone, so that a process of its own can do it. The temporary copy obeys TMPDIR.
+Reading is a function of the path alone, so that a process of its own can do it (`isolate`). The copy is kept in memory;
+where a system cannot (macOS, Windows) it is a temporary file that obeys TMPDIR.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
-from jaxtyping import Float32, Integer
+from jaxtyping import Float, Float32, Integer, Shaped
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.filereader import read_dataset
@@ -40,6 +41,7 @@ from pydicom.valuerep import DSfloat
 
 from spineseg.files import replacing
 from spineseg.film import BadInput, Film, Spacing
+from spineseg.limits import DEFAULT_LIMITS, Limits
 
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 RLE = "1.2.840.10008.1.2.5"
@@ -105,23 +107,6 @@ class UnreadableFilm(BadInput):
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What is still taken for a radiograph."""
-
-    max_bytes: int = 64 * 2**20
-    """Size of the file."""
-    min_side: int = 64
-    """Fewest rows and fewest columns."""
-    max_side: int = 10_000
-    """Most rows and most columns."""
-    max_pixels: int = 40_000_000
-    """Rows times columns."""
-
-
-DEFAULT_LIMITS = Limits()
-
-
-@dataclass(frozen=True)
 class _Header:
     """What a checked header says of the one image; `inverted`: MONOCHROME1, the lowest value is the brightest."""
 
@@ -155,12 +140,19 @@ def read_film(path: str | os.PathLike[str], *, invert: bool = False, limits: Lim
     Raises UnreadableFilm; its sentence holds neither the path nor a word of the header.
     Source: DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (rescale), 10.7 (spacing); PS3.5 8 and annex A.
     """
+    try:
+        film = _read(path, limits)
+        return film.inverted() if invert else film
+    except MemoryError:
+        raise UnreadableFilm("expected a film that fits into memory, got a larger one; export it smaller") from None
+
+
+def _read(path: str | os.PathLike[str], limits: Limits) -> Film:
     content = _read_bytes(path, limits)
     header, pixels = _parse(content, limits)
     del content
     encoded = _check_native(header, pixels) if header.syntax in NATIVE else _check_frame(header, pixels)
-    film = Film(_image(_decode(encoded, header), header, encoded.bits), header.spacing)
-    return film.inverted() if invert else film
+    return Film(_image(_decode(encoded, header), header, encoded.bits), header.spacing)
 
 
 # The file
@@ -220,6 +212,8 @@ def _parse(content: bytes, limits: Limits) -> tuple[_Header, bytes]:
             header = _check_header(_read_elements(stream, syntax, _TAGS, last=0x7FE00000), syntax, limits)
             return header, _read_pixels(stream, syntax)
         except UnreadableFilm:
+            raise
+        except MemoryError:
             raise
         except RecursionError:
             raise UnreadableFilm("expected a plain header, got sequences nested too deeply; export it again") from None
@@ -495,12 +489,10 @@ def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int, int, bool]:
 def _decode(encoded: _Encoded, header: _Header) -> Integer[np.ndarray, "rows columns"]:
     """What GDCM makes of the pixel data: the words themselves, as MONOCHROME2 without rescale leaves them alone."""
     try:
-        with tempfile.TemporaryDirectory(prefix="spineseg-") as folder:
-            copy = Path(folder, "film.dcm")
-            _bare_dataset(encoded, header).save_as(copy, enforce_file_format=True)
+        with _copy(_bare_dataset(encoded, header)) as path:
             reader = sitk.ImageFileReader()
             reader.SetImageIO("GDCMImageIO")
-            reader.SetFileName(str(copy))
+            reader.SetFileName(path)
             words = sitk.GetArrayFromImage(reader.Execute())
     except OSError:
         raise UnreadableFilm("expected room for a temporary copy, got none; free some space and try again") from None
@@ -509,6 +501,21 @@ def _decode(encoded: _Encoded, header: _Header) -> Integer[np.ndarray, "rows col
     if words.shape != (1, header.rows, header.columns) or words.dtype.kind not in "iu" or words.dtype.itemsize > 2:
         raise UnreadableFilm("expected the image that the header states, got another; export the film again")
     return words[0]
+
+
+@contextmanager
+def _copy(dataset: Dataset) -> Iterator[str]:
+    """Path of a file with this content: in memory only where that can be (Linux), else in a temporary folder."""
+    if not (hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()):
+        with tempfile.TemporaryDirectory(prefix="spineseg-") as folder:
+            dataset.save_as(copy := Path(folder, "film.dcm"), enforce_file_format=True)
+            yield str(copy)
+        return
+    descriptor = os.memfd_create("film")
+    with os.fdopen(descriptor, "wb") as stream:
+        dataset.save_as(stream, enforce_file_format=True)
+        stream.flush()
+        yield f"/proc/self/fd/{descriptor}"
 
 
 def _bare_dataset(encoded: _Encoded, header: _Header) -> Dataset:
@@ -645,3 +652,42 @@ def _set_pixel_module(dataset: Dataset, shape: tuple[int, int], bits: int, signe
 def _uid(digest: bytes, role: bytes) -> str:
     """A UID from content, in the root for UUIDs that needs no registration (PS3.5 B.2)."""
     return f"2.25.{int.from_bytes(hashlib.sha256(role + digest).digest()[:16], 'big')}"
+
+
+# NIfTI, for `convert`; here because SimpleITK has one user
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A NIfTI file as it is stored; the array's axes are the file's in reverse.
+
+    direction: column k is where the file's axis k points, in (left, back, head). spacing_mm: along each of those axes.
+    """
+
+    values: Shaped[np.ndarray, "third second first"]
+    direction: Float[np.ndarray, "3 3"]
+    spacing_mm: tuple[float, float, float]
+
+
+def read_nifti(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Volume:
+    """Read .nii or .nii.gz, with scale applied. Raises UnreadableFilm; its sentence does not hold the path."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("NiftiImageIO")
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        size = reader.GetSize()
+        if reader.GetNumberOfComponents() == 1 and len(size) in (2, 3) and math.prod(size) <= limits.max_pixels:
+            image = reader.Execute()
+        else:
+            raise UnreadableFilm("expected one grey picture, got a volume, colours or a larger one; export one plane")
+    except RuntimeError:
+        raise UnreadableFilm(
+            "expected a sound NIfTI picture with axes at right angles, got another; save it with a third axis of "
+            "length 1, or as PNG"
+        ) from None
+    direction = np.eye(3)
+    direction[: len(size), : len(size)] = np.reshape(image.GetDirection(), (len(size), len(size)))
+    values = sitk.GetArrayFromImage(image)
+    first, second, third = (*image.GetSpacing(), 1.0)[:3]
+    return Volume(values.reshape((1,) * (3 - values.ndim) + values.shape), direction, (first, second, third))

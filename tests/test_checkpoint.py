@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,7 @@ from spineseg.checkpoint import BadCheckpoint, Card, card_path, load_checkpoint,
 from spineseg.grid import GridConfig
 from spineseg.network import UNet, UNetConfig
 
+ROOT = Path(__file__).parents[1]
 TINY = UNetConfig(features=(4, 6), patch=2)
 CARD = Card(
     "tiny",
@@ -107,10 +112,15 @@ def reshaped(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return state | {"head.bias": torch.zeros(7)}
 
 
-@pytest.mark.parametrize("change", [missing, extra, renamed, reshaped])
-def test_other_weights_are_refused(saved: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]):
+@pytest.mark.parametrize(
+    ("change", "counts"), [(missing, (1, 0, 0)), (extra, (0, 1, 0)), (renamed, (22, 22, 0)), (reshaped, (0, 0, 1))]
+)
+def test_other_weights_are_refused(
+    saved: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], counts: tuple[int, int, int]
+):
     change_weights(saved, change)
-    with pytest.raises(BadCheckpoint, match=r"^expected the weights that the card describes, got others; [^\n]+$"):
+    said = r"got others \({} missing, {} unknown, {} of another shape\); [^\n]+$".format(*counts)
+    with pytest.raises(BadCheckpoint, match="^expected the weights that the card describes, " + said):
         load_checkpoint(saved)
 
 
@@ -153,16 +163,28 @@ def cut_in_the_header(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:40])
 
 
+def text(path: Path) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1")
+
+
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("spoil", [torch_pickle, plain_pickle, truncated, cut_in_the_header, empty])
-def test_a_file_that_is_no_safetensors_is_refused(saved: Path, spoil: Callable[[Path], None]):
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (torch_pickle, "expected a safetensors file, got a pickle, which can run code; "),
+        (plain_pickle, "expected a safetensors file, got a pickle, which can run code; "),
+        (truncated, "expected a whole safetensors file, got a part of one; "),
+        (cut_in_the_header, "expected a whole safetensors file, got a part of one; "),
+        (text, "expected a safetensors file, got another kind of file; "),
+        (empty, "expected a safetensors file, got next to nothing; "),
+    ],
+)
+def test_a_file_that_is_no_safetensors_is_refused(saved: Path, spoil: Callable[[Path], None], said: str):
     spoil(saved)
-    with pytest.raises(
-        BadCheckpoint, match=r"^expected a safetensors file, got something else or half of one; [^\n]+$"
-    ):
+    with pytest.raises(BadCheckpoint, match=rf"^{said}[^\n]+$"):
         load_checkpoint(saved)
 
 
@@ -203,11 +225,21 @@ def test_a_card_that_is_no_card(saved: Path, text: str):
         {"network": {"features": [4, 6], "prior": 2.0}},
         {"network": {"features": [-4, 6]}},
         {"network": [1]},
+        {"network": {"features": [4, 6], "convolutions": 10**9}},  # these three would keep a machine busy
+        {"network": {"features": [4] * 40}},
+        {"grid": {"rows": 10**6, "columns": 10**6}},
     ],
 )
 def test_a_card_that_was_changed(saved: Path, changes: dict[str, object]):
     change_card(saved, **changes)
     with pytest.raises(BadCheckpoint, match=r"^expected a card as spineseg writes it, got one that was changed"):
+        load_checkpoint(saved)
+
+
+def test_a_huge_network_is_refused_before_it_is_made(saved: Path):
+    """28 GB of weights, by a card of some bytes."""
+    change_card(saved, network={"features": [20_000, 20_000], "patch": 2})
+    with pytest.raises(BadCheckpoint, match=r"^expected the weights that the card describes"):
         load_checkpoint(saved)
 
 
@@ -241,3 +273,67 @@ def test_an_interruption_of_the_first_leaves_nothing(tmp_path: Path, monkeypatch
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(tmp_path / "a.safetensors", UNet(TINY), CARD)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_card_beside_old_weights_is_noticed(saved: Path):
+    """What a kill between the two names leaves behind."""
+    before, old = load_checkpoint(saved)[0].state_dict(), saved.read_bytes()
+    torch.manual_seed(1)
+    save_checkpoint(saved, UNet(TINY), replace(CARD, decoder="none", scores={"mean dice": 0.9}))
+    saved.write_bytes(old)
+    network, card = load_checkpoint(saved)
+    assert card == CARD
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in before.items())
+
+
+def test_a_card_may_be_completed_by_hand(saved: Path):
+    change_card(saved, description="longer")
+    assert load_checkpoint(saved)[1].description == "longer"
+
+
+def test_weights_and_cards_without_a_mark_go_together(saved: Path):
+    """As older checkpoints and other programs write them."""
+    save_file(load_file(saved), saved)
+    stored = json.loads(card_path(saved).read_text())
+    del stored["saving"]
+    card_path(saved).write_text(json.dumps(stored))
+    assert load_checkpoint(saved)[1] == CARD
+
+
+KILLED = """
+import dataclasses, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from spineseg.checkpoint import Card, load_checkpoint, save_checkpoint
+path = Path(sys.argv[1])
+network, card = load_checkpoint(path)
+for number in range(1, 10**6):
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.fill_(number % 1000)
+    save_checkpoint(path, network, dataclasses.replace(card, scores={"number": number % 1000}))
+    print(number, flush=True)
+"""
+
+
+def test_killed_at_any_moment_the_last_good_checkpoint_loads(tmp_path: Path):
+    """SIGKILL while one process writes without pause: the weights are one whole saving, and the card is theirs."""
+    path = tmp_path / "run" / "last.safetensors"
+    card = replace(CARD, network=UNetConfig(features=(16, 32, 64), patch=2), scores={"number": 0})
+    network = UNet(card.network)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.zero_()
+    save_checkpoint(path, network, card)
+    for wait in (0.0, 0.004, 0.015):
+        writer = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, cwd=ROOT)
+        assert writer.stdout is not None and writer.stdout.readline() == b"1\n"
+        time.sleep(wait)
+        writer.kill()
+        writer.communicate()
+        network, found = load_checkpoint(path)
+        (number,) = {float(value) for weight in network.parameters() for value in weight.detach().flatten()[[0, -1]]}
+        assert found.scores["number"] == number >= 1
+    left = {each.name for each in path.parent.iterdir()} - {path.name, card_path(path).name}
+    assert all(name.startswith(".") and name.endswith(".part") for name in left)

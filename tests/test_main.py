@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +16,15 @@ import pytest
 import torch
 
 from spineseg import __main__ as commands
+from spineseg import hub
 from spineseg.__main__ import films_named, main
 from spineseg.checkpoint import Card, save_checkpoint
 from spineseg.dicom import read_film, write_film
 from spineseg.grid import GridConfig
-from spineseg.labels import to_array
+from spineseg.labels import read_label, to_array, write_array
 from spineseg.network import REPORT_7, UNet, UNetConfig
 from spineseg.predict import Segmenter
-from spineseg.train import REPORT_GRID, TrainConfig
+from spineseg.recipe import REPORT_GRID, TrainConfig, preset
 
 ROOT = Path(__file__).parents[1]
 
@@ -152,6 +154,9 @@ def test_show_draws_a_label_or_a_network(data: Path, checkpoint: Path, tmp_path:
         ("show {film} --label {bad} --out {out}/a.png", "spineseg: bad.safetensors: expected a MATLAB file"),
         ("show {film} --label {label} --out {empty}/none/a.png", "spineseg: No such file or directory"),
         ("train --data {empty} --out {out}", r"spineseg: expected films as img/*.dcm"),
+        ("report {empty}", "spineseg: expected a training run, found no config.json in the folder"),
+        ("train --data {data} --out {out} --fold 2", "spineseg: expected 2 folds or more and one"),
+        ("train --data {data} --out {out} --patients {empty}/a.csv", "spineseg: expected a CSV file with the columns"),
         ("train --data {data} --out {out} --grid.rows 500", "spineseg: expected a grid in multiples of 128"),
         ("train --data {data} --out {out} --resume --init {bad}", "spineseg: expected a JSON card"),
     ],
@@ -201,6 +206,24 @@ def test_a_preset_sets_network_and_grid_which_may_be_changed(monkeypatch: pytest
     assert trained_with(monkeypatch, "--preset=report-6").grid == REPORT_GRID
 
 
+def test_folds_are_trained_one_after_the_other(monkeypatch: pytest.MonkeyPatch):
+    got: list[Any] = []
+    monkeypatch.setattr(commands, "cross_validate", got.append)
+    monkeypatch.setattr(commands, "train", lambda _: pytest.fail("one training only"))
+    assert main(["train", "--data", "a", "--out", "b", "--folds", "5", "--patients", "dicom"]) == 0
+    assert (got[0].folds, got[0].fold, got[0].patients) == (5, 0, "dicom")
+
+
+def test_one_fold_alone_and_patients_from_a_table(monkeypatch: pytest.MonkeyPatch):
+    config = trained_with(monkeypatch, "--folds", "5", "--fold", "2", "--patients", "who.csv")
+    assert (config.folds, config.fold, config.patients) == (5, 2, Path("who.csv"))
+
+
+def test_a_preset_is_the_whole_training_of_the_report(monkeypatch: pytest.MonkeyPatch):
+    for name in ("report-6", "report-7"):
+        assert trained_with(monkeypatch, "--preset", name) == preset(name, Path("a"), Path("b"))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("arguments", [["--preset", "report-8"], ["--preset"], ["--nonsense"]])
 def test_a_wrong_argument_is_explained(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as stopped:
@@ -228,3 +251,121 @@ def test_a_film_may_be_named_by_its_unique_identifier(data: Path, checkpoint: Pa
         (folder / name).write_bytes((data / "img" / "S002-00000.dcm").read_bytes())
     assert main(["predict", str(folder), "--out", str(out), "--checkpoint", str(checkpoint)]) == 0
     assert sorted(p.name for p in out.iterdir()) == ["1.2.840.1.npy", "1.2.840.2.npy"]
+
+
+# Before training, and after prediction
+
+
+@pytest.mark.parametrize("command", [["check", "{}"], ["train", "--data", "{}", "--out", "{}/run", "--dry-run"]])
+def test_a_folder_is_checked(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]):
+    folder = Path(shutil.copytree(data, tmp_path / "films"))
+    assert main([word.format(folder) for word in command]) == 0
+    assert capsys.readouterr().out.endswith("3 films, 3 with a label: 0 errors, 0 warnings\n")
+    (folder / "img" / "S002-00001.dcm").write_bytes((folder / "img" / "S002-00000.dcm").read_bytes())
+    (folder / "label" / "S002-00001.mat").write_bytes((folder / "label" / "S002-00000.mat").read_bytes())
+    assert main([word.format(folder) for word in command]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("error: S002-00001: expected a film of its own, got the pixels of S002-00000")
+    assert lines[-1] == "3 films, 3 with a label: 1 errors, 0 warnings"
+    assert not (folder / "run").exists()
+
+
+def test_findings_as_json(data: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(data, tmp_path / "films"))
+    (folder / "label" / "S002-00001.mat").unlink()
+    assert main(["check", str(folder), "--json", str(tmp_path / "found.json")]) == 0
+    stored = json.loads((tmp_path / "found.json").read_text())
+    assert (stored["films"], stored["pairs"], stored["warnings"]) == (3, 2, 1)
+    assert stored["findings"][0]["film"] == "S002-00001"
+
+
+def test_a_hand_in_is_predicted_and_checked(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Arrays of the true masks, as predict writes them, for films named as the challenge has them."""
+    test, out = tmp_path / "test", tmp_path / "out"
+    test.mkdir()
+    out.mkdir()
+    for film, name in zip(sorted((data / "img").iterdir()), ("121", "122.dcm", "123.DCM"), strict=True):
+        (test / name).write_bytes(film.read_bytes())
+        label = read_label(data / "label" / f"{film.stem}.mat", read_film(film).shape)
+        write_array(out / f"{name[:3]}.npy", label.masks)
+    assert main(["check-handin", str(out), str(test), "--json", str(tmp_path / "found.json")]) == 0
+    assert capsys.readouterr().out == "a valid hand-in: 3 films, 3 arrays, 0 errors, 0 warnings\n"
+    assert json.loads((tmp_path / "found.json").read_text())["valid"] is True
+    (out / "122.npy").unlink()
+    assert main(["check-handin", str(out), str(test)]) == 1
+    assert capsys.readouterr().out.startswith("error: 122.npy: expected the array of 122.dcm, found none")
+
+
+def test_predict_names_a_hand_in_s_arrays_by_their_films(data: Path, checkpoint: Path, tmp_path: Path):
+    test, out = tmp_path / "test", tmp_path / "out"
+    test.mkdir()
+    for film, name in zip(sorted((data / "img").iterdir()), ("121", "122.dcm", "123.DCM"), strict=True):
+        (test / name).write_bytes(film.read_bytes())
+    (test / "DICOMDIR").touch()
+    assert main(["predict", str(test), "--out", str(out), "--checkpoint", str(checkpoint)]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["121.npy", "122.npy", "123.npy"]
+    for name in ("121", "122.dcm", "123.DCM"):
+        assert np.load(out / f"{name[:3]}.npy").shape == (*read_film(test / name).shape, 7)
+
+
+def test_convert_writes_a_folder_that_passes_the_check(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    films, labels = tmp_path / "png", tmp_path / "maps"
+    for folder in (films, labels):
+        folder.mkdir()
+    for path in sorted((data / "img").iterdir()):
+        film = read_film(path)
+        masks = read_label(data / "label" / f"{path.stem}.mat", film.shape).masks
+        cv2.imwrite(str(films / f"{path.stem}_0000.png"), film.image.astype(np.uint16))
+        numbers = np.arange(20, 26, dtype=np.uint8)[:, None, None]
+        cv2.imwrite(str(labels / f"{path.stem}.png"), (numbers * masks).max(axis=0))
+    given = ["--films", str(films), "--labels", str(labels), "--out", str(tmp_path / "out"), "--film-suffix", "_0000"]
+    assert main(["convert", *given]) == 1
+    said = capsys.readouterr().err
+    assert "S002-00000: expected numbers that --values explains, got also" in said
+    assert "spineseg: expected all of 3 pairs to convert, 3 do not" in said
+    assert not (tmp_path / "out").exists()
+    values = [f"{name}={20 + k}" for k, name in enumerate(("L1", "L2", "L3", "L4", "L5", "S1"))]
+    assert main(["convert", *given, "--values", *values]) == 0
+    assert main(["check", str(tmp_path / "out")]) == 0
+    for path in sorted((data / "img").iterdir()):
+        assert np.array_equal(read_film(tmp_path / "out" / "img" / path.name).image, read_film(path).image)
+
+
+# The Hub
+
+
+@pytest.fixture
+def on_hub(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """hf://ann/spine@v1 in a cache as huggingface_hub lays it out."""
+    snapshot = tmp_path / "models--ann--spine" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    for source, name in ((checkpoint, "model.safetensors"), (checkpoint.with_suffix(".json"), "model.json")):
+        shutil.copy(source, snapshot / name)
+
+    def fetch(repository: str, name: str, *, revision: str) -> str:
+        assert (repository, revision in ("v1", "a" * 40)) == ("ann/spine", True)
+        return str(snapshot / name)
+
+    monkeypatch.setattr(hub, "hf_hub_download", fetch)
+    return snapshot / "model.safetensors"
+
+
+def test_every_command_takes_a_checkpoint_of_the_hub(
+    on_hub: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    address, out, film = "hf://ann/spine@v1", tmp_path / "out", data / "img" / "S002-00000.dcm"
+    assert main(["predict", str(film), "--out", str(out), "--checkpoint", address]) == 0
+    assert main(["show", str(film), "--out", str(out / "show.png"), "--checkpoint", address]) == 0
+    assert main(["evaluate", "--data", str(data), "--out", str(out), "--checkpoint", address]) == 0
+    assert json.loads((out / "summary.json").read_text())["checkpoint"] == f"tiny (hf://ann/spine@{'a' * 40})"
+    assert trained_with(monkeypatch, "--init", address).init == on_hub
+
+
+def test_a_push_can_be_seen_first(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(commands, "push", lambda *_, **__: pytest.fail("pushed"))
+    assert main(["push", str(checkpoint), "ann/spine", "--dry-run", "--licence", "apache-2.0"]) == 0
+    out = capsys.readouterr().out
+    assert f"{checkpoint.stat().st_size:,} bytes  model.safetensors" in out
+    assert "license: apache-2.0" in out and "nothing was sent to ann/spine" in out
