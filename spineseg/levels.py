@@ -45,8 +45,12 @@ class LevelConfig:
     """Cost of a level missing between two that are there."""
     sure_margin: float = 0.35
     """Least gap to the second-best path at which levels count as sure."""
-    sure_agreement: float = 0.5
+    sure_agreement: float = 0.3
     """A body counts as sure if its level's channel makes more than this share of the claims on it."""
+    sure_bone: float = 0.90
+    """Least mean probability of bone, over all that is taken for bone, at which a film counts as seen well."""
+    sure_strongest: float = 0.84
+    """The same of the strongest channel. These four are calibrated on simulated films: `tools/calibrate_verdict.py`."""
     merged_size: float = 1.35
     """A body larger than this share of a typical one is cut where its strongest channel changes."""
     cut_size: float = 0.4
@@ -273,6 +277,22 @@ def _reasons(
     return reasons
 
 
+def certainty(probabilities: Channels) -> tuple[float, float]:
+    """Mean probability of bone, and of the strongest channel, over all that is taken for bone; 1 where nothing is."""
+    bone = np.minimum(probabilities.sum(0), 1.0)
+    taken = bone > 0.5
+    if not taken.any():
+        return 1.0, 1.0
+    return float(bone[taken].mean()), float(probabilities.max(0)[taken].mean())
+
+
+def _seen_poorly(probabilities: Channels, config: LevelConfig) -> list[str]:
+    bone, strongest = certainty(probabilities)
+    if bone < config.sure_bone or strongest < config.sure_strongest:
+        return ["the bones are hard to tell on this film"]
+    return []
+
+
 def decode_ordered(
     probabilities: Channels, config: LevelConfig = LevelConfig(), *, film_rows: tuple[float, float] | None = None
 ) -> Decoded:
@@ -297,6 +317,7 @@ def decode_ordered(
             confidence[level], present[level] = round(float(agreement[body, level]), 4), True
     odd_sized = _odd_sized(channels, config)
     reasons = _reasons(present, confidence, margin, odd_sized, _unexplained(path), config)
+    reasons += _seen_poorly(probabilities, config)
     reasons += _film_ends(channels, film_rows or (0.0, float(probabilities.shape[1])), config)
     verdict = "unsure" if reasons else "sure"
     return Decoded(channels, LevelReport(tuple(present), tuple(confidence), round(margin, 4), verdict, tuple(reasons)))

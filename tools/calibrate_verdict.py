@@ -1,56 +1,76 @@
-"""Choose the verdict's two thresholds on simulated films, whole and spoiled in the six ways of benchmarks/accuracy.py.
+"""Choose the verdict's four thresholds on simulated films, whole and spoiled in the six ways of benchmarks/accuracy.py.
 
 Usage: python tools/calibrate_verdict.py [--films 100] [--checkpoint FILE] [--atlas FILE]
 
-A verdict costs trust when a wrong answer is called sure, and a look when a right one is called unsure. Every pair of
-thresholds is tried; of those that let no more than `--allowed` of the wrong answers pass, the one that flags fewest
-right answers on untouched films is printed, with the counts and with how often each of the other rules speaks. No real
-film is used. With --atlas (spineseg.simulate.save_atlas) every other film has projected bones.
+A verdict costs trust when a wrong answer is called sure, and a look when a right one is called unsure. Every set of
+thresholds is tried; for each number of right answers on untouched films that would be flagged, the set that lets fewest
+wrong answers pass is printed, with how often each of the other rules speaks. No real film is used. With --atlas
+(spineseg.simulate.save_atlas) every other film has projected bones.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from benchmarks.accuracy import SPOILERS
 from spineseg.film import Case
-from spineseg.levels import LevelConfig
+from spineseg.levels import LevelConfig, certainty
 from spineseg.metrics import levels_right
 from spineseg.predict import Segmenter
 from spineseg.simulate import SimulateConfig, load_atlas, simulate_case
 
 SEED = 9500
-THRESHOLD_REASONS = ("level uncertain", "another naming")
+THRESHOLD_REASONS = ("level uncertain", "another naming", "the bones are hard")
+MARGINS, AGREEMENTS = (0.35, 0.6, 0.8), (0.3, 0.4, 0.5, 0.6)
+BONE, STRONGEST = (0.0, 0.86, 0.87, 0.88, 0.89, 0.90, 0.91, 0.92), (0.0, 0.80, 0.82, 0.84, 0.86, 0.88)
+Thresholds = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """One film's answer: was it right, what the thresholds look at, and what the other rules said."""
 
-    untouched: bool
+    spoiled: str
     right: bool
     margin: float
     agreement: float
+    bone: float
+    strongest: float
     other: tuple[str, ...]
 
-    def sure(self, margin: float, agreement: float) -> bool:
-        """The verdict under two thresholds."""
-        return not self.other and self.margin >= margin and self.agreement > agreement
+    def sure(self, thresholds: Thresholds) -> bool:
+        """The verdict under (margin, agreement, bone, strongest)."""
+        margin, agreement, bone, strongest = thresholds
+        levels = self.margin >= margin and self.agreement > agreement
+        return not self.other and levels and self.bone >= bone and self.strongest >= strongest
 
 
-def outcome(segmenter: Segmenter, case: Case, *, untouched: bool) -> Outcome:
+def outcome(segmenter: Segmenter, case: Case, spoiled: str = "") -> Outcome:
     """Judge one film."""
     prediction = segmenter(case.film)
     levels = prediction.levels
     others = tuple(r.partition(":")[0] for r in levels.reasons if not r.startswith(THRESHOLD_REASONS))
     agreement = min((c for c, here in zip(levels.confidence, levels.present, strict=True) if here), default=0.0)
-    return Outcome(untouched, levels_right(prediction.masks, case.masks), levels.margin, agreement, others)
+    right = bool(levels_right(prediction.masks, case.masks))
+    return Outcome(spoiled, right, levels.margin, agreement, *certainty(prediction.probabilities), others)
+
+
+def sweep(outcomes: list[Outcome]) -> dict[int, tuple[int, Thresholds]]:
+    """For each number of flagged right answers on untouched films, the fewest wrong ones that pass, and how."""
+    wrong = [o for o in outcomes if not o.right]
+    kept = [o for o in outcomes if o.right and not o.spoiled]
+    best: dict[int, tuple[int, Thresholds]] = {}
+    for thresholds in itertools.product(MARGINS, AGREEMENTS, BONE, STRONGEST):
+        flagged = sum(not o.sure(thresholds) for o in kept)
+        found = sum(o.sure(thresholds) for o in wrong), thresholds
+        best[flagged] = min(best.get(flagged, found), found)
+    return best
 
 
 def main() -> None:
@@ -59,7 +79,6 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=100)
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/spineseg.safetensors"))
     parser.add_argument("--atlas", type=Path)
-    parser.add_argument("--allowed", type=float, default=0.02)
     chosen = parser.parse_args()
     segmenter = Segmenter.load(chosen.checkpoint)
     atlas = load_atlas(chosen.atlas) if chosen.atlas else None
@@ -67,31 +86,27 @@ def main() -> None:
     outcomes: list[Outcome] = []
     for index in tqdm(range(chosen.films)):
         case = simulate_case(SEED, index, config, atlas if index % 2 else None)
-        outcomes.append(outcome(segmenter, case, untouched=True))
-        outcomes += [outcome(segmenter, spoil(case), untouched=False) for spoil in SPOILERS]
+        outcomes.append(outcome(segmenter, case))
+        outcomes += [outcome(segmenter, spoil(case), spoil.__name__) for spoil in SPOILERS]
     wrong = [o for o in outcomes if not o.right]
-    kept = [o for o in outcomes if o.right and o.untouched]
+    kept = [o for o in outcomes if o.right and not o.spoiled]
     print(f"{len(outcomes)} films, {len(wrong)} wrong; untouched and right {len(kept)} of {chosen.films}")
     for name, group in (("wrong", wrong), ("untouched and right", kept)):
-        said = [reason for o in group for reason in o.other]
-        print(f"other rules on the {name}:", {r: said.count(r) for r in sorted(set(said))})
-    best: tuple[float, ...] | None = None
-    for margin, agreement in itertools.product(np.arange(0.0, 0.85, 0.05), np.arange(0.3, 0.85, 0.05)):
-        passed = sum(o.sure(margin, agreement) for o in wrong)
-        flagged = sum(not o.sure(margin, agreement) for o in kept)
-        row = (flagged, passed, round(float(margin), 2), round(float(agreement), 2))
-        if passed <= chosen.allowed * len(wrong) and (best is None or row < best):
-            best = row
-    present = LevelConfig()
-    now = (present.sure_margin, present.sure_agreement)
-    counts = sum(not o.sure(*now) for o in kept), sum(o.sure(*now) for o in wrong)
-    print(f"now, margin {now[0]}, agreement {now[1]}: right but flagged {counts[0]}, wrong and not flagged {counts[1]}")
-    if best is None:
-        print("no pair of thresholds lets so few wrong answers pass")
-    else:
-        print(
-            f"best, margin {best[2]}, agreement {best[3]}: right but flagged {best[0]}, wrong and not flagged {best[1]}"
-        )
+        print(f"other rules on the {name}:", dict(Counter(reason for o in group for reason in o.other)))
+    config_now = LevelConfig()
+    now = (config_now.sure_margin, config_now.sure_agreement, config_now.sure_bone, config_now.sure_strongest)
+    rows = sweep(outcomes)
+    flagged, passing = (
+        sum(not o.sure(now) for o in kept),
+        Counter(o.spoiled or "untouched" for o in wrong if o.sure(now)),
+    )
+    print(f"now {now}: right but flagged {flagged}, wrong and not flagged {passing.total()} {dict(passing)}")
+    fewest = len(wrong) + 1
+    for count in sorted(rows):
+        passed, thresholds = rows[count]
+        if passed < fewest:
+            fewest = passed
+            print(f"{thresholds}: right but flagged {count}, wrong and not flagged {passed}")
 
 
 if __name__ == "__main__":

@@ -35,16 +35,20 @@ def main() -> None:
     parser.add_argument("accuracy", type=Path)
     parser.add_argument("--name", required=True)
     parser.add_argument("--description", required=True)
+    parser.add_argument("--commit", help="where the code is, if the run's own commit is in no public history")
+    parser.add_argument("--films", type=int, help="how many films all runs used, where the last one was not alone")
+    parser.add_argument("--seconds", type=int, help="how long all runs took")
     parser.add_argument("--out", type=Path, default=Path("checkpoints"))
     chosen = parser.parse_args()
     network, card = load_checkpoint(chosen.weights)
     accuracy = json.loads(chosen.accuracy.read_text())
     scores = {**card.scores, **{row["set"]: {k: v for k, v in row.items() if k != "set"} for row in accuracy["sets"]}}
+    said = {key: value for key in ("commit", "films", "seconds") if (value := getattr(chosen, key)) is not None}
     card = replace(
         card,
         name=chosen.name,
         description=chosen.description,
-        origin=without_folders(card.origin),
+        origin={**without_folders(card.origin), **said},
         scores=scores,
     )
     save_checkpoint(chosen.out / f"{chosen.name}.safetensors", network, card)
