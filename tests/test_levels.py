@@ -115,7 +115,7 @@ def test_t12_above_l1_is_no_reason_to_be_unsure():
     report = decode_ordered(channels, film_rows=(0.0, 300.0)).report
     assert (report.verdict, report.present) == ("sure", (True,) * 6)
     channels = spine()
-    channels[S1] += 0.6 * body(6)
+    channels[S1] += 0.96 * body(6)
     report = decode_ordered(channels, film_rows=(0.0, 300.0)).report
     assert report.reasons == ("1 further vertebra-like shape without a level",)
 
