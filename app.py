@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import importlib
 import logging
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +22,15 @@ if "GRADIO_TEMP_DIR" not in os.environ:  # uploads lie in a folder of this proce
     os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="spineseg-")
     atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
-from spineseg.dicom import read_film  # noqa: E402
-from spineseg.ui.handlers import Loading  # noqa: E402
+ON_ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
+if ON_ZERO_GPU:  # must come before torch, which is imported where a model is loaded
+    with suppress(ImportError):
+        importlib.import_module("spaces")
+
+from spineseg.film import BadInput  # noqa: E402
+from spineseg.isolate import read_film_isolated, read_label_isolated, start_ahead  # noqa: E402
+from spineseg.ui.access import account  # noqa: E402
+from spineseg.ui.models import Loading  # noqa: E402
 from spineseg.ui.page import build_page, serve  # noqa: E402
 
 if TYPE_CHECKING:
@@ -30,44 +40,72 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, starts the page, says where it is, and waits."""
     parser = argparse.ArgumentParser(description="Serve the spineseg page.")
-    parser.add_argument("--checkpoint", action="append", type=Path, metavar="FILE", help="*.safetensors; repeatable")
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        metavar="FILE",
+        help="*.safetensors, or hf://owner/name@revision; repeatable "
+        "(default: SPINESEG_CHECKPOINT, several separated by commas; else all of checkpoints/)",
+    )
     parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")
     parser.add_argument("--port", type=int, help="(default: GRADIO_SERVER_PORT, else the first free one from 7860)")
     chosen = parser.parse_args(arguments)
-    checkpoints = chosen.checkpoint or shipped_checkpoints()
-    missing = [str(path) for path in checkpoints if not path.is_file()]
+    try:
+        login = account()
+    except BadInput as error:
+        parser.error(str(error))
+    checkpoints = chosen.checkpoint or from_environment() or [str(path) for path in shipped_checkpoints()]
+    missing = [name for name in checkpoints if not name.startswith("hf://") and not Path(name).is_file()]
     if missing or not checkpoints:
         parser.error(f"expected a checkpoint, found none at {', '.join(missing) or 'checkpoints/'}; give --checkpoint")
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    segmenters = Loading({name: partial(load, path) for name, path in named(checkpoints).items()})
-    if os.environ.get("SPACES_ZERO_GPU"):  # ZeroGPU wants the models on the device before the page starts
+    segmenters = Loading({name: partial(load, checkpoint) for name, checkpoint in named(checkpoints).items()})
+    if ON_ZERO_GPU:  # the models must be on the device before the page starts; elsewhere they load behind it
         list(segmenters.values())
-    page = build_page(segmenters, read_film, HERE / "examples")
-    address = serve(page, chosen.host, chosen.port)
+    threading.Thread(target=start_ahead, daemon=True).start()
+    page = build_page(segmenters, read_film_isolated, read_label_isolated, HERE / "examples")
+    address = serve(page, chosen.host, chosen.port, login)
     print(f"spineseg is at {address} (Ctrl+C stops it)", flush=True)
     page.block_thread()
 
 
-def shipped_checkpoints() -> list[Path]:
+def from_environment() -> list[str]:
+    """The checkpoints that SPINESEG_CHECKPOINT names, separated by commas."""
+    return [name for part in os.environ.get("SPINESEG_CHECKPOINT", "").split(",") if (name := part.strip())]
+
+
+def shipped_checkpoints(folder: Path = HERE / "checkpoints") -> list[Path]:
     """Every checkpoint beside this file that has a card, the published one first."""
-    found = sorted((HERE / "checkpoints").glob("*.safetensors"), key=lambda path: (path.stem != "spineseg", path.stem))
+    found = sorted(folder.glob("*.safetensors"), key=lambda path: (path.stem != "spineseg", path.stem))
     return [path for path in found if path.with_suffix(".json").is_file()]
 
 
-def named(checkpoints: Sequence[Path]) -> dict[str, Path]:
-    """Each checkpoint by its file's name; by its folder's too where two files, as training writes them, share one."""
-    stems = [path.stem for path in checkpoints]
+def named(checkpoints: Sequence[str]) -> dict[str, str]:
+    """Each checkpoint by a short name; with its folder or revision where two would share one.
+
+    A file goes by its own name, `hf://owner/name@revision` by name.
+    """
+    short = [_short(name)[-1] for name in checkpoints]
     return {
-        path.stem if stems.count(path.stem) == 1 else f"{path.resolve().parent.name}/{path.stem}": path
-        for path in checkpoints
+        last if short.count(last) == 1 else "/".join(_short(name)): name
+        for name, last in zip(checkpoints, short, strict=True)
     }
 
 
-def load(path: Path) -> Segmenter:
-    """Imports torch only here, in the loading thread."""
+def _short(checkpoint: str) -> tuple[str, str]:
+    """What tells it apart from one of the same name (folder, revision), and its name."""
+    if checkpoint.startswith("hf://"):
+        repository, _, revision = checkpoint.partition("@")
+        return revision[:12], repository.rpartition("/")[2]
+    return Path(checkpoint).resolve().parent.name, Path(checkpoint).stem
+
+
+def load(checkpoint: str) -> Segmenter:
+    """Fetches what is on the Hub; imports torch only here, in the loading thread. Raises BadInput."""
+    from spineseg.hub import resolve
     from spineseg.predict import Segmenter
 
-    return Segmenter.load(path)
+    return Segmenter.load(resolve(checkpoint))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,19 @@ import numpy as np
 import pytest
 
 from spineseg.film import CHANNELS, VERTEBRAE, Film, Masks
-from spineseg.render import COLOURS, LEGEND, contact_sheet, figure_channels, overlay, to_uint8, write_png
+from spineseg.render import (
+    COLOURS,
+    DIFFERENCES,
+    LEGEND,
+    Colour,
+    contact_sheet,
+    figure_channels,
+    label_picture,
+    overlay,
+    png_bytes,
+    to_uint8,
+    write_png,
+)
 
 # Linear RGB as seen without red, green or blue cones. Source: Machado, Oliveira and Fernandes (2009), severity 1.
 EYES = {
@@ -34,13 +47,39 @@ def spine(rows: int = 240, columns: int = 200) -> Masks:
     return masks
 
 
-def seen(rgb: tuple[int, int, int], eye: str) -> np.ndarray:
-    """The colour in CIELAB."""
-    value = np.array(rgb) / 255
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    linear = np.clip(np.array(EYES[eye]) @ linear, 0, 1)
+def seen(rgb: np.ndarray, eye: str) -> np.ndarray:
+    """Colours (n, 3), 0..1, in CIELAB as an eye sees them."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear @ np.array(EYES[eye]).T, 0, 1)
     value = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return cv2.cvtColor(value.astype(np.float32)[None, None], cv2.COLOR_RGB2LAB)[0, 0]
+    return cv2.cvtColor(value.astype(np.float32)[None], cv2.COLOR_RGB2LAB)[0].astype(np.float64)
+
+
+def ciede2000(one: np.ndarray, other: np.ndarray) -> float:
+    """How different two CIELAB colours look. Source: Sharma, Wu and Dalal (2005), with their equations' names."""
+    (l1, a1, b1), (l2, a2, b2) = one, other
+    chroma = (np.hypot(a1, b1) + np.hypot(a2, b2)) / 2
+    g = 0.5 * (1 - np.sqrt(chroma**7 / (chroma**7 + 25.0**7)))
+    a1, a2 = a1 * (1 + g), a2 * (1 + g)
+    c1, c2 = np.hypot(a1, b1), np.hypot(a2, b2)
+    h1, h2 = np.degrees(np.arctan2(b1, a1)) % 360, np.degrees(np.arctan2(b2, a2)) % 360
+    turn = 0.0 if c1 * c2 == 0 else (h2 - h1 + 180) % 360 - 180
+    hue = h1 + h2 if c1 * c2 == 0 else (h1 + turn / 2) % 360
+    light, chroma = (l1 + l2) / 2, (c1 + c2) / 2
+    waves = ((1, -30, -0.17), (2, 0, 0.24), (3, 6, 0.32), (4, -63, -0.20))
+    t = 1 + sum(weight * np.cos(np.radians(times * hue + shift)) for times, shift, weight in waves)
+    rotation = -2 * np.sqrt(chroma**7 / (chroma**7 + 25.0**7))
+    rotation *= np.sin(np.radians(60 * np.exp(-(((hue - 275) / 25) ** 2))))
+    d_light = (l2 - l1) / (1 + 0.015 * (light - 50) ** 2 / np.sqrt(20 + (light - 50) ** 2))
+    d_chroma = (c2 - c1) / (1 + 0.045 * chroma)
+    d_hue = 2 * np.sqrt(c1 * c2) * np.sin(np.radians(turn) / 2) / (1 + 0.015 * chroma * t)
+    return float(np.sqrt(d_light**2 + d_chroma**2 + d_hue**2 + rotation * d_chroma * d_hue))
+
+
+def differences(eye: str, opacity: float, grey: int, colours: Sequence[Colour] = COLOURS) -> np.ndarray:
+    """CIEDE2000 between all pairs of colours laid over a grey film."""
+    lab = seen((1 - opacity) * grey / 255 + opacity * np.array([colour.rgb for colour in colours]) / 255, eye)
+    return np.array([[ciede2000(a, b) for b in lab] for a in lab])
 
 
 def stored(path: Path) -> np.ndarray:
@@ -51,17 +90,63 @@ def stored(path: Path) -> np.ndarray:
 
 
 def test_a_colour_is_its_hex_code():
-    assert COLOURS[0].rgb == (0xE6, 0x9F, 0x00)
+    assert Colour("#e69f00").rgb == (0xE6, 0x9F, 0x00)
     assert tuple(LEGEND) == CHANNELS
     assert [LEGEND[name] for name in VERTEBRAE] == list(COLOURS)
     assert len(set(LEGEND.values())) == 7
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ((50.0, 2.6772, -79.7751), (50.0, 0.0, -82.7485), 2.0425),
+        ((50.0, 0.0, 0.0), (50.0, -1.0, 2.0), 2.3669),
+        ((50.0, 2.5, 0.0), (73.0, 25.0, -18.0), 27.1492),
+        ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
+        ((2.0776, 0.0795, -1.1350), (0.9033, -0.0636, -0.5514), 0.9082),
+    ],
+)
+def test_colour_difference_agrees_with_its_authors(one: tuple, other: tuple, expected: float):
+    """Pairs 1, 7, 17, 20 and 34 of Sharma, Wu and Dalal's test data."""
+    assert ciede2000(np.array(one), np.array(other)) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("grey", [96, 128, 160])
 @pytest.mark.parametrize("eye", EYES)
-def test_every_eye_tells_neighbours_apart(eye: str):
-    colours = [seen(colour.rgb, eye) for colour in COLOURS]
-    assert min(np.linalg.norm(a - b) for a, b in itertools.pairwise(colours)) > 60
-    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(colours, 2)) > 15
+def test_every_eye_tells_all_vertebrae_apart_over_a_film(eye: str, grey: int):
+    found = differences(eye, 0.45, grey)
+    assert min(found[a, b] for a, b in itertools.combinations(range(6), 2)) > 15
+    assert min(found[a, a + 1] for a in range(5)) > 29, "neighbours"
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_outlines_in_full_colour_are_told_apart_too(eye: str):
+    found = differences(eye, 1.0, 0)
+    assert min(found[a, b] for a, b in itertools.combinations(range(6), 2)) > 20
+
+
+def test_the_old_palette_would_fail():
+    """Okabe and Ito's, in which L2 and L4 looked alike."""
+    old = [Colour(code) for code in ("#e69f00", "#56b4e9", "#d55e00", "#0072b2", "#f0e442", "#009e73")]
+    pairs = list(itertools.combinations(range(6), 2))
+    assert min(differences(eye, 0.45, grey, old)[pair] for eye in EYES for grey in (96, 160) for pair in pairs) < 6
+
+
+def test_a_difference_map_s_colours_are_told_apart():
+    assert set(DIFFERENCES.values()) < set(COLOURS)
+    assert len(set(DIFFERENCES.values())) == 3
+
+
+def test_label_picture_has_a_value_for_each_vertebra():
+    masks = spine()
+    masks[5] |= masks[0]
+    picture = label_picture(masks)
+    assert picture.dtype == np.uint8
+    assert set(np.unique(picture)) == {0, 2, 3, 4, 5, 6}
+    assert (picture[masks[0]] == 6).all(), "the more caudal"
+    stored = cv2.imdecode(np.frombuffer(png_bytes(picture), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert stored is not None
+    assert np.array_equal(stored, picture)
 
 
 def test_the_percentiles_become_black_and_white():

@@ -1,4 +1,4 @@
-"""The page's handlers as plain functions, with a segmenter that only looks at grey values; no browser, no server."""
+"""The page's handlers as plain functions, with a model that always answers the same bars; no browser, no server."""
 
 from __future__ import annotations
 
@@ -8,65 +8,43 @@ import io
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import gradio as gr
 import numpy as np
 import pytest
+from ui_fakes import FILM, Bands, bands, simulated
 
 import app
-from spineseg.film import VERTEBRAE, BadInput, Film, Masks
-from spineseg.labels import to_array
-from spineseg.levels import LevelReport
-from spineseg.ui.handlers import GENERIC, Handlers, Loading, Opened, uploaded
-from spineseg.ui.page import build_page
-from spineseg.ui.viewer import bit_mask, show_film, show_masks
+from spineseg.film import VERTEBRAE, BadInput, Film
+from spineseg.labels import Label, to_array
+from spineseg.ui import panels
+from spineseg.ui.correction import Correction, pack, unpack
+from spineseg.ui.handlers import GENERIC, REFERENCE, Handlers
+from spineseg.ui.models import Loading
+from spineseg.ui.page import build_page, pressed
+from spineseg.ui.session import Desk, Shelf
+from spineseg.ui.uploads import uploaded
+from spineseg.ui.viewer import SCRIPTS, changes, part
 
-FILM = Film(np.arange(70 * 40, dtype=np.float32).reshape(70, 40))
-
-
-def bands() -> Masks:
-    """Six bars one under the other: 8 rows each, rows 10 k + 2 to 10 k + 9, in columns 5 to 20."""
-    masks = np.zeros((6, 70, 40), bool)
-    for k, mask in enumerate(masks):
-        mask[10 * k + 2 : 10 * k + 10, 5:21] = True
-    return masks
-
-
-@dataclass(frozen=True)
-class Answer:
-    masks: Masks
-    levels: LevelReport
-    seconds: float = 1.25
-    device: str = "cuda:0"
-
-
-@dataclass
-class Bands:
-    """Answers every film with the same bars; remembers what it was shown."""
-
-    absent: tuple[int, ...] = ()
-    device: str = "cuda:0"
-    seen: list[Film] = field(default_factory=list)
-
-    def __call__(self, film: Film, /) -> Answer:
-        self.seen.append(film)
-        masks = bands()
-        masks[list(self.absent)] = False
-        present = tuple(k not in self.absent for k in range(6))
-        lost = f"not found: {', '.join(VERTEBRAE[k] for k in self.absent)}"
-        reasons = (lost, "the best <b>path</b> is close") if self.absent else ()
-        verdict = "unsure" if self.absent else "sure"
-        return Answer(masks, LevelReport(present, (0.9,) * 6, 0.5, verdict, reasons))
+LABEL = Label(bands(), overlap_px=3, background_disagreement_px=0)
 
 
 def handlers(
-    segmenter: Bands | None = None, read: Callable[[Path], Film] = lambda path: FILM, examples: tuple[Path, ...] = ()
+    *models: Bands, read: Callable[[Path], Film] = lambda path: FILM, examples: tuple[Path, ...] = ()
 ) -> Handlers:
-    segmenters = {"bands": segmenter or Bands()}
-    return Handlers(segmenters, read, lambda name, film: segmenters[name](film), examples)
+    names = ["bands", "other", "third"]
+    segmenters = dict(zip(names, models or (Bands(),), strict=False))
+    return Handlers(segmenters, read, lambda path, shape: LABEL, lambda name, film: segmenters[name](film), examples)
+
+
+def opened() -> Desk:
+    return Desk(FILM, "token")
+
+
+def segmented(page: Handlers | None = None, against: str = "") -> Desk:
+    return (page or handlers()).segment(opened(), "bands", False, against)
 
 
 @pytest.fixture
@@ -76,33 +54,16 @@ def upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
     path = tmp_path / "0123" / "token"
     path.parent.mkdir()
     path.write_bytes(b"film")
-    return {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+    return {"path": str(path), "orig_name": "token", "meta": {"_type": "gradio.FileData"}}
 
 
-def test_bit_k_is_vertebra_k() -> None:
-    masks = np.zeros((6, 2, 3), bool)
-    masks[0, 0, 1] = masks[5, 1, 2] = masks[3, 1, 2] = True
-    assert bit_mask(masks).tolist() == [[0, 1, 0], [0, 0, 8 + 32]]
+# ---- opening ----
 
 
-def test_viewer_is_sent_what_was_segmented() -> None:
-    masks = bands()
-    payload = show_masks(show_film(FILM, "token"), masks, Bands()(FILM).levels)
-    bits = np.frombuffer(gzip.decompress(base64.b64decode(payload["masks"] or "")), np.uint8).reshape(70, 40)
-    assert np.array_equal([(bits >> k & 1).astype(bool) for k in range(6)], masks)
-    picture = base64.b64decode(payload["picture"].removeprefix("data:image/jpeg;base64,"))
-    shown = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert shown is not None
-    assert shown.shape == (payload["rows"], payload["columns"]) == (70, 40)
-    assert shown[5].mean() + 50 < shown[60].mean(), "brighter towards the bottom, as the film"
-
-
-def test_upload_is_read_then_gone(upload: dict) -> None:
-    opened, payload, line = handlers().open_upload(upload)
-    assert opened.film is FILM
-    assert not Path(upload["path"]).exists()
-    assert (payload["film"], payload["name"], payload["masks"]) == ("token", None, None)
-    assert "70 × 40 px" in line
+def test_upload_is_read_then_gone_with_its_folder(upload: dict, tmp_path: Path) -> None:
+    desk = handlers().open_upload(None, upload)
+    assert (desk.film, desk.token, desk.name, desk.found) == (FILM, "token", None, None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_refused_upload_is_gone_too_and_the_page_says_why(upload: dict) -> None:
@@ -110,7 +71,7 @@ def test_refused_upload_is_gone_too_and_the_page_says_why(upload: dict) -> None:
         raise BadInput("expected one frame, got <img src=x>; export one")
 
     with pytest.raises(gr.Error) as caught:
-        handlers(read=refuse).open_upload(upload)
+        handlers(read=refuse).open_upload(None, upload)
     assert caught.value.message == "expected one frame, got &lt;img src=x&gt;; export one"
     assert not caught.value.print_exception
     assert not Path(upload["path"]).exists()
@@ -121,7 +82,7 @@ def test_unforeseen_error_shows_neither_path_nor_value(upload: dict, caplog: pyt
         raise OSError(f"cannot open {path} of Jane Doe")
 
     with caplog.at_level(logging.DEBUG), pytest.raises(gr.Error) as caught:
-        handlers(read=fail).open_upload(upload)
+        handlers(read=fail).open_upload(None, upload)
     assert caught.value.message == GENERIC
     assert not caught.value.print_exception
     (record,) = caplog.records
@@ -143,49 +104,267 @@ def test_file_outside_the_upload_folder_is_neither_read_nor_removed(upload: dict
     assert other.read_bytes() == b"someone's"
 
 
-def test_segment_draws_and_says_everything() -> None:
-    payload, line = handlers().segment(Opened(FILM, "token"), "bands", False)
-    assert payload["film"] == "token"
-    assert payload.get("present") == [True] * 6
-    for part in ("70 × 40 px", "bands", "GPU", "1.2 s", "Levels sure"):
-        assert part in line
-    assert "not found" not in line
+def test_example_keeps_its_file_and_name_and_stays_clickable(tmp_path: Path) -> None:
+    path = tmp_path / "lateral_1.dcm"
+    path.write_bytes(b"film")
+    page = handlers(examples=(path,))
+    first, second = page.open_example(None, 0), page.open_example(None, 0)
+    assert path.exists()
+    assert first.name == "lateral_1"
+    assert first.token != second.token
+
+
+# ---- segmenting ----
+
+
+def test_segment_says_everything() -> None:
+    said = panels.findings(segmented())
+    for text in ("70 × 40 px", "bands", "GPU", "1.2 s", "Levels sure", "90%"):
+        assert text in said
+    assert "not found" not in said
 
 
 def test_absent_vertebrae_and_reasons_are_named() -> None:
-    payload, line = handlers(Bands(absent=(0, 5))).segment(Opened(FILM, "token"), "bands", False)
-    assert "Levels unsure" in line
-    assert "not found: L1, S1; the best &lt;b&gt;path&lt;/b&gt; is close" in line
-    assert payload.get("present") == [False, True, True, True, True, False]
+    said = panels.findings(segmented(handlers(Bands(absent=(0, 5)))))
+    assert "Levels unsure" in said
+    assert "Not found: L1, S1; the best &lt;b&gt;path&lt;/b&gt; is close" in said
 
 
 def test_invert_turns_what_is_shown_and_what_is_segmented() -> None:
-    segmenter = Bands()
-    page, opened = handlers(segmenter), Opened(FILM, "token")
-    as_stored, _ = page.show(opened, False)
-    turned, _ = page.show(opened, True)
-    assert as_stored and turned
-    assert as_stored["picture"] != turned["picture"]
-    payload, _ = page.segment(opened, "bands", True)
-    assert payload["picture"] == turned["picture"]
-    assert np.array_equal(segmenter.seen[0].image, FILM.inverted().image)
+    model = Bands()
+    page = handlers(model)
+    turned = page.turn(segmented(page), True)
+    assert turned is not None
+    assert turned.inverted
+    assert turned.found is None
+    first = changes(None, opened())
+    second = changes(opened(), turned)
+    assert first and second
+    assert first["picture"] != second["picture"]
+    desk = page.segment(opened(), "bands", True, "")
+    assert desk.inverted
+    assert np.array_equal(model.seen[-1].image, FILM.inverted().image)
+    assert page.turn(None, True) is None
 
 
 def test_nothing_to_segment_is_said() -> None:
+    page = handlers()
     with pytest.raises(gr.Error, match="choose one first"):
-        handlers().segment(None, "bands", False)
+        page.segment(None, "bands", False, "")
     with pytest.raises(gr.Error, match="Expected one of the models bands"):
-        handlers().segment(Opened(FILM, "token"), "other", False)
-    assert handlers().show(None, True) == (None, "")
+        page.segment(opened(), "unknown", False, "")
+    with pytest.raises(gr.Error, match="press Segment first"):
+        page.correct(opened(), "lower")
+    with pytest.raises(gr.Error, match="open it again"):
+        page.take_away(None, "npz")
 
 
-def test_example_keeps_its_file_and_name(tmp_path: Path) -> None:
-    path = tmp_path / "lateral_1.dcm"
-    path.write_bytes(b"film")
-    opened, payload, _ = handlers(examples=(path,)).open_example(0)
-    assert path.exists()
-    assert payload["name"] == "lateral_1"
-    assert opened.token == payload["film"] != handlers(examples=(path,)).open_example(0)[0].token
+# ---- comparing ----
+
+
+def test_two_models_are_compared() -> None:
+    first, second = Bands(), Bands(shift=4)
+    desk = segmented(handlers(first, second), against="other")
+    assert desk.comparison
+    assert desk.comparison.dice == pytest.approx((0.75,) * 6)
+    said = panels.comparison(desk)
+    assert "bands against other" in said
+    assert said.count("0.750") == 7
+    assert "HD95 mm" in said
+    assert "same name in both" in said
+
+
+def test_another_choice_asks_only_the_model_that_is_new() -> None:
+    first, second = Bands(), Bands()
+    page = handlers(first, second)
+    desk = page.compare(segmented(page), "other")
+    assert desk is not None
+    assert (len(first.seen), len(second.seen)) == (1, 1)
+    assert page.compare(desk, "other") is desk
+    nothing = page.compare(desk, "")
+    assert nothing is not None
+    assert nothing.other is None
+    early = page.compare(opened(), "other")
+    assert early is not None
+    assert early.other is None, "waits for Segment"
+    assert page.compare(None, "other") is None
+
+
+def test_reference_is_read_gone_scored_and_its_remarks_are_said(upload: dict) -> None:
+    page = handlers()
+    desk = page.open_reference(segmented(page), upload)
+    assert not Path(upload["path"]).exists()
+    assert desk.comparison
+    assert desk.comparison.dice == (1.0,) * 6
+    assert "3 pixels in more than one vertebra" in panels.comparison(desk)
+    kept = page.compare(desk, REFERENCE)
+    assert kept is not None
+    assert kept.other is desk.other
+    again = page.segment(desk, "bands", False, REFERENCE)
+    assert again.other is desk.other
+
+
+def test_reference_before_the_film_is_refused_and_gone(upload: dict) -> None:
+    with pytest.raises(gr.Error, match="choose the film first"):
+        handlers().open_reference(None, upload)
+    assert not Path(upload["path"]).exists()
+
+
+def test_reference_of_another_size_gets_a_sentence(upload: dict) -> None:
+    page = handlers()
+    np.save(stream := io.BytesIO(), np.zeros((71, 40, 7), np.uint8))
+    Path(upload["path"]).write_bytes(stream.getvalue())
+    from spineseg.labels import read_label
+
+    real = Handlers(page.segmenters, page.read, read_label, page.predict)
+    with pytest.raises(gr.Error, match="expected rows x columns x 7 = 70 x 40 x 7, got 71 x 40 x 7"):
+        real.open_reference(opened(), upload)
+
+
+# ---- correcting ----
+
+
+def test_a_correction_goes_everywhere() -> None:
+    page = handlers(Bands(), Bands())
+    before = segmented(page, against="other")
+    after = page.correct(before, "lower")
+    assert after.bits is not None
+    assert np.array_equal(unpack(after.bits)[1:], bands()[:-1])
+    said = panels.findings(after)
+    assert "Corrected by hand" in said
+    assert "No name is left" not in said, "sentences are joined, only the first begins large"
+    assert "no name is left for what the model called S1" in said
+    assert "was L1" in said
+    assert "off by one level" in panels.comparison(after)
+    payload = changes(before, after)
+    assert payload
+    assert "picture" not in payload
+    assert "raw" not in payload["a"], "the viewer has it already"
+    assert payload["a"]["corrected"]
+    back = page.correct(page.correct(after, "drop", 3), "undo")
+    assert back.correction == Correction()
+    assert back.bits is not None and before.bits is not None
+    assert np.array_equal(back.bits, before.bits)
+
+
+def measured() -> tuple[Handlers, Desk]:
+    film, model = simulated()
+    page = handlers(model)
+    return page, page.segment(Desk(film, "token"), "bands", False, "")
+
+
+def test_measurements_follow_the_correction() -> None:
+    page, before = measured()
+    after = page.correct(before, "lower")
+    assert before.measurements and after.measurements
+    assert before.measurements.figures["L1_depth_mm"].value == pytest.approx(
+        after.measurements.figures["L2_depth_mm"].value, rel=0.02
+    )
+    assert "L1" in after.measurements.left_out
+    assert before.measurements is before.measurements, "worked out once"
+    payload = changes(before, after)
+    assert payload
+    assert {line["name"].split()[0] for line in payload["lines"] if "vertebra" in line} >= {"L2", "L5"}
+
+
+def test_measurements_name_their_source() -> None:
+    said = panels.measurements(measured()[1])
+    for text in ("lordosis L1-S1", "°", "Genant 1993", "Millimetres at the detector", "±"):
+        assert text in said
+
+
+# ---- what the viewer is told ----
+
+
+def masks_in(sent: dict) -> np.ndarray:
+    return np.frombuffer(gzip.decompress(base64.b64decode(sent["masks"])), np.uint8).reshape(70, 40)
+
+
+def test_viewer_is_sent_what_was_segmented() -> None:
+    desk = segmented()
+    payload = changes(None, desk)
+    assert payload
+    assert np.array_equal(unpack(masks_in(payload["a"])), bands())
+    picture = base64.b64decode(payload["picture"].removeprefix("data:image/jpeg;base64,"))
+    shown = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert shown is not None
+    assert shown.shape == (payload["rows"], payload["columns"]) == (70, 40)
+    assert shown[5].mean() + 50 < shown[60].mean(), "brighter towards the bottom, as the film"
+
+
+def test_raw_channels_lie_where_the_film_does() -> None:
+    payload = changes(None, segmented())
+    assert payload
+    raw = payload["a"]["raw"]
+    values = np.frombuffer(gzip.decompress(base64.b64decode(raw["values"])), np.uint8)
+    values = values.reshape(6, raw["rows"], raw["columns"])
+    rows, columns = np.nonzero(values[2] > 127)
+    top = raw["top"] + (rows.min() + 0.5) * raw["height"] / raw["rows"]
+    left = raw["left"] + (columns.min() + 0.5) * raw["width"] / raw["columns"]
+    assert (top, left) == (pytest.approx(22, abs=1), pytest.approx(5, abs=1)), "the bar of L3 begins there"
+
+
+def test_viewer_is_told_only_what_changed() -> None:
+    before = segmented()
+    assert changes(before, before) == {"film": "token"}
+    assert changes(before, None) is None
+    other = handlers(Bands(), Bands()).compare(before, "other")
+    payload = changes(before, other)
+    assert payload
+    assert set(payload) == {"film", "b"}
+    gone = changes(other, handlers().turn(other, True))
+    assert gone
+    assert {"a", "b"} & set(gone) == set(), "a new picture starts without masks"
+
+
+# ---- the shelf between two presses ----
+
+
+def press(shelf: Shelf, handler: Callable[..., Desk | None], *inputs: object) -> tuple:
+    return pressed(shelf, handler)(gr.Request(session_hash="me"), *inputs)
+
+
+def test_a_press_finds_what_the_last_one_left() -> None:
+    shelf, page = Shelf(600.0), handlers()
+    shelf.put("me", None, opened())
+    payload, said, scores, measures = press(shelf, page.segment, "bands", False, "")
+    assert payload["a"]
+    assert "Levels sure" in said
+    assert "compare with" in scores
+    assert "Not measured" in measures
+    assert "Corrected" in press(shelf, page.correct, "lower")[1]
+
+
+def test_a_press_that_another_one_overtook_says_so() -> None:
+    shelf, page = Shelf(600.0), handlers()
+    shelf.put("me", None, opened())
+
+    def slow(desk: Desk | None) -> Desk | None:
+        shelf.clear("me")
+        return page.segment(desk, "bands", False, "")
+
+    with pytest.raises(gr.Error, match="another press came between"):
+        press(shelf, slow)
+
+
+# ---- several films, a program, models ----
+
+
+def test_one_of_several_answers_with_entries_or_a_sentence(upload: dict) -> None:
+    answer = handlers().one_of_several(upload, "bands", False)
+    assert answer["token"] == "token"
+    assert [entry["ending"] for entry in answer["entries"]] == [".npy", "-overlay.png", "-labels.png", ".json"]
+    assert answer["verdict"] == "sure"
+    assert not Path(upload["path"]).exists()
+    assert "no longer here" in handlers().one_of_several(upload, "bands", False)["error"]
+
+
+def test_several_goes_on_after_what_nobody_foresaw(upload: dict, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(path: Path) -> Film:
+        raise RuntimeError(f"{path} of Jane Doe")
+
+    assert handlers(read=fail).one_of_several(upload, "bands", False) == {"token": "token", "error": GENERIC}
+    assert "Jane" not in caplog.text
 
 
 def test_program_gets_the_bytes_that_numpy_saves(upload: dict) -> None:
@@ -220,23 +399,34 @@ def test_model_that_does_not_load_is_said_without_its_path(caplog: pytest.LogCap
         raise OSError("no file at its path")
 
     models = Loading({"bands": Bands, "broken": broken})
-    page = Handlers(models, lambda path: FILM, lambda name, film: models[name](film))
+    page = Handlers(models, lambda path: FILM, lambda path, shape: LABEL, lambda name, film: models[name](film))
     with pytest.raises(gr.Error) as caught:
-        page.segment(Opened(FILM, "token"), "broken", False)
+        page.segment(opened(), "broken", False, "")
     assert caught.value.message == GENERIC
+    assert "ready" in page.status()
+    object.__setattr__(page, "segmenters", Loading({"broken": broken}))
+    assert "failed" in page.status()
+    assert GENERIC in page.status()
     assert "its path" not in caplog.text
 
 
-def events(page: gr.Blocks) -> list[dict]:
-    return page.get_config_file().get("dependencies", [])
+def test_about_says_what_the_card_says_and_escapes_it() -> None:
+    said = handlers().about("bands")
+    for text in ("Six &lt;b&gt;bars&lt;/b&gt;.", "12 films, 10 minutes", "train &lt;x&gt;", "0.81", "64 × 48"):
+        assert text in said
+    assert "<b>" not in said
+
+
+# ---- the page as it is put together ----
+
+
+def page_of(*names: str, examples: Path | None = None) -> gr.Blocks:
+    return build_page({name: Bands() for name in names}, lambda path: FILM, lambda path, shape: LABEL, examples)
 
 
 def test_only_segment_can_be_called_from_outside() -> None:
-    public = [
-        event["api_name"]
-        for event in events(build_page({"a": Bands()}, lambda path: FILM))
-        if event["api_visibility"] != "private"
-    ]
+    events = page_of("a").get_config_file().get("dependencies", [])
+    public = [event["api_name"] for event in events if event["api_visibility"] != "private"]
     assert public == ["segment"]
 
 
@@ -244,32 +434,78 @@ def test_examples_and_model_choice_appear_only_where_there_are_some(tmp_path: Pa
     def labels(page: gr.Blocks) -> list[str]:
         return [str(block.value) for block in page.blocks.values() if isinstance(block, gr.Button) and block.visible]
 
-    def choice(page: gr.Blocks) -> gr.Dropdown:
-        return next(block for block in page.blocks.values() if isinstance(block, gr.Dropdown))
+    def choice(page: gr.Blocks) -> list[gr.Dropdown]:
+        return [block for block in page.blocks.values() if isinstance(block, gr.Dropdown)]
 
-    bare = build_page({"a": Bands()}, lambda path: FILM, tmp_path / "missing")
+    bare = page_of("a", examples=tmp_path / "missing")
     assert "Segment" in labels(bare)
-    assert not choice(bare).visible
+    assert not choice(bare)[0].visible
     (tmp_path / "lateral_spine-1.dcm").write_bytes(b"film")
-    full = build_page({"a": Bands(), "b": Bands()}, lambda path: FILM, tmp_path)
+    full = page_of("a", "b", examples=tmp_path)
     assert set(labels(full)) - set(labels(bare)) == {"Lateral spine 1"}
-    assert choice(full).visible
+    assert choice(full)[0].visible
+    assert [value for _, value in choice(full)[1].choices] == ["", "reference", "a", "b"]
 
 
 def test_legend_is_in_channel_order() -> None:
-    page = build_page({"a": Bands()}, lambda path: FILM)
-    props = next(block.props for block in page.blocks.values() if isinstance(block, gr.HTML) and "names" in block.props)
+    page = page_of("a")
+    props = next(b.props for b in page.blocks.values() if isinstance(b, gr.HTML) and "differences" in b.props)
     assert props["names"] == [*VERTEBRAE, "background"]
     assert len(set(props["colours"])) == 7
 
 
+def test_templates_survive_the_template_string_that_gradio_makes_of_them() -> None:
+    """A backslash in one is an error in the browser, and `${value}` would write the whole film into the page."""
+    for name in ("viewer", "upload", "several"):
+        for kind in ("html", "css"):
+            text = part(f"{name}.{kind}")
+            assert "\\" not in text and "`" not in text and "${value}" not in text, f"{name}.{kind}"
+
+
+def test_scripts_ask_no_outside_host() -> None:
+    scripts = [*SCRIPTS, "upload.js", "several.js", "findings.js", "page.js"]
+    texts = [part(name) for name in (*scripts, "page.html", "about.html", "viewer.html", "page.css", "viewer.css")]
+    assert [text for text in texts if "http://" in text or "https://" in text] == []
+    assert [text for text in texts if "localStorage" in text or "sessionStorage" in text or "cookie" in text] == []
+
+
+def test_pack_takes_any_six_masks() -> None:
+    assert pack(bands()).shape == (70, 40)
+
+
+# ---- app.py ----
+
+
 def test_checkpoints_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    paths = [tmp_path / "wide" / "best.safetensors", tmp_path / "deep" / "best.safetensors", tmp_path / "a.safetensors"]
+    paths = [str(tmp_path / name) for name in ("wide/best.safetensors", "deep/best.safetensors", "a.safetensors")]
     assert list(app.named(paths)) == ["wide/best", "deep/best", "a"]
+    hub = ["hf://ann/spine@v1", "hf://bob/spine@0123456789abcdef"]
+    assert list(app.named(hub)) == ["v1/spine", "0123456789ab/spine"]
+    assert list(app.named(hub[:1])) == ["spine"]
 
 
-def test_missing_checkpoint_ends_the_program_with_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_checkpoint_with_a_card_is_offered_the_published_one_first(tmp_path: Path) -> None:
+    for name in ("report-6", "spineseg", "cardless"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"")
+    for name in ("report-6", "spineseg"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    assert [path.stem for path in app.shipped_checkpoints(tmp_path)] == ["spineseg", "report-6"]
+
+
+def test_environment_names_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPINESEG_CHECKPOINT", " a.safetensors, hf://ann/spine@v1 ,")
+    assert app.from_environment() == ["a.safetensors", "hf://ann/spine@v1"]
+    monkeypatch.delenv("SPINESEG_CHECKPOINT")
+    assert app.from_environment() == []
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_missing_checkpoint_ends_the_program_with_a_line(
+    by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = str(tmp_path / "gone.safetensors")
+    monkeypatch.setenv("SPINESEG_CHECKPOINT", gone if by == "environment" else "")
     with pytest.raises(SystemExit) as ended:
-        app.main(["--checkpoint", str(tmp_path / "gone.safetensors")])
+        app.main(["--checkpoint", gone] if by == "argument" else [])
     assert ended.value.code == 2
     assert "expected a checkpoint, found none at" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What the page does when something is pressed: plain functions, which keep nothing of a visitor between calls."""
+"""What the page does when something is pressed: plain functions from desk to desk, which keep nothing themselves."""
 
 from __future__ import annotations
 
@@ -7,117 +7,34 @@ import io
 import logging
 import secrets
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 import numpy as np
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
-from spineseg.film import BadInput, Film, Masks
-from spineseg.labels import to_array
-from spineseg.levels import LevelReport
-from spineseg.ui.viewer import KEEP, Payload, show_film, show_masks
+from spineseg.film import BadInput, Film
+from spineseg.labels import Label, to_array
+from spineseg.measure import BoneMap
+from spineseg.ui import panels, takeaway
+from spineseg.ui.correction import Correction, NothingChosen, pack
+from spineseg.ui.models import Model, Result, device
+from spineseg.ui.session import Answer, Desk
+from spineseg.ui.uploads import take, uploaded
 
 log = logging.getLogger("spineseg.ui")
 
 GENERIC = "Something went wrong here, not with what you did; try again, or try another film."
+NOTHING, REFERENCE = "", "reference"
+"""What a film may be compared with, beside the names of models."""
 
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
-
-
-@runtime_checkable
-class Result(Protocol):
-    """What the page needs of a `spineseg.predict.Prediction`; see there."""
-
-    @property
-    def masks(self) -> Masks:
-        """Disjoint, at the film's size."""
-        ...
-
-    @property
-    def levels(self) -> LevelReport:
-        """What was found, and how sure that is."""
-        ...
-
-    @property
-    def seconds(self) -> float:
-        """Film to masks."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """As torch calls it."""
-        ...
-
-
-@runtime_checkable
-class Model(Protocol):
-    """What the page needs of a `spineseg.predict.Segmenter`.
-
-    Not imported from there: that imports torch, which takes seconds, and the page is up before that.
-    """
-
-    @property
-    def device(self) -> str:
-        """As torch calls it."""
-        ...
-
-    def __call__(self, film: Film, /) -> Result:
-        """Segment one film."""
-        ...
-
-
-class NothingChosen(BadInput):
-    """A button was pressed before there was anything to work on."""
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """One visitor's film, in that visitor's session only.
-
-    token: names the film to the viewer, and is nothing but random. name: of an example; an upload's name stays in the
-    browser.
-    """
-
-    film: Film
-    token: str
-    name: str | None = None
-
-    def show(self, invert: bool) -> Payload:
-        """The film for the viewer; inverted shows what the network will see."""
-        return show_film(self.oriented(invert), self.token, self.name)
-
-    def oriented(self, invert: bool) -> Film:
-        """The film, turned over where it was stored the wrong way round."""
-        return self.film.inverted() if invert else self.film
-
-
-class Loading(Mapping[str, Model]):
-    """Segmenters by name, loaded one after the other in a thread; asking for one waits until it is there."""
-
-    def __init__(self, loaders: Mapping[str, Callable[[], Model]]) -> None:
-        pool = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._futures: dict[str, Future[Model]] = {name: pool.submit(load) for name, load in loaders.items()}
-        pool.shutdown(wait=False)
-
-    def __getitem__(self, name: str) -> Model:
-        return self._futures[name].result()
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._futures
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._futures)
-
-    def __len__(self) -> int:
-        return len(self._futures)
 
 
 def answers(function: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _Answer]:
@@ -127,14 +44,19 @@ def answers(function: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _An
     def answered(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Answer:
         try:
             return function(*args, **kwargs)
-        except BadInput as error:  # the page shows messages as HTML, and a header's text may be in this one
-            message = html.escape(str(error), quote=False)
         except Exception as error:
-            log.error("%s failed: %s", function.__name__, where(error))
-            message = GENERIC
-        raise gr.Error(message, print_exception=False)
+            message = sentence(error, function.__name__)
+        raise gr.Error(html.escape(message, quote=False), print_exception=False)  # shown as HTML
 
     return answered
+
+
+def sentence(error: Exception, doing: str) -> str:
+    """What a person is told; what nobody foresaw is logged."""
+    if isinstance(error, BadInput):
+        return str(error)
+    log.error("%s failed: %s", doing, where(error))
+    return GENERIC
 
 
 def where(error: BaseException) -> str:
@@ -147,57 +69,120 @@ def where(error: BaseException) -> str:
 class Handlers:
     """The page's actions.
 
-    segmenters: by name, in the order offered. read: file -> film, raises BadInput. predict: name, film -> result, the
-    only one that needs the device. examples: files shipped with the page.
+    segmenters: by name, in the order offered. read: file -> film, read_label: file and size -> label; both raise
+    BadInput. predict: name, film -> result, the only one that needs the device. examples: files shipped with the page.
     """
 
     segmenters: Mapping[str, Model]
     read: Callable[[Path], Film]
+    read_label: Callable[[Path, tuple[int, int]], Label]
     predict: Callable[[str, Film], Result]
     examples: tuple[Path, ...] = ()
 
-    @answers
     def status(self) -> str:
-        """Which device the first model runs on, once it is loaded."""
-        name, segmenter = next(iter(self.segmenters.items()))
-        return f'<p class="status ready">Ready: {html.escape(name)} on {device(segmenter.device)}</p>'
+        """Which device the first model runs on, once it is loaded; or why it is not."""
+        name = next(iter(self.segmenters))
+        try:
+            on = device(self.segmenters[name].device)
+        except Exception as error:
+            return f'<p class="status failed">{panels.escaped(name)}: {panels.escaped(sentence(error, "status"))}</p>'
+        return f'<p class="status ready">Ready: {panels.escaped(name)} on {on}</p>'
 
     @answers
-    def open_upload(self, upload: Mapping[str, Any] | None) -> tuple[Opened, Payload, str]:
+    def about(self, model: str) -> str:
+        """What the chosen model's card says."""
+        name = self._known(model)
+        segmenter = self.segmenters[name]
+        return panels.about(name, asdict(segmenter.card), segmenter.device)
+
+    @answers
+    def open_upload(self, desk: Desk | None, upload: Mapping[str, Any] | None) -> Desk:
         """An uploaded file becomes the session's film, and is gone from the disk."""
         path = uploaded(upload)
-        return self._opened(Opened(take(path, self.read), path.name))
+        return Desk(take(path, self.read), path.name)
 
     @answers
-    def open_example(self, index: int) -> tuple[Opened, Payload, str]:
+    def open_example(self, desk: Desk | None, index: int) -> Desk:
         """One of the examples becomes the session's film."""
         path = self.examples[index]
-        return self._opened(Opened(self.read(path), secrets.token_hex(12), path.stem))
-
-    def _opened(self, opened: Opened) -> tuple[Opened, Payload, str]:
-        rows, columns = opened.film.shape
-        return opened, opened.show(False), f'<p class="facts">{rows} × {columns} px, not segmented yet</p>'
+        return Desk(self.read(path), secrets.token_hex(12), path.stem)
 
     @answers
-    def show(self, opened: Opened | None, invert: bool) -> tuple[Payload | None, str]:
-        """The film again without masks, after `invert` was switched."""
-        if opened is None:
-            return None, ""
-        rows, columns = opened.film.shape
-        return opened.show(invert), f'<p class="facts">{rows} × {columns} px, not segmented yet</p>'
+    def turn(self, desk: Desk | None, inverted: bool) -> Desk | None:
+        """The film the other way round, without masks; a reference stays."""
+        return desk and _turned(desk, inverted)
 
     @answers
-    def segment(self, opened: Opened | None, model: str, invert: bool) -> tuple[Payload, str]:
-        """The session's film with its masks, and the line under it."""
-        if opened is None:
-            raise NothingChosen("Expected a film, got none (a film is forgotten after some minutes); choose one first")
-        prediction = self._predict(opened.oriented(invert), model)
-        payload = show_masks(opened.show(invert), prediction.masks, prediction.levels)
-        return payload, summary(prediction, model)
+    def segment(self, desk: Desk | None, model: str, inverted: bool, against: str | None) -> Desk:
+        """The model's masks, and those of the model that it is compared with."""
+        if desk is None:
+            raise NothingChosen("Expected a film, got none; choose one first")
+        if desk.inverted != inverted:
+            desk = _turned(desk, inverted)
+        desk = replace(desk, correction=Correction())
+        return self._compared(replace(desk, found=self._answer(desk, model)), against)
 
     @answers
-    def segment_file(self, film: Mapping[str, Any] | None, model: str = "", invert: bool = False) -> str:
-        """Segment six vertebrae on one lateral lumbar radiograph. Not for diagnosis.
+    def compare(self, desk: Desk | None, against: str | None) -> Desk | None:
+        """Nothing, a reference that is still to be uploaded, or another model's masks beside the first one's."""
+        return desk and self._compared(desk, against)
+
+    def _compared(self, desk: Desk, against: str | None) -> Desk:
+        other = desk.other
+        reference = other is not None and other.levels is None
+        if against == REFERENCE:
+            return replace(desk, other=other if reference else None)
+        if not against or desk.found is None:
+            return replace(desk, other=None)
+        if other is not None and not reference and other.title == against:
+            return desk
+        return replace(desk, other=self._answer(desk, against))
+
+    @answers
+    def open_reference(self, desk: Desk | None, upload: Mapping[str, Any] | None) -> Desk:
+        """An uploaded label, of the film's own size, to compare with; it is gone from the disk."""
+        path = uploaded(upload, "a label")
+        if desk is None:
+            path.unlink(missing_ok=True)
+            raise NothingChosen("Expected a film before its reference, got none; choose the film first")
+        label = take(path, partial(self._label, shape=desk.film.shape))
+        return replace(desk, other=Answer("reference", pack(label.masks), remarks=label.remarks))
+
+    def _label(self, path: Path, shape: tuple[int, int]) -> Label:
+        return self.read_label(path, shape)
+
+    @answers
+    def correct(self, desk: Desk | None, action: str, vertebra: int | None = None) -> Desk:
+        """Every name one level lower or higher, one vertebra left out, or all of it undone."""
+        if desk is None or desk.found is None:
+            raise NothingChosen("Expected a segmented film, got none; press Segment first")
+        if action in ("lower", "higher"):
+            return replace(desk, correction=desk.correction.moved(1 if action == "lower" else -1))
+        if action == "drop" and isinstance(vertebra, int):
+            return replace(desk, correction=desk.correction.without(vertebra))
+        return replace(desk, correction=Correction())
+
+    @answers
+    def take_away(self, desk: Desk | None, kind: str) -> dict[str, Any]:
+        """A file for the viewer to save; see `takeaway.KINDS`."""
+        if desk is None:
+            raise NothingChosen("Expected a segmented film, got none; open it again and press Segment")
+        return {"film": desk.token, "file": takeaway.file(desk, kind)}
+
+    def one_of_several(self, upload: Mapping[str, Any] | None, model: str, inverted: bool) -> dict[str, Any]:
+        """One film's entries of a ZIP, or the sentence why there are none; the others go on."""
+        token = (upload or {}).get("orig_name")
+        try:
+            film = take(uploaded(upload), self.read)
+            desk = Desk(film, "", inverted=inverted)
+            desk = replace(desk, found=self._answer(desk, model))
+            return {"token": token, **_row(desk), "entries": [takeaway.zip_entry(desk, k) for k in takeaway.SEVERAL]}
+        except Exception as error:
+            return {"token": token, "error": sentence(error, "one_of_several")}
+
+    @answers
+    def segment_file(self, film: Mapping[str, Any], model: str = "", invert: bool = False) -> str:
+        """Segment L1 to L5 and S1 on a lateral lumbar radiograph; for research, not for diagnosis.
 
         Args:
             film: DICOM file
@@ -208,61 +193,48 @@ class Handlers:
             .npy file, uint8, rows x columns x 7: L1, L2, L3, L4, L5, S1, background
         """
         read = take(uploaded(film), self.read)
-        masks = self._predict(read.inverted() if invert is True else read, model).masks
+        masks = self.predict(self._known(model), read.inverted() if invert is True else read).masks
         array = io.BytesIO()
         np.save(array, to_array(masks))
         return save_bytes_to_cache(array.getvalue(), "masks.npy", get_upload_folder())
 
-    def _predict(self, film: Film, model: str) -> Result:
+    def _known(self, model: str) -> str:
         name = model or next(iter(self.segmenters))
         if name not in self.segmenters:
             raise NothingChosen(f"Expected one of the models {', '.join(self.segmenters)}, got another; choose one")
-        return self.predict(name, film)
+        return name
+
+    def _answer(self, desk: Desk, model: str) -> Answer:
+        """A model's masks with all that the page says of them."""
+        name = self._known(model)
+        result = self.predict(name, desk.oriented)
+        bone = np.minimum(result.probabilities.sum(0), 1.0).astype(np.float32)
+        return Answer(
+            name,
+            pack(result.masks),
+            result.levels,
+            result.seconds,
+            result.device,
+            asdict(self.segmenters[name].card),
+            np.rint(result.probabilities * 255).astype(np.uint8),
+            BoneMap(bone, result.fit),
+        )
 
 
-def forget() -> tuple[dict[str, bool], None]:
-    """Leaves the viewer as it is, but makes Gradio's own record of it and of the upload empty."""
-    return KEEP, None
+def _turned(desk: Desk, inverted: bool) -> Desk:
+    kept = desk.other if desk.other and desk.other.levels is None else None
+    return replace(desk, inverted=inverted, found=None, correction=Correction(), other=kept)
 
 
-def uploaded(upload: Mapping[str, Any] | None) -> Path:
-    """Where Gradio put an upload: inside its own folder, whatever a client claims.
-
-    Raises NothingChosen where there is no such file.
-    """
-    if not upload or not isinstance(upload.get("path"), str):
-        raise NothingChosen("Expected a film, got nothing; choose a DICOM file")
-    path = Path(upload["path"]).resolve()
-    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
-        raise NothingChosen("Expected a film, but it is no longer here; choose it again")
-    return path
-
-
-def take(path: Path, read: Callable[[Path], Film]) -> Film:
-    """Reads a film and removes its file, whatever the outcome."""
-    try:
-        return read(path)
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def device(name: str) -> str:
-    """A torch device as a person says it."""
-    return "GPU" if name.startswith("cuda") else name.upper()
-
-
-def summary(prediction: Result, model: str) -> str:
-    """Size, model, device, seconds; then the verdict on the levels with its reasons."""
-    rows, columns = prediction.masks.shape[1:]
-    levels = prediction.levels
-    facts = (
-        f"{rows} × {columns} px",
-        html.escape(model),
-        device(prediction.device),
-        f"{prediction.seconds:.1f} s",
-    )
-    verdict = "Levels sure" if levels.verdict == "sure" else "Levels unsure"
-    return (
-        f'<p class="facts"><span class="verdict {html.escape(levels.verdict)}">{verdict}</span>{" · ".join(facts)}</p>'
-        + (f'<p class="reasons">{html.escape("; ".join(levels.reasons))}</p>' if levels.reasons else "")
-    )
+def _row(desk: Desk) -> dict[str, Any]:
+    """A film's line in the table of several films."""
+    assert desk.found is not None and desk.found.levels is not None
+    levels = desk.found.levels
+    return {
+        "rows": desk.film.shape[0],
+        "columns": desk.film.shape[1],
+        "verdict": levels.verdict,
+        "reasons": "; ".join(levels.reasons),
+        "present": levels.present,
+        "seconds": round(desk.found.seconds, 2),
+    }

@@ -13,93 +13,232 @@ import gradio as gr
 from gradio import themes
 
 from spineseg.film import Film
-from spineseg.ui.handlers import Handlers, Model, Result, forget
-from spineseg.ui.viewer import part, upload_field, viewer
+from spineseg.labels import Label
+from spineseg.ui.access import Closed
+from spineseg.ui.correction import NothingChosen
+from spineseg.ui.handlers import NOTHING, REFERENCE, Handlers, answers
+from spineseg.ui.models import Model, Result
+from spineseg.ui.panels import panels
+from spineseg.ui.session import Desk, Shelf
+from spineseg.ui.uploads import Nameless
+from spineseg.ui.viewer import KEEP, changes, part, several_films, upload_field, viewer
 
 MAX_UPLOAD_BYTES = 64 * 2**20
 FORGET_AFTER_S = 600
-"""A film in a session that was left alone is dropped after this."""
+"""A film that was left alone is dropped after this, a file that a program fetched too."""
 SESSIONS = 40
-"""Sessions held at once; one 3000 x 2500 film takes 30 MB."""
+"""Films held at once; one of 3000 x 2500 takes 50 MB."""
 WAITING = 40
 """Presses that may wait in line; the next one is told that the page is busy."""
 
 _MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 _READ: dict[str, Any] = {"concurrency_id": "read", "concurrency_limit": 2}
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "queue": False, **_PRIVATE}
 
 
 def build_page(
-    segmenters: Mapping[str, Model], read: Callable[[Path], Film], examples: Path | None = None
+    segmenters: Mapping[str, Model],
+    read: Callable[[Path], Film],
+    read_label: Callable[[Path, tuple[int, int]], Label],
+    examples: Path | None = None,
 ) -> gr.Blocks:
     """The whole page.
 
-    segmenters: by name, in the order offered; may still be loading. read: file -> film, raises BadInput. examples: a
-    folder of *.dcm to click; nothing is shown where it is missing or empty.
+    segmenters: by name, in the order offered; may still be loading. read, read_label: file -> film, file and size ->
+    label; both raise BadInput. examples: a folder of *.dcm to click; nothing is shown where it is missing or empty.
     """
     shipped = tuple(sorted(examples.glob("*.dcm"))) if examples else ()
 
     def predict(name: str, film: Film) -> Result:
         return segmenters[name](film)
 
-    handlers = Handlers(segmenters, read, _on_gpu(predict), shipped)
+    handlers = Handlers(segmenters, read, read_label, _on_gpu(predict), shipped)
     with gr.Blocks(
         title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)
     ) as page:
-        gr.HTML(part("page.html"), elem_id="header", apply_default_css=False)
-        opened = gr.State(None, time_to_live=FORGET_AFTER_S)
-        with gr.Row(equal_height=False, elem_id="desk"):
-            with gr.Column(scale=1, min_width=270, elem_id="side"):
-                film = upload_field(MAX_UPLOAD_BYTES)
-                model = gr.Dropdown(list(segmenters), label="Model", visible=len(segmenters) > 1, elem_id="model")
-                invert = gr.Checkbox(label="Film stored the wrong way round", elem_id="invert", container=False)
-                go = gr.Button("Segment", variant="primary", elem_id="segment")
-                status = gr.HTML('<p class="status">Loading the model</p>', elem_id="status", apply_default_css=False)
-                buttons = _example_buttons(shipped)
-            with gr.Column(scale=4, min_width=300):
-                shown = viewer()
-                summary = gr.HTML("", elem_id="summary", apply_default_css=False)
-        _connect(handlers, page, (film, opened, model, invert, go, shown, summary, status), buttons)
+        Layout(handlers, Shelf(float(FORGET_AFTER_S), most=SESSIONS)).connect(page)
         _program(handlers)
     return page.queue(max_size=WAITING)
 
 
-def _connect(handlers: Handlers, page: gr.Blocks, parts: tuple[Any, ...], buttons: list[gr.Button]) -> None:
-    """Which control calls what. After each picture the viewer's value is made small again (see `forget`)."""
-    film, opened, model, invert, go, shown, summary, status = parts
-    quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, **_PRIVATE}
-    page.load(handlers.status, None, status, show_progress="hidden", concurrency_limit=None, **_PRIVATE)
+class Layout:
+    """The controls, made in the order in which they are seen, and what each calls."""
 
-    segmented = go.click(
-        handlers.segment,
-        [opened, model, invert],
-        [shown, summary],
-        api_name="press",  # the name "segment" is the public one
-        show_progress_on=shown,
-        **_MODEL,
-        **_PRIVATE,
-    )
-    segmented.then(forget, None, [shown, film], **quiet)
-    # a result that is still to come belongs to the film, or the way round, that was just left
-    left: dict[str, Any] = {"cancels": segmented, **_PRIVATE}
+    def __init__(self, handlers: Handlers, shelf: Shelf) -> None:
+        self.handlers, self.shelf = handlers, shelf
+        names = list(handlers.segmenters)
+        gr.HTML(part("page.html"), elem_id="header", js_on_load=part("page.js"), apply_default_css=False)
+        with gr.Row(equal_height=False, elem_id="desk"):
+            with gr.Column(scale=1, min_width=250, elem_id="side"):
+                self._sources(names)
+            with gr.Column(scale=4, min_width=300, elem_id="middle"):
+                self.shown = viewer()
+            with gr.Column(scale=1, min_width=290, elem_id="said"):
+                self._findings(names)
+        with gr.Accordion("About: the model, its limits, your own model", open=False, elem_id="about"), gr.Row():
+            with gr.Column(min_width=300):
+                gr.HTML(part("about.html"), elem_id="limits", apply_default_css=False)
+            with gr.Column(min_width=300):
+                self.about = gr.HTML("", elem_id="card", apply_default_css=False)
 
-    turned = invert.input(handlers.show, [opened, invert], [shown, summary], show_progress="hidden", **_READ, **left)
-    turned.then(forget, None, [shown, film], **quiet)
+    def _sources(self, names: list[str]) -> None:
+        hint = "or drop it here: DICOM, up to 64 MB; several at once give one ZIP"
+        self.film = upload_field("film", "Choose a film", hint, MAX_UPLOAD_BYTES, several=True)
+        self.several = several_films(MAX_UPLOAD_BYTES)
+        self.model = gr.Dropdown(names, label="Model", visible=len(names) > 1, elem_id="model")
+        self.invert = gr.Checkbox(label="Film stored the wrong way round", elem_id="invert", container=False)
+        self.go = gr.Button("Segment", variant="primary", elem_id="segment")
+        waiting = '<p class="status">Loading the model</p>'
+        self.status = gr.HTML(waiting, elem_id="status", apply_default_css=False)
+        self.examples = _example_buttons(self.handlers.examples)
 
-    def opens(event: Callable[..., Any], function: Callable[..., Any], inputs: Any, **options: Any) -> None:
-        cleared = event(_empty, None, [opened, shown, summary, invert], **{**quiet, **left})
-        progress: dict[str, Any] = {"show_progress_on": shown, **_READ, **_PRIVATE}
-        read = cleared.then(function, inputs, [opened, shown, summary], **progress, **options)
-        read.then(forget, None, [shown, film], **quiet)
+    def _findings(self, names: list[str]) -> None:
+        quiet = panels(None)
+        script = part("findings.js")
+        self.findings = gr.HTML(quiet[0], elem_id="findings", js_on_load=script, apply_default_css=False)
+        with gr.Accordion("Compare", open=False, elem_id="compare"):
+            choices = [("nothing", NOTHING), ("a reference file", REFERENCE), *((name, name) for name in names)]
+            self.against = gr.Dropdown(choices, value=NOTHING, label="Compare with", elem_id="against")
+            hint = ".mat (label_separated) or .npy, rows × columns × 7"
+            self.reference = upload_field("reference", "Choose a reference", hint, MAX_UPLOAD_BYTES)
+            self.comparison = gr.HTML(quiet[1], elem_id="comparison", js_on_load=script, apply_default_css=False)
+        with gr.Accordion("Measurements", open=False, elem_id="measure"):
+            self.measures = gr.HTML(quiet[2], elem_id="measures", apply_default_css=False)
 
-    opens(film.upload, handlers.open_upload, film, preprocess=False)
-    for index, button in enumerate(buttons):
-        opens(button.click, partial(handlers.open_example, index), None)
+    @property
+    def panels(self) -> list[Any]:
+        """The outputs of a press that changes the desk: the viewer, then what is said beside it."""
+        return [self.shown, self.findings, self.comparison, self.measures]
+
+    def connect(self, page: gr.Blocks) -> None:
+        """Which control calls what. After each answer the viewer's value is made small again (see `_forget`)."""
+        handlers, shelf = self.handlers, self.shelf
+        always: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, **_PRIVATE}
+        page.load(handlers.status, None, self.status, **always)
+        page.load(handlers.about, self.model, self.about, **always)
+        self.model.change(handlers.about, self.model, self.about, **always)
+
+        def left(request: gr.Request) -> None:
+            shelf.leave(_session(request))
+
+        page.unload(left)
+        self._opens()
+        working: dict[str, Any] = {"show_progress_on": self.shown, **_MODEL, **_PRIVATE}
+        segment = pressed(shelf, handlers.segment)
+        inputs = [self.model, self.invert, self.against]
+        self._then_forget(self.go.click(segment, inputs, self.panels, api_name="press", **working))
+        self._then_forget(
+            self.against.input(
+                pressed(shelf, handlers.compare), self.against, self.panels, api_name="against", **working
+            )
+        )
+        turned = pressed(shelf, handlers.turn)
+        self._then_forget(
+            self.invert.input(turned, self.invert, self.panels, show_progress="hidden", **_READ, **_PRIVATE)
+        )
+        referred = self.reference.upload(
+            pressed(shelf, handlers.open_reference), self.reference, self.panels, preprocess=False, **_READ, **_PRIVATE
+        )
+        self._then_forget(referred)
+        referred.success(lambda: REFERENCE, None, self.against, **_QUIET)
+        self._corrects()
+        self._takes()
+
+    def _opens(self) -> None:
+        """A new film: the old one goes at once, then the new one is read."""
+        handlers, shelf = self.handlers, self.shelf
+
+        def cleared(request: gr.Request) -> tuple[Any, ...]:
+            shelf.clear(_session(request))
+            return None, *panels(None), False, NOTHING
+
+        def opens(event: Callable[..., Any], function: Callable[..., Any], inputs: Any, **options: Any) -> None:
+            empty = event(cleared, None, [*self.panels, self.invert, self.against], **_QUIET)
+            reading: dict[str, Any] = {"show_progress_on": self.shown, **_READ, **_PRIVATE}
+            self._then_forget(empty.then(pressed(shelf, function), inputs, self.panels, **reading, **options))
+
+        opens(self.film.upload, handlers.open_upload, self.film, preprocess=False)
+        for index, button in enumerate(self.examples):
+            opens(button.click, partial(handlers.open_example, index=index), None)
+
+    def _corrects(self) -> None:
+        """The presses among what is said: their buttons are HTML, their kind comes with the event."""
+        act = pressed(self.shelf, self.handlers.correct)
+
+        def correct(request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
+            return act(request, event._data.get("action"), event._data.get("vertebra"))
+
+        for source in (self.findings, self.comparison):
+            self._then_forget(
+                source.correct(
+                    correct,
+                    None,
+                    self.panels,
+                    show_progress="hidden",
+                    concurrency_limit=1,
+                    concurrency_id="correct",
+                    **_PRIVATE,
+                )
+            )
+
+    def _takes(self) -> None:
+        """Files: for the film on the desk, and for several films one after the other."""
+        handlers, shelf = self.handlers, self.shelf
+
+        def take(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
+            place = shelf.get(_session(request))
+            return handlers.take_away(place and place.desk, event._data.get("kind"))
+
+        self._then_forget(self.shown.take(take, None, self.shown, show_progress="hidden", **_READ, **_PRIVATE))
+        inputs = [self.several, self.model, self.invert]
+        sent = self.several.film(
+            handlers.one_of_several,
+            inputs,
+            self.several,
+            preprocess=False,
+            show_progress="hidden",
+            **_MODEL,
+            **_PRIVATE,
+        )
+        sent.failure(lambda: {"error": "the page is busy; try again later"}, None, self.several, **_QUIET)
+
+    def _then_forget(self, event: Any) -> None:
+        event.then(_forget, None, [self.shown, self.film, self.reference], **_QUIET)
 
 
-def _empty() -> tuple[None, None, str, bool]:
-    """No film, an empty viewer, nothing said, not inverted."""
-    return None, None, "", False
+def _forget() -> tuple[dict[str, Any], None, None]:
+    """Leaves the viewer as it is, but makes Gradio's own record of it and of the uploads empty."""
+    return KEEP, None, None
+
+
+def pressed(shelf: Shelf, handler: Callable[..., Desk | None]) -> Callable[..., tuple[Any, ...]]:
+    """The handler, whose desk is fetched from the shelf before and put back after.
+
+    Answers what changed for the viewer, and the panels. What became late, because another press was quicker, is said
+    and changes nothing.
+    """
+
+    def act(request: gr.Request, *inputs: Any) -> tuple[Any, ...]:
+        session = _session(request)
+        place = shelf.get(session)
+        before = place.desk if place else None
+        after = handler(before, *inputs)
+        _put(shelf, session, place, after)
+        return changes(before, after), *panels(after)
+
+    return act
+
+
+@answers
+def _put(shelf: Shelf, session: str, place: Any, desk: Desk | None) -> None:
+    if not shelf.put(session, place, desk):
+        raise NothingChosen("Expected the film as it was, but another press came between; press again")
+
+
+def _session(request: gr.Request) -> str:
+    """Whose press this is: a random name that Gradio gives each open tab."""
+    return str(request.session_hash)
 
 
 def _program(handlers: Handlers) -> None:
@@ -136,15 +275,18 @@ def _on_gpu(function: Callable[[str, Film], Result]) -> Callable[[str, Film], Re
         return function
 
 
-def serve(page: gr.Blocks, host: str | None = None, port: int | None = None) -> str:
+def serve(
+    page: gr.Blocks, host: str | None = None, port: int | None = None, account: tuple[str, str] | None = None
+) -> str:
     """Starts the server in a thread and returns the page's address.
 
     host, port: None leaves them to GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, else 127.0.0.1 and the first free port
-    from 7860. Nothing is ever shared through a tunnel.
+    from 7860. account: name and password that the page asks for. Nothing is ever shared through a tunnel.
     """
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
+        auth=account,
         theme=_theme(),
         css=part("page.css"),
         share=False,
@@ -159,6 +301,7 @@ def serve(page: gr.Blocks, host: str | None = None, port: int | None = None) -> 
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
+        app_kwargs={"middleware": [(Closed, (), {}), (Nameless, (), {})]},  # what Starlette's Middleware unpacks to
     )
     return address
 

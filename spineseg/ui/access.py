@@ -1,0 +1,80 @@
+"""Who may use the page, and which of Gradio's routes nobody may use here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+from spineseg.film import BadInput
+
+USER, PASSWORD = "SPINESEG_USER", "SPINESEG_PASSWORD"
+SHORTEST = 12
+"""Characters of a password: Gradio does not slow down guessing."""
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+
+CLOSED = (
+    "/proxy=",
+    "/monitoring",
+    "/profiling",
+    "/process_recording",
+    "/run-history",
+    "/runs",
+    "/dev/",
+    "/vibe-",
+    "/undo-vibe-",
+    "/custom_component/",
+    "/stream/",
+    "/deep_link",
+)
+"""Routes that Gradio opens for things the page does not have: what is closed need not be trusted."""
+
+
+class BadAccount(BadInput):
+    """The environment asks for a login that cannot be meant."""
+
+
+def account(environment: Mapping[str, str] = os.environ) -> tuple[str, str] | None:
+    """The name and password that the page asks for, or None where it is open to all.
+
+    Raises BadAccount where only one of SPINESEG_USER and SPINESEG_PASSWORD is set, or the password is short: a page
+    that was meant to be closed must not come up open.
+    """
+    user, password = environment.get(USER, "").strip(), environment.get(PASSWORD, "")
+    if not user and not password and USER not in environment and PASSWORD not in environment:
+        return None
+    if not user or not password:
+        raise BadAccount(f"expected both {USER} and {PASSWORD}, got one or an empty one; set both, or neither")
+    if len(password) < SHORTEST:
+        raise BadAccount(f"expected a password of at least {SHORTEST} characters, got a shorter one; choose another")
+    return user, password
+
+
+class Closed:
+    """Answers 404 to what the page has no use for (ASGI middleware): `CLOSED`, and files that are another host's."""
+
+    def __init__(self, app: _App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        """Pass the request on, or answer it here."""
+        if scope["type"] == "http" and refused(scope["path"]):
+            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"Not found"})
+            return
+        await self._app(scope, receive, send)
+
+
+def refused(path: str) -> bool:
+    """Whether a request's path, decoded once or more often, leads to a closed route or to another host's file."""
+    while (decoded := unquote(path)) != path:
+        path = decoded
+    path = path[path.find("/gradio_api/") + len("/gradio_api") :] if "/gradio_api/" in path else path
+    name = path.partition("=")[2] if path.startswith("/file=") else path.removeprefix("/file/")
+    elsewhere = path.startswith("/file") and ":" in name.split("/")[0]  # http:, ftp:, data:
+    return path.startswith(CLOSED) or elsewhere

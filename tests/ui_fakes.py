@@ -1,0 +1,73 @@
+"""A film, six bars for its vertebrae and a model that always answers with them: for the tests of the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from spineseg.film import VERTEBRAE, Film, Masks, Spacing
+from spineseg.grid import GridConfig, GridFit, fit, masks_to_grid
+from spineseg.levels import LevelReport
+from spineseg.simulate import SimulateConfig, simulate_case
+
+FILM = Film(np.arange(70 * 40, dtype=np.float32).reshape(70, 40), Spacing(0.5, 0.5, "detector"))
+
+
+def bands() -> Masks:
+    """Six bars one under the other: 8 rows each, rows 10 k + 2 to 10 k + 9, in columns 5 to 20."""
+    masks = np.zeros((6, 70, 40), bool)
+    for k, mask in enumerate(masks):
+        mask[10 * k + 2 : 10 * k + 10, 5:21] = True
+    return masks
+
+
+@dataclass(frozen=True)
+class FakeCard:
+    name: str = "bands"
+    description: str = "Six <b>bars</b>."
+    decoder: str = "ordered"
+    network: dict = field(default_factory=lambda: {"features": (8, 16)})
+    grid: dict = field(default_factory=lambda: {"rows": 64, "columns": 48})
+    origin: dict = field(default_factory=lambda: {"films": 12, "seconds": 600, "command": "train <x>"})
+    scores: dict = field(default_factory=lambda: {"real": {"films": 11, "dice": 0.81, "right": 10}})
+
+
+@dataclass(frozen=True, eq=False)
+class FakeResult:
+    masks: Masks
+    probabilities: np.ndarray
+    fit: GridFit
+    levels: LevelReport
+    seconds: float = 1.25
+    device: str = "cuda:0"
+
+
+@dataclass
+class Bands:
+    """Answers every film of that size with the same bars; remembers what it was shown."""
+
+    absent: tuple[int, ...] = ()
+    device: str = "cuda:0"
+    shift: int = 0
+    answer: Masks = field(default_factory=bands)
+    card: FakeCard = field(default_factory=FakeCard)
+    seen: list[Film] = field(default_factory=list)
+
+    def __call__(self, film: Film, /) -> FakeResult:
+        self.seen.append(film)
+        masks = np.roll(self.answer, self.shift, axis=2)
+        masks[list(self.absent)] = False
+        to = fit(film.shape, GridConfig(rows=64, columns=48))
+        present = tuple(k not in self.absent for k in range(6))
+        lost = f"not found: {', '.join(VERTEBRAE[k] for k in self.absent)}"
+        reasons = (lost, "the best <b>path</b> is close") if self.absent else ()
+        verdict = "unsure" if self.absent else "sure"
+        levels = LevelReport(present, (0.9, 0.8, 0.7, 0.95, 0.99, 0.6), 0.5, verdict, reasons)
+        return FakeResult(masks, masks_to_grid(masks, to), to, levels)
+
+
+def simulated() -> tuple[Film, Bands]:
+    """A simulated film, with bodies that can be measured, and a model that knows its masks."""
+    case = simulate_case(7, 4, SimulateConfig(rows=512))
+    return case.film, Bands(answer=case.masks)
