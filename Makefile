@@ -26,12 +26,13 @@ if ! cat requirements.txt $(1) | cmp -s - $(VENV)/installed-$(1); then
 fi
 endef
 
-.PHONY: help app test check venv browser
+.PHONY: help app test check fuzz venv browser
 
 help:
 	@echo "make app     install, then serve the page on http://127.0.0.1:7860 (more options: make app ARGS='--help')"
 	echo "make test    install, then check style and types and run the tests"
 	echo "make check   style and types only"
+	echo "make fuzz    2,000 damaged files, each read in an interpreter of its own (for the night)"
 
 app: venv
 	@$(call install,requirements.txt)
@@ -46,6 +47,13 @@ check: venv
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright
+
+# Another seed each day; the line that it prints makes any one file again.
+fuzz: venv
+	@$(call install,requirements-test.txt)
+	export SPINESEG_FUZZ="$${SPINESEG_FUZZ:-2000}" SPINESEG_FUZZ_SEED="$${SPINESEG_FUZZ_SEED:-$$(date +%Y%m%d)}"
+	echo "SPINESEG_FUZZ=$$SPINESEG_FUZZ SPINESEG_FUZZ_SEED=$$SPINESEG_FUZZ_SEED"
+	$(PY) -m pytest tests/test_fuzz.py $(ARGS)
 
 # A virtual environment that was cut short, or whose Python has gone, is made anew.
 venv:

@@ -64,13 +64,16 @@ def read_label(path: str | os.PathLike[str], shape: tuple[int, int]) -> Label:
     Values may be 0 and 1, or 0 and 255, of any numeric or logical type.
     Raises UnreadableLabel for any other value, key or size; its sentence does not hold the path.
     """
-    stored = _read_array(path, shape)
-    masks, one = _binary(stored)
-    return Label(
-        masks=masks,
-        overlap_px=int(np.count_nonzero(masks.sum(axis=0, dtype=np.uint8) > 1)),
-        background_disagreement_px=_disagreement(stored[..., len(VERTEBRAE)], _background(masks), one),
-    )
+    try:
+        stored = _read_array(path, shape)
+        masks, one = _binary(stored)
+        return Label(
+            masks=masks,
+            overlap_px=int(np.count_nonzero(masks.sum(axis=0, dtype=np.uint8) > 1)),
+            background_disagreement_px=_disagreement(stored[..., len(VERTEBRAE)], _background(masks), one),
+        )
+    except MemoryError:
+        raise UnreadableLabel("expected a label that fits into memory, got a larger one; save it as uint8") from None
 
 
 def to_array(masks: Masks) -> UInt8[np.ndarray, "rows columns channel=7"]:
@@ -116,7 +119,7 @@ def _read_array(path: str | os.PathLike[str], shape: tuple[int, int]) -> Shaped[
                 return _read_mat5(stream, shape)
     except UnreadableLabel:
         raise
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError, MemoryError, zlib.error, MatReadError):
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError, zlib.error, MatReadError):
         # what SciPy, h5py and NumPy raise for damaged files; their words may hold the path
         raise UnreadableLabel("expected a sound .mat or .npy file, got a damaged one; save the label again") from None
     found = "another kind of file" if head else "an empty file"

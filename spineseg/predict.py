@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from spineseg.grid import GridFit, film_to_grid, grid_to_film, normalise
 from spineseg.levels import LevelReport, decode_ordered, decode_raw, to_masks
 from spineseg.network import UNet
 
+log = logging.getLogger("spineseg.predict")
+
 
 class MissingDevice(BadInput):
     """The device asked for is not there."""
@@ -27,6 +30,7 @@ class Prediction:
     """What a network and its decoder say of one film.
 
     masks: at the film's size, disjoint. probabilities: 0..1 on the grid, before any rule. seconds: film to masks.
+    device: where the network ran; "cpu" too where the one asked for had no memory left for this film.
     """
 
     masks: Masks
@@ -65,19 +69,36 @@ class Segmenter:
         """Segment one film."""
         began = time.perf_counter()
         image, to = film_to_grid(film, self.card.grid)
-        probabilities = self._probabilities(normalise(image, to.inside(), self.card.grid))
+        probabilities, device = self._probabilities(normalise(image, to.inside(), self.card.grid))
         film_rows = (to.row_offset, to.rows - to.row_offset)
         ordered = self.card.decoder == "ordered"
         decoded = decode_ordered(probabilities, film_rows=film_rows) if ordered else decode_raw(probabilities)
         masks = to_masks(grid_to_film(decoded.channels, to), pieces=ordered)
-        return Prediction(masks, probabilities, to, decoded.report, time.perf_counter() - began, self.device)
+        return Prediction(masks, probabilities, to, decoded.report, time.perf_counter() - began, device)
 
-    @torch.inference_mode()
     def _probabilities(
         self, channels: Float32[np.ndarray, "channel rows columns"]
-    ) -> Float32[np.ndarray, "vertebra=6 rows columns"]:
-        batch = torch.from_numpy(channels)[None].to(self.device)
-        logits = self._network(batch).float()
-        if logits.shape[-2:] != batch.shape[-2:]:
-            logits = functional.interpolate(logits, size=batch.shape[-2:], mode="bilinear", align_corners=False)
-        return torch.sigmoid(logits)[0, : len(VERTEBRAE)].cpu().numpy()
+    ) -> tuple[Float32[np.ndarray, "vertebra=6 rows columns"], str]:
+        """Of each vertebra, and the device that they were computed on."""
+        try:
+            return _run(self._network, channels, self.device), self.device
+        except torch.OutOfMemoryError:
+            if self.device == "cpu":
+                raise
+        # outside of the handler, which holds on to what the failed attempt had taken
+        torch.cuda.empty_cache()
+        log.warning("%s has no memory left for a film; it is segmented on the CPU", self.device)
+        spare = UNet(self.card.network).eval()
+        spare.load_state_dict({name: value.cpu() for name, value in self._network.state_dict().items()})
+        return _run(spare, channels, "cpu"), "cpu"
+
+
+@torch.inference_mode()
+def _run(
+    network: UNet, channels: Float32[np.ndarray, "channel rows columns"], device: str
+) -> Float32[np.ndarray, "vertebra=6 rows columns"]:
+    batch = torch.from_numpy(channels)[None].to(device)
+    logits = network(batch).float()
+    if logits.shape[-2:] != batch.shape[-2:]:
+        logits = functional.interpolate(logits, size=batch.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.sigmoid(logits)[0, : len(VERTEBRAE)].cpu().numpy()

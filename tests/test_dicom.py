@@ -1,6 +1,6 @@
 """Reading is checked against values written by hand, against SimpleITK on the original file, and against hostile files.
 
-`dataset` builds a file without the code under test; real files come with pydicom and from the shared folder.
+`dicom_files` builds files without the code under test; real ones come with pydicom and from the shared folder.
 """
 
 from __future__ import annotations
@@ -17,22 +17,37 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate, generate_frames
+from dicom_files import (
+    BIG,
+    BIRTH,
+    DEFLATED,
+    EXPLICIT,
+    IMPLICIT,
+    JPEG_2000,
+    JPEG_BASELINE,
+    JPEG_LOSSLESS,
+    JPEG_LOSSLESS_57,
+    JPEG_LS,
+    NAME,
+    RLE,
+    dataset,
+    jpeg_2000,
+    lossless_jpeg,
+    save,
+    wheel_file,
+)
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from spineseg import dicom
-from spineseg.dicom import Limits, UnreadableFilm, read_film, write_film
+from spineseg.dicom import UnreadableFilm, read_film, write_film
 from spineseg.film import Film, Spacing
+from spineseg.limits import Limits
 
-IMPLICIT, EXPLICIT, BIG, DEFLATED = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2", ".1.99"))
-JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_57 = (f"1.2.840.10008.1.2.4.{end}" for end in (50, 70, 57))
-JPEG_LS, JPEG_2000, RLE = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"
 ROWS, COLUMNS = 66, 71
 ANY_SIZE = Limits(min_side=2)
-NAME, BIRTH = "Doe^Jane-Secret", "19610203"
 
 
 @pytest.fixture
@@ -43,79 +58,6 @@ def values(rng: np.random.Generator) -> np.ndarray:
     image = np.clip(image, 1, 4094).round().astype(np.int64)
     image[0, 0], image[-1, -1] = 0, 4095
     return image
-
-
-def dataset(
-    words: np.ndarray,
-    *,
-    syntax: str = EXPLICIT,
-    bits: int = 12,
-    high_bit: int | None = None,
-    signed: bool = False,
-    stream: bytes | None = None,
-    **elements: Any,
-) -> Dataset:
-    """A file's content; `words` uint8 or uint16 as they lie in the file, `stream` instead where they are compressed."""
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1")
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = UID("2.25.7")
-    made.file_meta.TransferSyntaxUID = UID(syntax)
-    made.Modality, made.PatientName, made.PatientID, made.PatientBirthDate = "CR", NAME, NAME, BIRTH
-    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
-    made.Rows, made.Columns = words.shape
-    made.BitsAllocated, made.BitsStored = words.dtype.itemsize * 8, bits
-    made.HighBit = bits - 1 if high_bit is None else high_bit
-    made.PixelRepresentation = int(signed)
-    content = words.astype(words.dtype.newbyteorder(">" if syntax == BIG else "<")).tobytes()
-    if stream is None:
-        made.add_new("PixelData", "OB" if words.dtype.itemsize == 1 else "OW", content + b"\0" * (len(content) % 2))
-    else:
-        made.add_new("PixelData", "OB", encapsulate([stream]))
-        made["PixelData"].is_undefined_length = True
-    for keyword, value in elements.items():
-        setattr(made, keyword, value)
-    return made
-
-
-def save(path: Path, made: Dataset) -> Path:
-    syntax = str(made.file_meta.TransferSyntaxUID)
-    made.save_as(path, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG, enforce_file_format=True)
-    return path
-
-
-def lossless_jpeg(image: np.ndarray, bits: int) -> bytes:
-    """ITU T.81 annex H with predictor 1 and one flat Huffman table: 17 categories of 5 bits each."""
-    left = np.roll(image, 1, axis=1)
-    left[1:, 0], left[0, 0] = image[:-1, 0], 1 << (bits - 1)
-    code = []
-    for step in ((image - left + 32768) % 65536 - 32768).ravel().tolist():
-        category = abs(step).bit_length()
-        code.append(f"{category:05b}")
-        if 0 < category < 16:
-            code.append(f"{step if step > 0 else step + (1 << category) - 1:0{category}b}")
-    text = "".join(code)
-    text += "1" * (-len(text) % 8)
-    entropy = int(text, 2).to_bytes(len(text) // 8, "big").replace(b"\xff", b"\xff\0")
-    segments = (
-        (0xC3, struct.pack(">BHHB", bits, *image.shape, 1) + b"\1\x11\0"),
-        (0xC4, bytes([0, 0, 0, 0, 0, 17, *[0] * 11, *range(17)])),
-        (0xDA, b"\1\1\0\1\0\0"),
-    )
-    head = b"".join(bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body for marker, body in segments)
-    return b"\xff\xd8" + head + entropy + b"\xff\xd9"
-
-
-def jpeg_2000(tmp_path: Path, image: np.ndarray) -> bytes:
-    """A codestream by GDCM: 8 or 16 bits, signed as the array is."""
-    path = tmp_path / "encoded.dcm"
-    writer = sitk.ImageFileWriter()
-    writer.SetImageIO("GDCMImageIO")
-    writer.SetFileName(str(path))
-    writer.UseCompressionOn()
-    writer.SetCompressor("JPEG2000")
-    writer.Execute(sitk.GetImageFromArray(image[None]))
-    return next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
 
 
 def by_simpleitk(path: Path) -> np.ndarray:
@@ -769,19 +711,33 @@ def test_nothing_is_logged_or_warned_and_no_file_stays(
     assert not logging.getLogger("pydicom").disabled
 
 
-def test_no_room_for_the_temporary_copy(tmp_path: Path, values: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+def test_without_files_in_memory_the_copy_is_a_temporary_file(
+    tmp_path: Path, values: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
     path = save(tmp_path / "a.dcm", dataset(values.astype(np.uint16)))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    np.testing.assert_array_equal(read_film(path).image, values)
+    assert not list(temporary.iterdir())
+    temporary.rmdir()
     assert "room" in refusal(path)
 
 
+def test_a_file_that_needs_too_much_memory(tmp_path: Path, values: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    path = save(tmp_path / "a.dcm", dataset(values.astype(np.uint16)))
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    for step in ("_check_header", "_decode"):
+        with monkeypatch.context() as patched:
+            patched.setattr(dicom, step, full)
+            assert "memory" in refusal(path)
+
+
 # Real files
-
-
-def wheel_file(name: str) -> Path:
-    found = get_testdata_file(name, download=False)
-    assert isinstance(found, str), f"{name} should come with pydicom"
-    return Path(found)
 
 
 @pytest.mark.parametrize(

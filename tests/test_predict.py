@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from spineseg import predict
 from spineseg.checkpoint import BadCheckpoint, Card, save_checkpoint
 from spineseg.film import Case, Film
 from spineseg.grid import GridConfig, GridFit, film_to_grid, masks_to_grid
@@ -128,12 +129,12 @@ def test_a_network_that_knows_gives_the_truth_back(case: Case, monkeypatch: pyte
     card = Card("oracle", GridConfig(), config)
     segmenter = Segmenter(UNet(config), card, "cpu")
     known = masks_to_grid(case.masks, film_to_grid(case.film, card.grid)[1])
-    monkeypatch.setattr(segmenter, "_probabilities", lambda _: known)
+    monkeypatch.setattr(segmenter, "_probabilities", lambda _: (known, "cpu"))
     prediction = segmenter(case.film)
     assert dice(prediction.masks, case.masks).min() > 0.96
     assert prediction.levels.verdict == "sure"
     raw = Segmenter(UNet(config), replace(card, decoder="none"), "cpu")
-    monkeypatch.setattr(raw, "_probabilities", lambda _: known)
+    monkeypatch.setattr(raw, "_probabilities", lambda _: (known, "cpu"))
     assert raw(case.film).levels.verdict == "unsure"
     assert dice(raw(case.film).masks, case.masks).min() > 0.96
 
@@ -147,3 +148,35 @@ def test_a_network_on_patches_answers_on_the_whole_grid(case: Case):
     segmenter._network.forward = lambda _: step  # type: ignore[method-assign]
     probabilities = segmenter(case.film).probabilities
     assert (probabilities[..., :24] < 0.5).all() and (probabilities[..., 24:] > 0.5).all()
+
+
+def test_without_memory_on_the_device_the_cpu_does_it_and_says_so(
+    segmenter: Segmenter, films: list[Film], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    expected, run, tried = segmenter(films[0]), predict._run, []
+
+    def without_memory(network: UNet, channels: np.ndarray, device: str) -> np.ndarray:
+        tried.append(device)
+        if device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return run(network, channels, device)
+
+    monkeypatch.setattr(predict, "_run", without_memory)
+    monkeypatch.setattr(segmenter, "device", "cuda:0")
+    prediction = segmenter(films[0])
+    assert tried == ["cuda:0", "cpu"]
+    assert prediction.device == "cpu" and segmenter.device == "cuda:0"
+    assert same(prediction, expected)
+    (record,) = caplog.records
+    assert record.getMessage() == "cuda:0 has no memory left for a film; it is segmented on the CPU"
+
+
+def test_without_memory_on_the_cpu_nothing_is_tried_again(
+    segmenter: Segmenter, films: list[Film], monkeypatch: pytest.MonkeyPatch
+):
+    def without_memory(*_: object) -> np.ndarray:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(predict, "_run", without_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        segmenter(films[0])

@@ -1,0 +1,180 @@
+"""How far a checkpoint's measurements are from the truth, and how often the truth lies within the stated error.
+
+Usage: python benchmarks/measurements.py [--films DIR] [--checkpoint FILE] [--simulated 60] [--true-masks 30]
+
+Three sets, each with its number of films: exact masks of simulated spines at the size of a film, which is what the
+geometry alone costs; a frozen series of simulated films that no published checkpoint is trained on (seed 9000), against
+the simulator's corners; and labelled films of DIR (img/, label/), against the corners of their labels. The last two
+leave out films whose levels are wrong, which they count. Prints tables, then one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from spineseg.dataset import labelled_films, read_case
+from spineseg.film import VERTEBRAE, Masks
+from spineseg.measure import Measurements, measure, measure_corners, measure_prediction
+from spineseg.metrics import levels_right
+from spineseg.predict import Segmenter
+from spineseg.simulate import SimulateConfig, simulate_case, true_corners
+
+FROZEN_SEED, TRUE_SEED = 9000, 8000
+FRAMED = SimulateConfig(rows=2600, crop_probability=0.0)
+FACING_LEFT = SimulateConfig(rows=768, face_right_probability=0.0)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One figure of one film, its true value and its stated error."""
+
+    film: str
+    key: str
+    value: float
+    truth: float
+    error: float | None
+
+    @property
+    def missed(self) -> float:
+        """Difference; an angle's by the shorter way."""
+        difference = self.value - self.truth
+        return (difference + 180) % 360 - 180 if self.key.endswith("_deg") else difference
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A set's comparisons; films looked at, and those left out because a level was wrong."""
+
+    compared: list[Compared]
+    films: int
+    wrong: int
+
+
+def kind_of(key: str) -> str:
+    """The figure's key without the vertebrae."""
+    return key if key.startswith(("lordosis", "sacral")) else re.sub(r"^(L\d_)(L\d_|S1_)?", "", key)
+
+
+def compare(film: str, found: Measurements, truth: Measurements) -> Iterator[Compared]:
+    """The figures that both have."""
+    for key, figure in found.figures.items():
+        if key in truth.figures:
+            yield Compared(film, key, figure.value, truth[key].value, figure.error)
+
+
+def exact_masks(corners: np.ndarray) -> Masks:
+    """Pixels whose centre lies within each quadrilateral, on a film with some room around them."""
+    rows, columns = np.ceil(corners.reshape(-1, 2).max(0)).astype(int) + 40
+    masks = np.zeros((len(VERTEBRAE), rows, columns), bool)
+    for mask, body in zip(masks, corners, strict=True):
+        (top, left), (bottom, right) = np.floor(body.min(0)).astype(int), np.ceil(body.max(0)).astype(int) + 1
+        row, column = np.mgrid[top:bottom, left:right]
+        sides = zip(body, np.roll(body, -1, 0), strict=True)
+        mask[top:bottom, left:right] = np.all(
+            [(r1 - r0) * (column - c0) <= (c1 - c0) * (row - r0) for (r0, c0), (r1, c1) in sides], axis=0
+        )
+    return masks
+
+
+def true_masks(count: int) -> Measured:
+    """Simulated spines, drawn exactly."""
+    compared = []
+    for index in tqdm(range(count), desc="true masks"):
+        corners = true_corners(TRUE_SEED, index, FRAMED)
+        corners = corners - corners.reshape(-1, 2).min(0) + 40
+        compared += compare(str(index), measure(exact_masks(corners)), measure_corners(corners))
+    return Measured(compared, count, 0)
+
+
+def simulated(segmenter: Segmenter, count: int) -> Measured:
+    """The frozen series, as predicted, against the corners that were drawn."""
+    compared, wrong = [], 0
+    for index in tqdm(range(count), desc="simulated"):
+        case = simulate_case(FROZEN_SEED, index, FACING_LEFT)
+        prediction = segmenter(case.film)
+        if not levels_right(prediction.masks, case.masks):
+            wrong += 1
+            continue
+        truth = measure_corners(true_corners(FROZEN_SEED, index, FACING_LEFT), case.film.spacing)
+        compared += compare(case.name, measure_prediction(prediction, case.film.spacing), truth)
+    return Measured(compared, count, wrong)
+
+
+def labelled(segmenter: Segmenter, folder: Path) -> Measured:
+    """Real films, as predicted, against the corners of their labels."""
+    compared, wrong = [], 0
+    files = labelled_films(folder)
+    for case in map(read_case, tqdm(files, desc="labelled")):
+        prediction = segmenter(case.film)
+        if not levels_right(prediction.masks, case.masks):
+            wrong += 1
+            continue
+        compared += compare(case.name, measure_prediction(prediction), measure(case.masks))
+    return Measured(compared, len(files), wrong)
+
+
+def rows_of(compared: Iterable[Compared]) -> dict[str, dict[str, float]]:
+    """For every kind of figure: how many, mean and median error, bias, worst, and share within the stated error."""
+    kinds: dict[str, list[Compared]] = defaultdict(list)
+    for one in compared:
+        kinds[kind_of(one.key)].append(one)
+    return {kind: _row(ones) for kind, ones in kinds.items()}
+
+
+def _row(ones: list[Compared]) -> dict[str, float]:
+    missed = np.array([one.missed for one in ones])
+    row = {
+        "n": len(ones),
+        "mean": float(np.abs(missed).mean()),
+        "median": float(np.median(np.abs(missed))),
+        "p95": float(np.percentile(np.abs(missed), 95)),
+        "max": float(np.abs(missed).max()),
+        "bias": float(missed.mean()),
+    }
+    stated = np.array([one.error for one in ones if one.error is not None])
+    if len(stated):
+        row |= {"stated": float(np.median(stated)), "covered": float(np.mean(np.abs(missed) <= stated))}
+    else:
+        row |= {"same": float(np.mean(missed == 0))}
+    return {key: round(value, 4) for key, value in row.items()}
+
+
+def main() -> None:
+    """Measure, print tables and a line of JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--films", type=Path)
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/spineseg.safetensors"))
+    parser.add_argument("--simulated", type=int, default=60)
+    parser.add_argument("--true-masks", type=int, default=30)
+    parser.add_argument("--json", type=Path, help="write the last line here as well")
+    chosen = parser.parse_args()
+    segmenter = Segmenter.load(chosen.checkpoint)
+    sets = {"true masks": true_masks(chosen.true_masks)} if chosen.true_masks else {}
+    if chosen.simulated:
+        sets["simulated"] = simulated(segmenter, chosen.simulated)
+    if chosen.films:
+        sets["labelled"] = labelled(segmenter, chosen.films)
+    result: dict[str, object] = {"checkpoint": segmenter.name, "commit": segmenter.card.origin.get("commit")}
+    for name, measured in sets.items():
+        rows = rows_of(measured.compared)
+        print(f"\n{name}: {measured.films} films, {measured.wrong} left out for a wrong level")
+        for kind, row in rows.items():
+            print(f"{kind:26}" + "".join(f"{key} {value:<9.4g}" for key, value in row.items()))
+        result[name] = {"films": measured.films, "wrong": measured.wrong, "figures": rows}
+    text = json.dumps(result)
+    if chosen.json:
+        chosen.json.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

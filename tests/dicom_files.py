@@ -1,0 +1,133 @@
+"""DICOM files for the tests, built without the code under test; and those that come with pydicom."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import UID
+
+IMPLICIT, EXPLICIT, BIG, DEFLATED = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2", ".1.99"))
+JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_57 = (f"1.2.840.10008.1.2.4.{end}" for end in (50, 70, 57))
+JPEG_LS, JPEG_2000, RLE = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"
+JPEG_EXTENDED, JPEG_LS_NEAR, JPEG_2000_LOSSY = (f"1.2.840.10008.1.2.4.{end}" for end in (51, 81, 91))
+NAME, BIRTH = "Doe^Jane-Secret", "19610203"
+
+
+def dataset(
+    words: np.ndarray,
+    *,
+    syntax: str = EXPLICIT,
+    bits: int = 12,
+    high_bit: int | None = None,
+    signed: bool = False,
+    stream: bytes | None = None,
+    **elements: Any,
+) -> Dataset:
+    """A file's content; `words` uint8 or uint16 as they lie in the file, `stream` instead where they are compressed."""
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1")
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = UID("2.25.7")
+    made.file_meta.TransferSyntaxUID = UID(syntax)
+    made.Modality, made.PatientName, made.PatientID, made.PatientBirthDate = "CR", NAME, NAME, BIRTH
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.Rows, made.Columns = words.shape
+    made.BitsAllocated, made.BitsStored = words.dtype.itemsize * 8, bits
+    made.HighBit = bits - 1 if high_bit is None else high_bit
+    made.PixelRepresentation = int(signed)
+    content = words.astype(words.dtype.newbyteorder(">" if syntax == BIG else "<")).tobytes()
+    if stream is None:
+        made.add_new("PixelData", "OB" if words.dtype.itemsize == 1 else "OW", content + b"\0" * (len(content) % 2))
+    else:
+        made.add_new("PixelData", "OB", encapsulate([stream]))
+        made["PixelData"].is_undefined_length = True
+    for keyword, value in elements.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def save(path: Path, made: Dataset) -> Path:
+    syntax = str(made.file_meta.TransferSyntaxUID)
+    made.save_as(path, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG, enforce_file_format=True)
+    return path
+
+
+def lossless_jpeg(image: np.ndarray, bits: int) -> bytes:
+    """ITU T.81 annex H with predictor 1 and one flat Huffman table: 17 categories of 5 bits each."""
+    left = np.roll(image, 1, axis=1)
+    left[1:, 0], left[0, 0] = image[:-1, 0], 1 << (bits - 1)
+    code = []
+    for step in ((image - left + 32768) % 65536 - 32768).ravel().tolist():
+        category = abs(step).bit_length()
+        code.append(f"{category:05b}")
+        if 0 < category < 16:
+            code.append(f"{step if step > 0 else step + (1 << category) - 1:0{category}b}")
+    text = "".join(code)
+    text += "1" * (-len(text) % 8)
+    entropy = int(text, 2).to_bytes(len(text) // 8, "big").replace(b"\xff", b"\xff\0")
+    segments = (
+        (0xC3, struct.pack(">BHHB", bits, *image.shape, 1) + b"\1\x11\0"),
+        (0xC4, bytes([0, 0, 0, 0, 0, 17, *[0] * 11, *range(17)])),
+        (0xDA, b"\1\1\0\1\0\0"),
+    )
+    head = b"".join(bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body for marker, body in segments)
+    return b"\xff\xd8" + head + entropy + b"\xff\xd9"
+
+
+def jpeg_2000(tmp_path: Path, image: np.ndarray) -> bytes:
+    """A codestream by GDCM: 8 or 16 bits, signed as the array is."""
+    path = tmp_path / "encoded.dcm"
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetFileName(str(path))
+    writer.UseCompressionOn()
+    writer.SetCompressor("JPEG2000")
+    writer.Execute(sitk.GetImageFromArray(image[None]))
+    return next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
+
+
+def wheel_file(name: str) -> Path:
+    found = get_testdata_file(name, download=False)
+    assert isinstance(found, str), f"{name} should come with pydicom"
+    return Path(found)
+
+
+def baseline_jpeg(image: np.ndarray) -> bytes:
+    """8 bits, by OpenCV."""
+    done, encoded = cv2.imencode(".jpg", image.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    assert done
+    return encoded.tobytes()
+
+
+def of_every_syntax(folder: Path) -> dict[str, Path]:
+    """One readable film for each transfer syntax, at least 8 x 8: our own where they can be written here."""
+    rows, columns = np.mgrid[:66, :71]
+    values = (2000 + 1000 * np.sin(rows / 20) + 800 * np.cos(columns / 15) + rows * columns % 17).astype(np.uint16)
+    packed = dataset(values)
+    packed.compress(RLE, generate_instance_uid=False)
+    eight = (values >> 4).astype(np.uint8)
+    made = {
+        IMPLICIT: dataset(values, syntax=IMPLICIT),
+        EXPLICIT: dataset(values),
+        BIG: dataset(values, syntax=BIG),
+        RLE: packed,
+        JPEG_BASELINE: dataset(eight, bits=8, stream=baseline_jpeg(eight), syntax=JPEG_BASELINE),
+        JPEG_LOSSLESS: dataset(values, stream=lossless_jpeg(values.astype(int), 12), syntax=JPEG_LOSSLESS),
+        JPEG_LOSSLESS_57: dataset(values, stream=lossless_jpeg(values.astype(int), 12), syntax=JPEG_LOSSLESS_57),
+        JPEG_2000: dataset(values, bits=16, stream=jpeg_2000(folder, values), syntax=JPEG_2000),
+    }
+    return {syntax: save(folder / f"{syntax}.dcm", each) for syntax, each in made.items()} | {
+        JPEG_EXTENDED: wheel_file("JPGExtended.dcm"),
+        JPEG_LS: wheel_file("MR_small_jpeg_ls_lossless.dcm"),
+        JPEG_LS_NEAR: wheel_file("JPEGLSNearLossless_16.dcm"),
+        JPEG_2000_LOSSY: wheel_file("JPEG2000.dcm"),
+    }
