@@ -189,7 +189,7 @@ def main() -> int:
             with ThreadPoolExecutor(chosen.visitors) as pool:
                 jobs = [pool.submit(visit, address, each, chosen.films, barrier, answers) for each in visitors]
                 met = [each for job in jobs for each in job.result()]
-            took = time.perf_counter() - began
+            took, busy = time.perf_counter() - began, len(watch.resident)
             deadline = time.monotonic() + chosen.settle
             while held(uploads) and time.monotonic() < deadline:
                 time.sleep(1)
@@ -197,7 +197,7 @@ def main() -> int:
             thread.join()
             left = len(held(uploads))
         said = [line for line in log.read_text().splitlines() if not re.match(r"spineseg is at|\s*$", line)]
-    seconds, memory = [each["seconds"] for each in met], watch.resident
+    seconds, memory = [each["seconds"] for each in met], watch.resident[: max(1, busy)]
     fifth = max(1, len(memory) // 5)
     result = {
         "visitors": chosen.visitors,
@@ -211,6 +211,7 @@ def main() -> int:
         "megabytes_early": statistics.median(memory[:fifth]),
         "megabytes_late": statistics.median(memory[-fifth:]),
         "megabytes_most": max(memory),
+        "megabytes_after": watch.resident[-1],
         "readers_most": watch.readers,
         "files_most": watch.files,
         "files_left": left,

@@ -1,6 +1,7 @@
 """How far a checkpoint's measurements are from the truth, and how often the truth lies within the stated error.
 
-Usage: python benchmarks/measurements.py [--films DIR] [--checkpoint FILE] [--simulated 60] [--true-masks 30]
+Usage: python benchmarks/measurements.py [--films DIR] [--checkpoint FILE] [--simulated 100] [--true-masks 30]
+       python benchmarks/measurements.py --figure docs/measurements.png
 
 Three sets, each with its number of films: exact masks of simulated spines at the size of a film, which is what the
 geometry alone costs; a frozen series of simulated films that no published checkpoint is trained on (seed 9000), against
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -26,6 +28,7 @@ from spineseg.film import VERTEBRAE, Masks
 from spineseg.measure import Measurements, measure, measure_corners, measure_prediction
 from spineseg.metrics import levels_right
 from spineseg.predict import Segmenter
+from spineseg.render import to_uint8, write_png
 from spineseg.simulate import SimulateConfig, simulate_case, true_corners
 
 FROZEN_SEED, TRUE_SEED = 9000, 8000
@@ -148,15 +151,39 @@ def _row(ones: list[Compared]) -> dict[str, float]:
     return {key: round(value, 4) for key, value in row.items()}
 
 
+STROKES = {"endplate": (60, 200, 255), "height": (255, 190, 60), "slip": (255, 80, 80), "disc": (120, 255, 120)}
+"""Colour (red, green, blue) of a line by a word of its name."""
+
+
+def draw_figure(path: Path) -> None:
+    """A simulated film with every construction line, four pixels to its one, around the spine."""
+    case = simulate_case(FROZEN_SEED, 7, SimulateConfig(rows=1024, crop_probability=0.0, face_right_probability=0.0))
+    rows, columns = np.flatnonzero(case.masks.any((0, 2))), np.flatnonzero(case.masks.any((0, 1)))
+    top, left = max(rows[0] - 30, 0), max(columns[0] - 40, 0)
+    grey = to_uint8(case.film)[top : rows[-1] + 30, left : columns[-1] + 60]
+    scale = 900 / len(grey)
+    picture = np.repeat(cv2.resize(grey, None, fx=scale, fy=scale)[..., None], 3, 2)
+    for line in measure(case.masks).lines:
+        colour = next((rgb for word, rgb in STROKES.items() if word in line.name), (255, 255, 255))
+        ends = [((np.array(end) - [top, left] + 0.5) * scale - 0.5)[::-1] * 16 for end in (line.start, line.end)]
+        first, last = (tuple(np.round(end).astype(int).tolist()) for end in ends)
+        cv2.line(picture, first, last, colour, 2, cv2.LINE_AA, 4)
+    write_png(path, picture)
+
+
 def main() -> None:
     """Measure, print tables and a line of JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--films", type=Path)
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/spineseg.safetensors"))
-    parser.add_argument("--simulated", type=int, default=60)
+    parser.add_argument("--simulated", type=int, default=100)
     parser.add_argument("--true-masks", type=int, default=30)
     parser.add_argument("--json", type=Path, help="write the last line here as well")
+    parser.add_argument("--figure", type=Path, help="draw the construction lines there, and nothing else")
     chosen = parser.parse_args()
+    if chosen.figure:
+        draw_figure(chosen.figure)
+        return
     segmenter = Segmenter.load(chosen.checkpoint)
     sets = {"true masks": true_masks(chosen.true_masks)} if chosen.true_masks else {}
     if chosen.simulated:

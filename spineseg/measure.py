@@ -286,7 +286,7 @@ def side_errors(body: Body, row_to_column: float, bone_map: BoneMap | None) -> F
     return np.hypot(np.multiply.outer(soft, _SOFT), np.multiply(size, _LEAST))
 
 
-_SOFT = (0.90, 0.69)
+_SOFT = (0.87, 0.64)
 """Deviation of a side's place and tilt over that of its soft edge, so that 95 % of the sides of simulated films
 lie within 1.96 deviations of the truth (docs/measurements.md)."""
 _LEAST = (0.005, 0.003)

@@ -89,7 +89,8 @@ def test_rounded_corners_are_made_sharp():
 def test_ragged_edges_move_corners_little(rng: np.random.Generator):
     """An edge that wanders by 2 px (one deviation) over stretches of some 6 px."""
     body = drawn(BODY, SHAPE)
-    depth = ndimage.distance_transform_edt(body) - ndimage.distance_transform_edt(~body)
+    inside, outside = (np.asarray(ndimage.distance_transform_edt(side)) for side in (body, ~body))
+    depth = inside - outside
     noise = ndimage.gaussian_filter(rng.normal(size=SHAPE), 3.0)
     ragged = depth + 2 * noise / noise.std() > 0
     assert 0.85 < (ragged & body).sum() / (ragged | body).sum() < 0.97
@@ -97,10 +98,10 @@ def test_ragged_edges_move_corners_little(rng: np.random.Generator):
 
 
 def test_osteophytes_move_corners_little():
-    """Two beaks in front, 16 px long on a body of 120."""
+    """Two beaks in front, 20 px long on a body of 120; a hull would go along with them."""
     beaks = [np.array([(40, 33), (44, 12), (58, 31)]), np.array([(128, 32), (124, 10), (108, 31)])]
     mask = drawn(BODY, SHAPE) | filled(beaks[0], SHAPE) | filled(beaks[1], SHAPE)
-    assert missed_px(mask, BODY) < 5.0
+    assert missed_px(mask, BODY) < 6.0
 
 
 def test_a_sharp_part_of_a_side_counts_for_more_than_a_blurred_one():

@@ -20,8 +20,10 @@ from spineseg import hub
 from spineseg.__main__ import films_named, main
 from spineseg.checkpoint import Card, save_checkpoint
 from spineseg.dicom import read_film, write_film
+from spineseg.film import VERTEBRAE
 from spineseg.grid import GridConfig
 from spineseg.labels import read_label, to_array, write_array
+from spineseg.measure import measure_prediction
 from spineseg.network import REPORT_7, UNet, UNetConfig
 from spineseg.predict import Segmenter
 from spineseg.recipe import REPORT_GRID, TrainConfig, preset
@@ -115,6 +117,32 @@ def test_predict_can_invert(data: Path, checkpoint: Path, tmp_path: Path):
     assert main(["predict", str(data / "img" / "S002-00000.dcm"), *common]) == 0
     assert main(["predict", str(tmp_path / "dark.dcm"), *common, "--invert"]) == 0
     assert np.array_equal(np.load(tmp_path / "dark.npy"), np.load(tmp_path / "S002-00000.npy"))
+
+
+def test_predict_measures_every_film(data: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    given = ["predict", str(data / "img"), "--out", str(tmp_path), "--checkpoint", str(checkpoint), "--measure"]
+    assert main(given) == 0
+    with (tmp_path / "measurements.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["film"] for row in rows] == [f"S002-0000{k}" for k in range(3)]
+    segmenter = Segmenter.load(checkpoint)
+    for row in rows:
+        film = read_film(data / "img" / f"{row['film']}.dcm")
+        prediction = segmenter(film)
+        told = json.loads((tmp_path / f"{row['film']}.json").read_text())
+        expected = json.loads(json.dumps(measure_prediction(prediction, film.spacing).as_dict()))
+        assert {key: told[key] for key in expected} == expected
+        assert told["verdict"] == row["verdict"] == prediction.levels.verdict
+        assert set(told["left_out"]) | set(told["corners_row_column"]) == set(VERTEBRAE)
+
+
+def test_predict_writes_segmentation_objects(data: Path, checkpoint: Path, tmp_path: Path):
+    pytest.importorskip("highdicom", reason="needs the extra dicom-seg: pip install highdicom")
+    film = data / "img" / "S002-00000.dcm"
+    given = ["predict", str(film), "--out", str(tmp_path), "--checkpoint", str(checkpoint), "--dicom-seg"]
+    assert main(given) == 0
+    content = (tmp_path / "S002-00000.seg.dcm").read_bytes()
+    assert content[128:132] == b"DICM" and b"LUMBAR_VERTEBRAE" in content
 
 
 def test_films_named(mixed: Path):

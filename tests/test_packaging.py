@@ -71,6 +71,8 @@ def test_all_that_the_program_imports_is_required() -> None:
     imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
     outside = {name.split(".")[0] for name in imported} - sys.stdlib_module_names - {"spineseg"}
     required = {match["name"].lower() for line in lines("requirements.txt") if (match := PIN.fullmatch(line))}
+    extras = pyproject()["project"]["optional-dependencies"].values()
+    required |= {line.partition("==")[0] for extra in extras for line in extra}
     assert {name for name in outside if INSTALLED_AS.get(name, name).lower() not in required} == set()
 
 
