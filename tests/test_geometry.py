@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from spineseg.dataset import labelled_films, read_case
 from spineseg.film import VERTEBRAE
 from spineseg.geometry import NoBody, contour, fit_body, read_spine, touches_edge
-from spineseg.simulate import SimulateConfig, true_corners
+from spineseg.simulate import SimulateConfig, simulate_case, true_corners
 
 DOWN = np.array([1.0, 0.0])
 BODY = np.array([(40.3, 30.8), (37.2, 150.1), (121.9, 156.4), (128.6, 27.5)])
@@ -190,3 +193,20 @@ def test_facing_is_told_without_the_sacrum(index: int):
 def test_empty_masks_give_no_body():
     spine = read_spine(np.zeros((6, 50, 50), bool))
     assert spine.bodies == {} and set(spine.left_out) == set(VERTEBRAE) and spine.turn_deg == 0
+
+
+def test_the_simulator_s_corners_are_those_of_its_masks():
+    config = SimulateConfig(rows=400, crop_probability=0.0, face_right_probability=0.0)
+    case, corners = simulate_case(5, 1, config), true_corners(5, 1, config)
+    spine = read_spine(case.masks)
+    assert spine.left_out == {}
+    for k, name in enumerate(VERTEBRAE):
+        assert np.linalg.norm(spine.bodies[name].corners - corners[k], axis=1).max() < 2.0
+
+
+def test_every_real_label_gives_six_bodies(shared: Path):
+    for files in labelled_films(shared / "films"):
+        spine = read_spine(read_case(files).masks)
+        assert (spine.left_out, spine.facing) == ({}, "left"), files.name
+        for body in spine.bodies.values():
+            assert body.ragged_px.max() < 3.0, files.name

@@ -20,6 +20,7 @@ from spineseg.measure import (
     GENANT,
     KEYS,
     MEYERDING,
+    MEYERDING_BACKWARD,
     SOURCES,
     BoneMap,
     Measurements,
@@ -117,11 +118,14 @@ def test_figures_that_can_be_checked_by_eye():
     assert plain["L1_L2_disc_height_mm"].value == pytest.approx(10, abs=0.4)
 
 
-def test_a_slip_backwards_is_told_from_one_forwards():
-    measured = measure(masks_of(blocks(slip={"L2": -12.0})))
-    slip = measured["L2_L3_slip_percent"]
-    assert slip.value == pytest.approx(measure(masks_of(blocks()))["L2_L3_slip_percent"].value - 12, abs=1)
-    assert "retro" in slip.unit or slip.value > 0
+@pytest.mark.parametrize(
+    ("forward_px", "word", "graded"), [(18.0, "antero", 1), (-12.0, "retro", 0), (-18.0, "retro", 1)]
+)
+def test_a_slip_forward_is_told_from_one_backward(forward_px: float, word: str, graded: int):
+    measured = measure(masks_of(blocks(slip={"L1": forward_px})))
+    slip = measured["L1_L2_slip_percent"]
+    assert slip.value == pytest.approx(forward_px, abs=1) and word in slip.unit
+    assert measured["L1_L2_meyerding_grade"].value == graded
 
 
 def test_a_slip_does_not_change_the_disc():
@@ -148,6 +152,7 @@ def test_a_sunken_endplate_lowers_the_middle_alone(sag: int):
     [
         ((0, 19.9, 20, 24.9, 25, 39.9, 40, 99), GENANT, [0, 0, 1, 1, 2, 2, 3, 3]),
         ((0, 4.9, 5, 24.9, 25, 50, 75, 100, 120), MEYERDING, [0, 0, 1, 1, 2, 3, 4, 5, 5]),
+        ((5, 14.9, 15, 24.9, 25, 50, 75, 100), MEYERDING_BACKWARD, [0, 0, 1, 1, 2, 3, 4, 5]),
     ],
 )
 def test_grades_begin_where_they_should(values: tuple[float, ...], limits: tuple[float, ...], grades: list[int]):
