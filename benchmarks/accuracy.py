@@ -21,11 +21,12 @@ import numpy as np
 from tqdm import tqdm
 
 from spineseg.dataset import labelled_films, read_case
-from spineseg.files import replacing
+from spineseg.files import write_text
 from spineseg.film import Case, Film
 from spineseg.metrics import anatomy_faults, dice, levels_right
 from spineseg.predict import Segmenter
 from spineseg.simulate import SimulateConfig, build_atlas, simulate_case
+from spineseg.simulate.bones import Atlas
 
 FROZEN_SEED = 9000
 L1, S1 = 0, 5
@@ -130,9 +131,11 @@ def main() -> None:
         sets["real"] = judge(segmenter, tqdm(cases, desc="real"))  # type: ignore[arg-type]
         for spoil in SPOILERS:
             sets[spoil.__name__] = judge(segmenter, map(spoil, tqdm(cases, desc=spoil.__name__)))
-    sources = {"simulated": None, "projected": build_atlas(chosen.meshes) if chosen.meshes else None}
-    for name, atlas in sources.items():
-        if chosen.simulated and (atlas is not None or name == "simulated"):
+    if chosen.simulated:
+        sources: dict[str, Atlas | None] = {"simulated": None}
+        if chosen.meshes:
+            sources["projected"] = build_atlas(chosen.meshes)
+        for name, atlas in sources.items():
             series = tqdm(range(chosen.simulated), desc=name)
             sets[name] = judge(segmenter, (simulate_case(FROZEN_SEED, index, config, atlas) for index in series))
     rows = [line(name, results) for name, results in sets.items()]
@@ -140,12 +143,10 @@ def main() -> None:
     for row in rows:
         print("  ".join(f"{value!s:>21}" for value in row.values()))
     if chosen.details:
-        with replacing(chosen.details) as stream:
-            stream.write((json.dumps(sets, indent=1) + "\n").encode())
+        write_text(chosen.details, json.dumps(sets, indent=1) + "\n")
     result = json.dumps({"checkpoint": segmenter.name, "commit": segmenter.card.origin.get("commit"), "sets": rows})
     if chosen.json:
-        with replacing(chosen.json) as stream:
-            stream.write((result + "\n").encode())
+        write_text(chosen.json, result + "\n")
     print(result)
 
 

@@ -28,7 +28,7 @@ from benchmarks.running import Row, epochs_done, logged, read_rows, write_rows
 from spineseg.checkpoint import read_card
 from spineseg.dataset import BadDataset, FilmFiles, labelled_films
 from spineseg.evaluate import evaluate
-from spineseg.files import replacing
+from spineseg.files import write_text
 from spineseg.predict import Segmenter
 from spineseg.recipe import TrainConfig
 from spineseg.render import write_png
@@ -278,8 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = run_cells(budget, films_of(chosen.data, budget), chosen.checkpoint, work)
     write_rows(docs / "few-films" / "cells.jsonl", rows)
     write_png(docs / "few-films" / "curve.png", picture(rows))
-    with replacing(docs / "few-films.md") as stream:
-        stream.write(text(rows, budget, chosen.checkpoint.stem).encode())
+    write_text(docs / "few-films.md", text(rows, budget, chosen.checkpoint.stem))
     print(f"wrote {docs / 'few-films.md'}")
     return 0
 

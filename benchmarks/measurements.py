@@ -24,6 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from spineseg.dataset import labelled_films, read_case
+from spineseg.files import write_text
 from spineseg.film import VERTEBRAE, Masks
 from spineseg.measure import Measurements, measure, measure_corners, measure_prediction
 from spineseg.metrics import levels_right
@@ -199,7 +200,7 @@ def main() -> None:
         result[name] = {"films": measured.films, "wrong": measured.wrong, "figures": rows}
     text = json.dumps(result)
     if chosen.json:
-        chosen.json.write_text(text + "\n")
+        write_text(chosen.json, text + "\n")
     print(text)
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from spineseg.files import replacing
+from spineseg.files import write_text
 
 Row = dict[str, Any]
 
@@ -21,8 +21,7 @@ def read_rows(path: Path) -> list[Row]:
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """All rows into a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as stream:
-        stream.writelines((json.dumps(row) + "\n").encode() for row in rows)
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 @contextmanager

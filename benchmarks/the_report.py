@@ -39,7 +39,7 @@ from benchmarks.running import Row, logged, write_rows
 from spineseg.checkpoint import load_checkpoint, save_checkpoint
 from spineseg.dataset import labelled_films
 from spineseg.dicom import read_film
-from spineseg.files import replacing
+from spineseg.files import write_text
 from spineseg.film import BadInput
 from spineseg.grid import grid_to_film
 from spineseg.predict import Segmenter
@@ -101,8 +101,7 @@ def write_page(results: Results, work: Path, docs: Path) -> Path:
     for name, picture in drawn.items():
         write_png(folder / f"{name}.png", picture)
     write_rows(folder / "cells.jsonl", results.rows)
-    with replacing(docs / "the-report.md") as stream:
-        stream.write(page.text(results).encode())
+    write_text(docs / "the-report.md", page.text(results))
     return docs / "the-report.md"
 
 

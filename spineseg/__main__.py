@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import os
 import sys
@@ -27,7 +25,7 @@ from spineseg.dataset import find_films, naming, write_case
 from spineseg.dicom import read_film
 from spineseg.dicom_seg import require_highdicom, write_segmentation
 from spineseg.evaluate import evaluate, summary_table
-from spineseg.files import replacing
+from spineseg.files import write_table, write_text
 from spineseg.film import BACKGROUND, VERTEBRAE, BadInput, Film
 from spineseg.handin import HandinReport, array_stem, check_handin, films_named
 from spineseg.hub import pack, pinned, push, resolve
@@ -143,7 +141,7 @@ def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> 
         said = "; ".join((prediction.levels.verdict, *prediction.levels.reasons))
         print(f"{path.name}: {rows} x {columns}, {prediction.seconds:.1f} s, {said}")
     if arguments.measure:
-        _write_csv(arguments.out / "measurements.csv", csv_columns(), measured)
+        write_table(arguments.out / "measurements.csv", csv_columns(), measured)
     print(f"{len(written)} of {len(films)} films segmented into {arguments.out}")
     return 1 if failed else 0
 
@@ -152,16 +150,8 @@ def _measured(out: Path, stem: str, prediction: Prediction, film: Film) -> tuple
     """Write a film's measurements as JSON; its line for the table over films."""
     measurements, levels = measure_prediction(prediction, film.spacing), prediction.levels
     told = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, **measurements.as_dict()}
-    with replacing(out / f"{stem}.json") as stream:
-        stream.write((json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_text(out / f"{stem}.json", json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return csv_row(stem, levels, measurements)
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    with replacing(path) as stream:
-        stream.write(text.getvalue().encode())
 
 
 def _evaluate(data: Path, out: Path, checkpoint: Path = DEFAULT_CHECKPOINT, device: str = "auto") -> int:
@@ -285,8 +275,7 @@ def _tell(report: FolderReport | HandinReport, json_out: Path | None) -> int:
         print(finding)
     print(report.summary)
     if json_out is not None:
-        with replacing(json_out) as stream:
-            stream.write((json.dumps(report.as_dict(), indent=2) + "\n").encode())
+        write_text(json_out, json.dumps(report.as_dict(), indent=2) + "\n")
     return 1 if report.errors else 0
 
 

@@ -19,6 +19,7 @@ from spineseg.dataset import IMAGES, LABEL_SUFFIXES, LABELS, FilmFiles, NoFilms,
 from spineseg.dicom import read_film
 from spineseg.film import VERTEBRAE, BadInput, Film, Masks
 from spineseg.labels import Label, read_label
+from spineseg.metrics import down_the_spine
 
 Severity = Literal["error", "warning"]
 
@@ -66,34 +67,39 @@ class Finding:
         return f"{self.severity}: {self.film}: {self.sentence}"
 
 
+class Counted:
+    """A report on a folder, with its findings, errors first."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> int:
+        """How many findings are errors."""
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """How many findings are warnings."""
+        return len(self.findings) - self.errors
+
+
 @dataclass(frozen=True)
-class FolderReport:
-    """What a folder holds and what was found in it, errors first. films: all; pairs: those with a label."""
+class FolderReport(Counted):
+    """What a folder holds and what was found in it. films: all; pairs: those with a label."""
 
     films: int
     pairs: int
     findings: tuple[Finding, ...]
 
     @property
-    def errors(self) -> int:
-        """How many findings are errors."""
-        return count_errors(self.findings)
-
-    @property
     def summary(self) -> str:
         """One line."""
-        warnings = len(self.findings) - self.errors
-        return f"{self.films} films, {self.pairs} with a label: {self.errors} errors, {warnings} warnings"
+        return f"{self.films} films, {self.pairs} with a label: {self.errors} errors, {self.warnings} warnings"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; holds file names but no folder."""
-        counts = {"errors": self.errors, "warnings": len(self.findings) - self.errors}
+        counts = {"errors": self.errors, "warnings": self.warnings}
         return {"films": self.films, "pairs": self.pairs, **counts, "findings": [asdict(f) for f in self.findings]}
-
-
-def count_errors(findings: Iterable[Finding]) -> int:
-    """How many of them are errors."""
-    return sum(finding.severity == "error" for finding in findings)
 
 
 def check_folder(
@@ -246,18 +252,12 @@ def _centres(bodies: Sequence[_Body]) -> Float[np.ndarray, "body 2"]:
     return np.array([(body.row, body.column) for body in bodies])
 
 
-def _down(centres: Float[np.ndarray, "body 2"]) -> Float[np.ndarray, "2"]:
-    """Unit vector (row, column) of the line that fits the centres best, pointing down the film."""
-    axis = np.linalg.svd(centres - centres.mean(axis=0))[2][0]
-    return axis if axis[0] >= 0 else -axis
-
-
 def _order(name: str, bodies: Sequence[_Body]) -> Iterator[Finding]:
     """Centres must go down the film from L1 to S1, along the line that fits them best."""
     if len(bodies) < 2:
         return
     centres = _centres(bodies)
-    down = _down(centres)
+    down = down_the_spine(centres)
     if math.degrees(math.acos(min(float(down[0]), 1.0))) > _ACROSS_DEG:
         sentence = "expected L1 to S1 down the film, got them across it; transpose the label, or turn the film"
         yield Finding(name, "error", "across", sentence)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from spineseg.dataset import labelled_films
-from spineseg.files import replacing
+from spineseg.files import write_table, write_text
 from spineseg.film import VERTEBRAE, BadInput
 from spineseg.folds import folds_of
 from spineseg.history import BEST_FILMS, best_of, mean_of, nullified, read_films, read_history
@@ -144,17 +142,12 @@ def describe_folds(summary: FoldsSummary) -> str:
 def _write_folds(out: Path, names: Sequence[str], folds: Sequence[int]) -> None:
     """Which film is held back when. Of patients nothing is written."""
     out.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("film", "fold"), *zip(names, folds, strict=True)])
-    with replacing(out / FOLDS) as stream:
-        stream.write(text.getvalue().encode())
+    write_table(out / FOLDS, ("film", "fold"), zip(names, folds, strict=True))
 
 
 def _write_summary(config: TrainConfig, summary: FoldsSummary) -> None:
-    with replacing(config.out / SUMMARY) as stream:
-        stream.write((json.dumps(nullified(asdict(summary)), indent=2, allow_nan=False) + "\n").encode())
-    with replacing(config.out / PAGE) as stream:
-        stream.write(_page(config, summary).encode())
+    write_text(config.out / SUMMARY, json.dumps(nullified(asdict(summary)), indent=2, allow_nan=False) + "\n")
+    write_text(config.out / PAGE, _page(config, summary))
     print(describe_folds(summary))
 
 

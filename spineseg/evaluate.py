@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from spineseg.dataset import FilmFiles, read_case
-from spineseg.files import replacing
+from spineseg.files import write_table, write_text
 from spineseg.film import VERTEBRAE, BadInput, Case, Film, Masks
+from spineseg.history import nullified
 from spineseg.levels import LevelReport
 from spineseg.metrics import (
     AnatomyFaults,
@@ -155,14 +154,10 @@ def evaluate(
     summary = summarise(scores, checkpoint=checkpoint, unlabelled=unlabelled, failed=failed, seed=seed)
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
-    contents = {
-        "dice.csv": _csv(DICE_COLUMNS, (row for score in scores for row in _vertebra_rows(score))),
-        "films.csv": _csv(FILM_COLUMNS, map(_film_row, scores)),
-        "summary.json": _json(summary),
-    }
-    for name, content in contents.items():
-        with replacing(out / name) as stream:
-            stream.write(content)
+    write_table(out / "dice.csv", DICE_COLUMNS, (row for score in scores for row in _vertebra_rows(score)))
+    write_table(out / "films.csv", FILM_COLUMNS, map(_film_row, scores))
+    text = json.dumps(nullified(asdict(summary)), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(out / "summary.json", text + "\n")
     return summary
 
 
@@ -296,26 +291,6 @@ def _film_row(score: FilmScore) -> tuple[str, ...]:
 
 def _cell(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.4f}"
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue().encode()
-
-
-def _json(summary: Summary) -> bytes:
-    text = json.dumps(_nullified(asdict(summary)), indent=2, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode()
-
-
-def _nullified(value: Any) -> Any:
-    """With None for every NaN, which JSON has no word for."""
-    if isinstance(value, dict):
-        return {key: _nullified(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_nullified(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _figures(estimate: Estimate) -> str:

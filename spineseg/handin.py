@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from spineseg.check import Finding, count_errors, mask_findings
+from spineseg.check import Counted, Finding, mask_findings
 from spineseg.dicom import read_film
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput
 from spineseg.labels import to_array
@@ -25,24 +25,18 @@ _WARNED_ONLY = ("pieces", "size", "gap", "empty")
 
 
 @dataclass(frozen=True)
-class HandinReport:
-    """Whether a folder of arrays answers a set of films. findings: errors first; empty for a valid hand-in."""
+class HandinReport(Counted):
+    """Whether a folder of arrays answers a set of films; without findings if it does."""
 
     films: int
     arrays: int
     findings: tuple[Finding, ...]
 
     @property
-    def errors(self) -> int:
-        """How many findings are errors."""
-        return count_errors(self.findings)
-
-    @property
     def summary(self) -> str:
         """One line."""
         verdict = "not a valid hand-in" if self.errors else "a valid hand-in"
-        warnings = len(self.findings) - self.errors
-        return f"{verdict}: {self.films} films, {self.arrays} arrays, {self.errors} errors, {warnings} warnings"
+        return f"{verdict}: {self.films} films, {self.arrays} arrays, {self.errors} errors, {self.warnings} warnings"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; holds file names but no folder."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spineseg.files import replacing
+from spineseg.files import write_table, write_text
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput
 
 HISTORY, BEST_FILMS = "history.jsonl", "best.csv"
@@ -96,10 +95,8 @@ class Scores:
 
 def write_history(out: Path, reports: Sequence[EpochReport]) -> None:
     """One line of JSON for each epoch; null for a figure that there is none of."""
-    with replacing(out / HISTORY) as stream:
-        stream.writelines(
-            (json.dumps(nullified(asdict(report)), allow_nan=False) + "\n").encode() for report in reports
-        )
+    lines = (json.dumps(nullified(asdict(report)), allow_nan=False) + "\n" for report in reports)
+    write_text(out / HISTORY, "".join(lines))
 
 
 def read_history(out: Path) -> list[EpochReport]:
@@ -132,13 +129,11 @@ def _with_nan(value: Any) -> Any:
 
 def write_films(path: Path, names: Sequence[str], dice: FilmDice) -> None:
     """Dice of each film as CSV; an empty cell where the film lacks the vertebra."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(FILM_COLUMNS)
-    for name, row in zip(names, dice, strict=True):
-        writer.writerow([name, *(("" if math.isnan(v) else f"{v:.4f}") for v in (*row, mean_of(row)))])
-    with replacing(path) as stream:
-        stream.write(text.getvalue().encode())
+    rows = (
+        [name, *("" if math.isnan(v) else f"{v:.4f}" for v in (*row, mean_of(row)))]
+        for name, row in zip(names, dice, strict=True)
+    )
+    write_table(path, FILM_COLUMNS, rows)
 
 
 def read_films(path: Path) -> dict[str, list[float]]:

@@ -226,10 +226,14 @@ def _out_of_order(masks: Masks, named: list[int]) -> list[int]:
     if len(named) < 2:
         return []
     centroids = np.array([_points(masks[k], 1.0).mean(axis=0) for k in named])
-    axis = np.linalg.svd(centroids - centroids.mean(axis=0))[2][0]
-    down = axis if axis[0] >= 0 else -axis
-    steps = np.diff(centroids @ down)
+    steps = np.diff(centroids @ down_the_spine(centroids))
     return [k for k, step in zip(named[1:], steps, strict=True) if step <= 0]
+
+
+def down_the_spine(centres: Float[np.ndarray, "body 2"]) -> Float[np.ndarray, "2"]:
+    """Unit vector (row, column) of the line that fits the centres best, pointing down the film."""
+    axis = np.linalg.svd(centres - centres.mean(axis=0))[2][0]
+    return axis if axis[0] >= 0 else -axis
 
 
 def _sharing(masks: Masks, named: list[int]) -> set[int]:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from spineseg.checkpoint import load_checkpoint
 from spineseg.dataset import FilmDataset, GridCache, cached, labelled_films, masks_of
-from spineseg.files import replacing
+from spineseg.files import write_text
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput
 from spineseg.history import BEST_FILMS, EpochReport, best_of, mean_of, read_films, read_history
 from spineseg.network import UNet
@@ -61,8 +61,7 @@ def write_report(out: Path) -> Path:
     dice = read_films(out / BEST_FILMS) if (out / BEST_FILMS).exists() else {}
     worst = worst_films(dice)
     page = _page(config, reports, dice, _pictures(config, out, worst))
-    with replacing(out / PAGE) as stream:
-        stream.write(page.encode())
+    write_text(out / PAGE, page)
     return out / PAGE
 
 

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from spineseg.checkpoint import Card, load_checkpoint, save_checkpoint
 from spineseg.dataset import FilmDataset, GridCache, build_cache, labelled_films
-from spineseg.files import replacing
+from spineseg.files import write_text
 from spineseg.film import BadInput
 from spineseg.folds import split_films
 from spineseg.history import (
@@ -325,8 +325,7 @@ def _validate(run: _Run) -> Scores:
 def _write_start(config: TrainConfig, earlier: list[EpochReport]) -> None:
     """The configuration, and the history up to where this run goes on."""
     config.out.mkdir(parents=True, exist_ok=True)
-    with replacing(config.out / "config.json") as stream:
-        stream.write((json.dumps(asdict(config), indent=2, default=str) + "\n").encode())
+    write_text(config.out / "config.json", json.dumps(asdict(config), indent=2, default=str) + "\n")
     if config.resume:
         write_history(config.out, earlier)
 

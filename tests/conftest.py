@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,13 @@ def chromium() -> str:
             "expected Chromium, found none; install it (sudo apt-get install chromium) or SPINESEG_SKIP_BROWSER=1"
         )
     return found[0]
+
+
+@pytest.fixture
+def fresh_accelerator() -> Iterator[None]:
+    """Accelerate keeps the precision of a process; each test that asks for this is a run of its own."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spineseg.files import replacing
+from spineseg.files import replacing, write_table, write_text
 
 
 def test_the_content_appears_only_at_the_end(tmp_path: Path):
@@ -34,3 +34,13 @@ def test_an_interruption_leaves_what_was_there(tmp_path: Path, error: type[BaseE
 def test_a_missing_folder_is_an_error(tmp_path: Path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "a.json"):
         pass
+
+
+def test_a_text_is_written_in_utf_8(tmp_path: Path):
+    write_text(tmp_path / "a.md", "5 mm, ±2°\n")
+    assert (tmp_path / "a.md").read_bytes() == "5 mm, ±2°\n".encode()
+
+
+def test_a_table_has_its_columns_first_and_quotes_what_needs_it(tmp_path: Path):
+    write_table(tmp_path / "a.csv", ("film", "dice"), [("a,b", 0.5), ("c", "")])
+    assert (tmp_path / "a.csv").read_bytes() == b'film,dice\n"a,b",0.5\nc,\n'

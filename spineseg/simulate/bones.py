@@ -302,7 +302,7 @@ def _frame_mm(bone: Projections, share: float) -> np.ndarray:
 def _paint(
     canvas: Canvas, bone: Projections, turn: int, back: RBFInterpolator, around: np.ndarray, amount: np.ndarray
 ) -> None:
-    """Add a bone's layers, weighted by amount (3 per mm, or 3 x rows x columns weights), through the map `back`.
+    """Add a bone's layers, weighted by amount (per mm, one for each layer), through the map `back`.
 
     around: points (mm) on the film that the bone's picture lies within.
     """
