@@ -87,17 +87,19 @@ def write_array(path: str | os.PathLike[str], masks: Masks) -> None:
         np.save(stream, to_array(masks), allow_pickle=False)
 
 
-def write_mat(path: str | os.PathLike[str], masks: Masks) -> None:
-    """Write rows x columns x 7 as compressed MATLAB v5; the same masks give the same bytes.
-
-    The file appears whole or not at all.
-    """
+def mat_bytes(masks: Masks) -> bytes:
+    """Rows x columns x 7 as compressed MATLAB v5; the same masks give the same bytes."""
     content = BytesIO()
     scipy.io.savemat(content, {KEY: to_array(masks)}, do_compression=True)
     content.seek(0)
     content.write(_HEADER_TEXT.ljust(_HEADER_BYTES))  # SciPy's holds the date
+    return content.getvalue()
+
+
+def write_mat(path: str | os.PathLike[str], masks: Masks) -> None:
+    """Write `mat_bytes` into a file, which appears whole or not at all."""
     with replacing(path) as stream:
-        stream.write(content.getbuffer())
+        stream.write(mat_bytes(masks))
 
 
 # What the file holds

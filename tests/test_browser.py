@@ -161,7 +161,7 @@ class Visitor:
         self.page.wait_for_function(f"document.querySelector('.viewer').dataset.loaded !== '{before}'")
 
     def segment(self) -> None:
-        self.page.click("#segment")
+        """Nothing need be pressed."""
         self.page.wait_for_selector('.viewer[data-masks="yes"]')
 
     def refer(self, label: Path) -> None:
@@ -202,8 +202,8 @@ def visitor(browser: Browser, server: Server) -> Iterator[Visitor]:
 def test_switches_ask_the_server_nothing_and_show_at_once(visitor: Visitor, made: Made) -> None:
     page = visitor.page
     assert page.inner_text("body").count("not for diagnosis") == 1, "said once, where it is seen"
+    assert page.is_disabled('[data-take="npy"]'), "without masks there is no array"
     visitor.open(made.film)
-    assert page.is_disabled('[data-take="npy"]'), "a film without masks has no array"
     visitor.segment()
     page.wait_for_function(f"({DRAWN})() > 0")
     page.wait_for_timeout(500)  # the presses' last requests
@@ -309,6 +309,12 @@ def test_a_second_model_and_the_raw_view(visitor: Visitor, made: Made) -> None:
     page.wait_for_function(f"({DRAWN})() !== {before}")
     page.hover(".stage")
     page.wait_for_function("/L1 [01]\\.\\d\\d +L2 [01]\\.\\d\\d/.test(document.querySelector('.readout').textContent)")
+    page.click("#model input")
+    page.click('[role="option"]:has-text("collapsed")')
+    page.wait_for_function("document.querySelector('#findings .facts').innerText.includes('collapsed')")
+    page.click("#model input")
+    page.click('[role="option"]:has-text("spineseg")')
+    page.wait_for_function("document.querySelector('#findings .facts').innerText.includes('spineseg')")
     visitor.unfold("#about")
     assert "two CPU" not in page.inner_text("#card")
     page.wait_for_function("document.querySelector('#card').innerText.includes('mean Dice')")
@@ -333,8 +339,6 @@ def test_two_visitors_at_once_see_their_own(browser: Browser, server: Server, ma
         visitor.page.set_input_files("#film input", film)
     for visitor in visitors:
         visitor.page.wait_for_selector('.viewer[data-loaded="1"]')
-    for visitor in visitors:
-        visitor.page.click("#segment")  # both wait in line
     for visitor in visitors:
         visitor.page.wait_for_selector('.viewer[data-masks="yes"]')
     taken = [visitor.take("npy") for visitor in visitors]

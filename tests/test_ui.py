@@ -26,7 +26,7 @@ from spineseg.ui.models import Loading
 from spineseg.ui.page import build_page, pressed
 from spineseg.ui.session import Desk, Shelf
 from spineseg.ui.uploads import uploaded
-from spineseg.ui.viewer import SCRIPTS, changes, part
+from spineseg.ui.viewer import KEEP, SCRIPTS, changes, part
 
 LABEL = Label(bands(), overlap_px=3, background_disagreement_px=0)
 
@@ -320,8 +320,8 @@ def test_viewer_is_told_only_what_changed() -> None:
 # ---- the shelf between two presses ----
 
 
-def press(shelf: Shelf, handler: Callable[..., Desk | None], *inputs: object) -> tuple:
-    return pressed(shelf, handler)(gr.Request(session_hash="me"), *inputs)
+def press(shelf: Shelf, handler: Callable[..., Desk | None], *inputs: object, follows: bool = False) -> tuple:
+    return pressed(shelf, handler, follows=follows)(gr.Request(session_hash="me"), *inputs)
 
 
 def test_a_press_finds_what_the_last_one_left() -> None:
@@ -345,6 +345,38 @@ def test_a_press_that_another_one_overtook_says_so() -> None:
 
     with pytest.raises(gr.Error, match="another press came between"):
         press(shelf, slow)
+    place = shelf.get("me")
+    assert place is not None
+    shelf.put("me", place, opened())
+    late = press(shelf, slow, follows=True)
+    assert late[0] == KEEP, "what follows on a press is late in silence"
+    place = shelf.get("me")
+    assert place is not None
+    assert place.desk is None
+
+
+def test_what_changes_nothing_disturbs_no_other_press() -> None:
+    shelf, page = Shelf(600.0), handlers()
+    shelf.clear("me")
+    place = shelf.get("me")
+    assert press(shelf, page.show, "bands", False, "")[0] is None, "no film, nothing to segment"
+    assert shelf.put("me", place, opened()), "the film that was being read meanwhile finds its place"
+
+
+def test_a_film_is_segmented_once_and_again_for_another_model_or_turn() -> None:
+    first, second = Bands(), Bands()
+    page = handlers(first, second)
+    desk = page.show(opened(), "bands", False, "")
+    assert desk is not None and desk.found
+    moved = page.correct(desk, "lower")
+    again = page.segment(moved, "bands", False, "")
+    assert not again.correction
+    assert again.found is desk.found
+    assert (len(first.seen), len(second.seen)) == (1, 0)
+    assert page.segment(desk, "other", False, "").found is not desk.found
+    assert page.segment(desk, "bands", True, "").inverted
+    assert (len(first.seen), len(second.seen)) == (2, 1)
+    assert page.show(None, "bands", False, "") is None
 
 
 # ---- several films, a program, models ----

@@ -109,18 +109,26 @@ class Handlers:
 
     @answers
     def turn(self, desk: Desk | None, inverted: bool) -> Desk | None:
-        """The film the other way round, without masks; a reference stays."""
+        """The film the other way round, for now without masks; a reference stays."""
         return desk and _turned(desk, inverted)
 
     @answers
     def segment(self, desk: Desk | None, model: str, inverted: bool, against: str | None) -> Desk:
-        """The model's masks, and those of the model that it is compared with."""
+        """The model's masks under its own names, and those of the model that it is compared with.
+
+        An answer that is there is not worked out again.
+        """
         if desk is None:
             raise NothingChosen("Expected a film, got none; choose one first")
         if desk.inverted != inverted:
             desk = _turned(desk, inverted)
-        desk = replace(desk, correction=Correction())
-        return self._compared(replace(desk, found=self._answer(desk, model)), against)
+        name = self._known(model)
+        found = desk.found if desk.found and desk.found.title == name else self._answer(desk, name)
+        return self._compared(replace(desk, found=found, correction=Correction()), against)
+
+    def show(self, desk: Desk | None, model: str, inverted: bool, against: str | None) -> Desk | None:
+        """`segment` where there is a film: what follows on opening one, turning it over or choosing a model."""
+        return desk and self.segment(desk, model, inverted, against)
 
     @answers
     def compare(self, desk: Desk | None, against: str | None) -> Desk | None:

@@ -15,8 +15,7 @@ from gradio import themes
 from spineseg.film import Film
 from spineseg.labels import Label
 from spineseg.ui.access import Closed
-from spineseg.ui.correction import NothingChosen
-from spineseg.ui.handlers import NOTHING, REFERENCE, Handlers, answers
+from spineseg.ui.handlers import NOTHING, REFERENCE, Handlers
 from spineseg.ui.models import Model, Result
 from spineseg.ui.panels import panels
 from spineseg.ui.session import Desk, Shelf
@@ -30,6 +29,8 @@ SESSIONS = 40
 """Films held at once; one of 3000 x 2500 takes 50 MB."""
 WAITING = 40
 """Presses that may wait in line; the next one is told that the page is busy."""
+
+LATE = "Expected the film as it was, but another press came between; press again"
 
 _MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 _READ: dict[str, Any] = {"concurrency_id": "read", "concurrency_limit": 2}
@@ -124,19 +125,18 @@ class Layout:
 
         page.unload(left)
         self._opens()
+        self._segments(self.go.click, handlers.segment)
+        self._segments(self.model.input)
         working: dict[str, Any] = {"show_progress_on": self.shown, **_MODEL, **_PRIVATE}
-        segment = pressed(shelf, handlers.segment)
-        inputs = [self.model, self.invert, self.against]
-        self._then_forget(self.go.click(segment, inputs, self.panels, api_name="press", **working))
         self._then_forget(
             self.against.input(
                 pressed(shelf, handlers.compare), self.against, self.panels, api_name="against", **working
             )
         )
-        turned = pressed(shelf, handlers.turn)
-        self._then_forget(
-            self.invert.input(turned, self.invert, self.panels, show_progress="hidden", **_READ, **_PRIVATE)
+        turned = self.invert.input(
+            pressed(shelf, handlers.turn), self.invert, self.panels, show_progress="hidden", **_READ, **_PRIVATE
         )
+        self._segments(turned.success)
         referred = self.reference.upload(
             pressed(shelf, handlers.open_reference), self.reference, self.panels, preprocess=False, **_READ, **_PRIVATE
         )
@@ -145,8 +145,21 @@ class Layout:
         self._corrects()
         self._takes()
 
+    def _segments(self, event: Callable[..., Any], handler: Callable[..., Desk | None] | None = None) -> None:
+        """The event asks the model; without a handler only where there is a film."""
+        self._then_forget(
+            event(
+                pressed(self.shelf, handler or self.handlers.show, follows=handler is None),
+                [self.model, self.invert, self.against],
+                self.panels,
+                show_progress_on=self.shown,
+                **_MODEL,
+                **_PRIVATE,
+            )
+        )
+
     def _opens(self) -> None:
-        """A new film: the old one goes at once, then the new one is read."""
+        """A new film: the old one goes at once, then the new one is read, shown, and segmented."""
         handlers, shelf = self.handlers, self.shelf
 
         def cleared(request: gr.Request) -> tuple[Any, ...]:
@@ -156,7 +169,9 @@ class Layout:
         def opens(event: Callable[..., Any], function: Callable[..., Any], inputs: Any, **options: Any) -> None:
             empty = event(cleared, None, [*self.panels, self.invert, self.against], **_QUIET)
             reading: dict[str, Any] = {"show_progress_on": self.shown, **_READ, **_PRIVATE}
-            self._then_forget(empty.then(pressed(shelf, function), inputs, self.panels, **reading, **options))
+            opened = empty.then(pressed(shelf, function), inputs, self.panels, **reading, **options)
+            self._then_forget(opened)
+            self._segments(opened.success)
 
         opens(self.film.upload, handlers.open_upload, self.film, preprocess=False)
         for index, button in enumerate(self.examples):
@@ -212,11 +227,13 @@ def _forget() -> tuple[dict[str, Any], None, None]:
     return KEEP, None, None
 
 
-def pressed(shelf: Shelf, handler: Callable[..., Desk | None]) -> Callable[..., tuple[Any, ...]]:
+def pressed(
+    shelf: Shelf, handler: Callable[..., Desk | None], *, follows: bool = False
+) -> Callable[..., tuple[Any, ...]]:
     """The handler, whose desk is fetched from the shelf before and put back after.
 
-    Answers what changed for the viewer, and the panels. What became late, because another press was quicker, is said
-    and changes nothing.
+    Answers what changed for the viewer, and the panels. What became late, because another press was quicker, changes
+    nothing, and is said unless it only follows on a press; what changes nothing disturbs no other press.
     """
 
     def act(request: gr.Request, *inputs: Any) -> tuple[Any, ...]:
@@ -224,16 +241,14 @@ def pressed(shelf: Shelf, handler: Callable[..., Desk | None]) -> Callable[..., 
         place = shelf.get(session)
         before = place.desk if place else None
         after = handler(before, *inputs)
-        _put(shelf, session, place, after)
+        late = after is not before and not shelf.put(session, place, after)
+        if late and follows:
+            return KEEP, gr.skip(), gr.skip(), gr.skip()
+        if late:
+            raise gr.Error(LATE, print_exception=False)
         return changes(before, after), *panels(after)
 
     return act
-
-
-@answers
-def _put(shelf: Shelf, session: str, place: Any, desk: Desk | None) -> None:
-    if not shelf.put(session, place, desk):
-        raise NothingChosen("Expected the film as it was, but another press came between; press again")
 
 
 def _session(request: gr.Request) -> str:

@@ -95,7 +95,7 @@ def comparison(desk: Desk | None) -> str:
     if desk is None or desk.other is None:
         return '<p class="quiet">Choose a reference or another model to compare with.</p>'
     if desk.comparison is None:
-        return '<p class="quiet">Press Segment: then the scores appear here.</p>'
+        return '<p class="quiet">The scores appear here once the film is segmented.</p>'
     scores = desk.comparison
     body = "".join(
         f'<tr><th scope="row">{name}</th><td>{_number(d)}</td><td>{_number(i)}</td><td>{_number(h, 1)}</td></tr>'

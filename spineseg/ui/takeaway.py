@@ -8,15 +8,13 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from spineseg import __version__
 from spineseg.film import CHANNELS, VERTEBRAE, Masks
-from spineseg.labels import to_array, write_mat
+from spineseg.labels import mat_bytes, to_array
 from spineseg.render import label_picture, overlay, png_bytes
 from spineseg.ui.correction import NothingChosen, unpack
 from spineseg.ui.session import Desk
@@ -42,10 +40,8 @@ def npz(desk: Desk) -> bytes:
 
 
 def mat(desk: Desk) -> bytes:
-    """As the training data: `label_separated` in MATLAB v5. Passes through a private temporary folder."""
-    with TemporaryDirectory() as folder:
-        write_mat(path := Path(folder) / "masks.mat", _masks(desk))
-        return path.read_bytes()
+    """As the training data: `label_separated` in MATLAB v5."""
+    return mat_bytes(_masks(desk))
 
 
 def picture(desk: Desk) -> bytes:
