@@ -1,6 +1,6 @@
 """How right a checkpoint is, and whether it says when it is not.
 
-Usage: python benchmarks/accuracy.py [--films DIR] [--checkpoint FILE] [--simulated 100] [--meshes DIR]
+Usage: python -m benchmarks.accuracy [--films DIR] [--checkpoint FILE] [--simulated 100] [--meshes DIR]
 
 Four sets, each with its number of films: labelled films of DIR (img/, label/); the same films spoiled in six ways; and
 two frozen series of simulated films that no published checkpoint is trained on (seed 9000), one with painted bones and,

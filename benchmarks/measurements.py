@@ -1,12 +1,13 @@
 """How far a checkpoint's measurements are from the truth, and how often the truth lies within the stated error.
 
-Usage: python benchmarks/measurements.py [--films DIR] [--checkpoint FILE] [--simulated 100] [--true-masks 30]
-       python benchmarks/measurements.py --figure docs/measurements.png
+Usage: python -m benchmarks.measurements [--films DIR] [--checkpoint FILE] [--simulated 100] [--true-masks 30]
+       python -m benchmarks.measurements --figure docs/measurements.png
 
-Three sets, each with its number of films: exact masks of simulated spines at the size of a film, which is what the
-geometry alone costs; a frozen series of simulated films that no published checkpoint is trained on (seed 9000), against
-the simulator's corners; and labelled films of DIR (img/, label/), against the corners of their labels. The last two
-leave out films whose levels are wrong, which they count. Prints tables, then one line of JSON.
+Four sets, each with its number of films: exact masks of simulated spines at the size of a film, which is what the
+geometry alone costs; corners of the same spines moved as far as two people's placements differ, which is what a
+reference placed by eye costs; a frozen series of simulated films that no published checkpoint is trained on (seed
+9000), against the simulator's corners; and labelled films of DIR (img/, label/), against the corners of their labels.
+The last two leave out films whose levels are wrong, which they count. Prints tables, then one line of JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -33,6 +34,8 @@ from spineseg.render import to_uint8, write_png
 from spineseg.simulate import SimulateConfig, simulate_case, true_corners
 
 FROZEN_SEED, TRUE_SEED = 9000, 8000
+TWO_PLACEMENTS = 0.94
+"""Median Dice of a body between two placements of the labelled films' references."""
 FRAMED = SimulateConfig(rows=2600, crop_probability=0.0)
 FACING_LEFT = SimulateConfig(rows=768, face_right_probability=0.0)
 
@@ -96,6 +99,45 @@ def true_masks(count: int) -> Measured:
         corners = true_corners(TRUE_SEED, index, FRAMED)
         corners = corners - corners.reshape(-1, 2).min(0) + 40
         compared += compare(str(index), measure(exact_masks(corners)), measure_corners(corners))
+    return Measured(compared, count, 0)
+
+
+def placement_deviation(spines: list[np.ndarray], rng: np.random.Generator) -> float:
+    """How far corners stray, as a share of a body's depth, where two placements agree to `TWO_PLACEMENTS`.
+
+    spines: corners, each (vertebra, corner, rc).
+    """
+    low, high = 0.0, 0.2
+    for _ in range(12):
+        middle = (low + high) / 2
+        pairs = [(strayed(corners, middle, rng), strayed(corners, middle, rng)) for corners in spines]
+        agreed = np.median([quadrilateral_dice(a, b) for pair in pairs for a, b in zip(*pair, strict=True)])
+        low, high = (middle, high) if agreed > TWO_PLACEMENTS else (low, middle)
+    return (low + high) / 2
+
+
+def strayed(corners: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Every corner moved on its own, by a deviation in shares of the bodies' depth."""
+    depth = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1).mean()
+    return corners + rng.normal(0, share * depth, corners.shape)
+
+
+def quadrilateral_dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Dice of two convex quadrilaterals, (corner, rc) each."""
+    first, second = (np.ascontiguousarray(quadrilateral, np.float32) for quadrilateral in (a, b))
+    shared, _ = cv2.intersectConvexConvex(first, second)
+    return 2 * shared / (cv2.contourArea(first) + cv2.contourArea(second))
+
+
+def placed_by_eye(count: int) -> Measured:
+    """Corners as a reader places them, against the true ones."""
+    rng = np.random.default_rng(TRUE_SEED)
+    spines = [true_corners(TRUE_SEED, index, FRAMED) for index in range(count)]
+    deviation = placement_deviation(spines, rng)
+    compared = []
+    for index, corners in enumerate(spines):
+        placed = measure_corners(strayed(corners, deviation, rng))
+        compared += [replace(one, error=None) for one in compare(str(index), placed, measure_corners(corners))]
     return Measured(compared, count, 0)
 
 
@@ -186,7 +228,9 @@ def main() -> None:
         draw_figure(chosen.figure)
         return
     segmenter = Segmenter.load(chosen.checkpoint)
-    sets = {"true masks": true_masks(chosen.true_masks)} if chosen.true_masks else {}
+    sets: dict[str, Measured] = {}
+    if chosen.true_masks:
+        sets |= {"true masks": true_masks(chosen.true_masks), "placed by eye": placed_by_eye(10 * chosen.true_masks)}
     if chosen.simulated:
         sets["simulated"] = simulated(segmenter, chosen.simulated)
     if chosen.films:

@@ -30,8 +30,8 @@ python -m spineseg train --data "$work/mix34" --out "$work/run4" --init "$work/r
   --epochs 5 --stop-after 2 --learning-rate 1.5e-3 --warmup-steps 50 --seed 4
 python -m spineseg train --data "$work/mix34" --out "$work/run5" --init "$work/run4/last.safetensors" \
   --epochs 2 --learning-rate 1.2e-3 --warmup-steps 50 --seed 5
-PYTHONPATH=. python benchmarks/accuracy.py --checkpoint "$work/run5/last.safetensors" --meshes "$meshes" \
+python -m benchmarks.accuracy --checkpoint "$work/run5/last.safetensors" --meshes "$meshes" \
   ${3:+--films "$3"} --json "$work/accuracy.json"
-PYTHONPATH=. python tools/publish_checkpoint.py "$work/run5/last.safetensors" "$work/accuracy.json" --name spineseg \
+python -m tools.publish_checkpoint "$work/run5/last.safetensors" "$work/accuracy.json" --name spineseg \
   --description "Default model. Trained on simulated films only; it has seen no patient's film. Some of its simulated bones are \
 projected from meshes of the Visible Human (Remus et al. 2021, PLoS ONE 16(4):e0250456, BSD-3-Clause)."

@@ -1,6 +1,6 @@
 """Choose the verdict's four thresholds on simulated films, whole and spoiled in the six ways of benchmarks/accuracy.py.
 
-Usage: python tools/calibrate_verdict.py [--films 100] [--checkpoint FILE] [--atlas FILE]
+Usage: python -m tools.calibrate_verdict [--films 100] [--checkpoint FILE] [--atlas FILE]
 
 A verdict costs trust when a wrong answer is called sure, and a look when a right one is called unsure. Every set of
 thresholds is tried; for each number of right answers on untouched films that would be flagged, the set that lets fewest

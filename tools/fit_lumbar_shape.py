@@ -1,6 +1,6 @@
 """Fit the lumbar shape statistic that the simulator ships: mean and principal modes of 24 body corners.
 
-Usage: python tools/fit_lumbar_shape.py lumbar_outlines.json spineseg/simulate/lumbar_shape.json
+Usage: python -m tools.fit_lumbar_shape lumbar_outlines.json spineseg/simulate/lumbar_shape.json
 
 The outlines are those of 502 people in a mid-sagittal MRI slice (Roboflow Universe project-h1lhu/backspine v3,
 CC BY 4.0). Each outline is reduced to the quadrilateral of largest area through its points; each spine is moved to

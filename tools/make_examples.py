@@ -1,4 +1,4 @@
-"""Write the simulated films that the page offers, as in `python tools/make_examples.py examples`."""
+"""Write the simulated films that the page offers, as in `python -m tools.make_examples examples`."""
 
 from __future__ import annotations
 

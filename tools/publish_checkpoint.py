@@ -1,6 +1,6 @@
 """Put a trained checkpoint into `checkpoints/`, its card completed with a description and scores.
 
-Usage: python tools/publish_checkpoint.py RUN/last.safetensors ACCURACY.json --name spineseg --description "..."
+Usage: python -m tools.publish_checkpoint RUN/last.safetensors ACCURACY.json --name spineseg --description "..."
 
 ACCURACY.json is what `benchmarks/accuracy.py --json` wrote for that very checkpoint.
 """

@@ -1,6 +1,6 @@
 """Create or update a Hugging Face Space and the model repository that it is pinned to.
 
-Usage: python tools/publish_space.py OWNER/SPACE [--model OWNER/MODEL --checkpoint FILE] [--dry-run]
+Usage: python -m tools.publish_space OWNER/SPACE [--model OWNER/MODEL --checkpoint FILE] [--dry-run]
 
 Sends exactly what git tracks and the page needs, listed with sizes before anything is sent; what the Space holds beside
 that is removed. With --dry-run it asks nobody and sends nothing. The token is huggingface_hub's own (`hf auth login`).
