@@ -11,9 +11,12 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from spineseg.film import BadInput
+from spineseg.hub import pack, push
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("README.md", "LICENSE", "CITATION.cff", "requirements.txt", "app.py")
@@ -51,16 +54,9 @@ def space_files(tracked: Sequence[str], root: Path = ROOT) -> list[File]:
     return [File(root / name, name) for name in sorted(chosen) if (root / name).is_file()]
 
 
-def model_files(checkpoint: Path) -> list[File]:
-    """Weights and card, under the names that `spineseg.hub.resolve` fetches."""
-    return [File(checkpoint, "model.safetensors"), File(checkpoint.with_suffix(".json"), "model.json")]
-
-
 def complaints(files: Sequence[File], readme: str | None = None) -> list[str]:
     """Why these files cannot be sent, as sentences; empty where they can."""
-    said = [f"expected {file.name}, found none; make it first" for file in files if not file.path.is_file()]
-    if said:
-        return said
+    said: list[str] = []
     total = sum(file.size for file in files)
     if total > MOST_BYTES:
         said.append(f"expected at most {megabytes(MOST_BYTES)} in all, got {megabytes(total)}; leave something out")
@@ -74,10 +70,10 @@ def complaints(files: Sequence[File], readme: str | None = None) -> list[str]:
     return said
 
 
-def listing(repository: str, files: Sequence[File]) -> str:
-    """A line for each file with its size, marked where it goes through LFS or Xet, and the sum."""
-    lines = [f"{file.size:>10,}  {'LFS' if file.size > LARGE_BYTES else '   '}  {file.name}" for file in files]
-    return "\n".join([f"{repository}:", *lines, f"{sum(file.size for file in files):>10,}       in {len(files)} files"])
+def listing(repository: str, sizes: Mapping[str, int]) -> str:
+    """A line for each file with its bytes, marked where it goes through LFS or Xet, and the sum."""
+    lines = [f"{size:>10,}  {'LFS' if size > LARGE_BYTES else '   '}  {name}" for name, size in sizes.items()]
+    return "\n".join([f"{repository}:", *lines, f"{sum(sizes.values()):>10,}       in {len(sizes)} files"])
 
 
 def megabytes(size: int) -> str:
@@ -91,19 +87,17 @@ def git_tracked() -> list[str]:
     return [name for name in done.stdout.split("\0") if name]
 
 
-def send(repository: str, kind: str, files: Sequence[File], *, private: bool) -> str:
-    """One commit that makes the repository hold these files and no others; returns the commit's hash."""
+def send(space: str, files: Sequence[File], *, private: bool) -> str:
+    """One commit that makes the Space hold these files and no others; returns the commit's hash."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi()
-    sdk = "gradio" if kind == "space" else None
-    api.create_repo(repository, repo_type=kind, space_sdk=sdk, private=private, exist_ok=True)
+    api.create_repo(space, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
     names = {file.name for file in files} | {".gitattributes"}
-    there = api.list_repo_files(repository, repo_type=kind)
-    gone = [CommitOperationDelete(name) for name in there if name not in names and name != "README.md"]
+    there = api.list_repo_files(space, repo_type="space")
+    gone = [CommitOperationDelete(name) for name in there if name not in names]
     added = [CommitOperationAdd(file.name, file.path) for file in files]
-    done = api.create_commit(repository, [*added, *gone], commit_message="Update", repo_type=kind)
-    return done.oid
+    return api.create_commit(space, [*added, *gone], commit_message="Update", repo_type="space").oid
 
 
 def main(arguments: Sequence[str] | None = None, tracked: Sequence[str] | None = None) -> int:
@@ -116,21 +110,24 @@ def main(arguments: Sequence[str] | None = None, tracked: Sequence[str] | None =
     parser.add_argument("--dry-run", action="store_true")
     chosen = parser.parse_args(arguments)
     files = space_files(git_tracked() if tracked is None else tracked)
-    model = model_files(chosen.checkpoint) if chosen.model else []
-    said = complaints(files, (ROOT / "README.md").read_text(encoding="utf-8")) + complaints(model)
+    said = complaints(files, (ROOT / "README.md").read_text(encoding="utf-8"))
+    try:
+        model = pack(chosen.checkpoint, chosen.model, licence="apache-2.0") if chosen.model else None
+    except BadInput as error:
+        said.append(str(error))
     if said:
         print("\n".join(said), file=sys.stderr)
         return 1
-    print(listing(f"space {chosen.space}", files))
+    print(listing(f"space {chosen.space}", {file.name: file.size for file in files}))
     if model:
-        print(listing(f"model {chosen.model}", model))
+        print(listing(f"model {chosen.model}", model.sizes()))
     if chosen.dry_run:
         print("dry run: nothing was sent")
         return 0
     if model:
-        commit = send(chosen.model, "model", model, private=chosen.private)
-        print(f"hf://{chosen.model}@{commit}  (give this to SPINESEG_CHECKPOINT in the Space's settings)")
-    print(f"space {chosen.space} is at commit {send(chosen.space, 'space', files, private=chosen.private)}")
+        pin = push(model, private=chosen.private)
+        print(f"{pin}  (give this to SPINESEG_CHECKPOINT in the Space's settings)")
+    print(f"space {chosen.space} is at commit {send(chosen.space, files, private=chosen.private)}")
     return 0
 
 
