@@ -102,10 +102,9 @@ def _short(checkpoint: str) -> tuple[str, str]:
 
 def load(checkpoint: str) -> Segmenter:
     """Fetches what is on the Hub; imports torch only here, in the loading thread. Raises BadInput."""
-    from spineseg.hub import resolve
     from spineseg.predict import Segmenter
 
-    return Segmenter.load(resolve(checkpoint))
+    return Segmenter.load(checkpoint)
 
 
 if __name__ == "__main__":

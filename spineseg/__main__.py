@@ -18,7 +18,6 @@ import tyro
 from tqdm import tqdm
 
 from spineseg.check import FolderReport, check_folder
-from spineseg.checkpoint import load_checkpoint
 from spineseg.convert import ConvertConfig, NotConverted, convert_folder
 from spineseg.crossval import cross_validate
 from spineseg.dataset import find_films, naming, write_case
@@ -28,7 +27,7 @@ from spineseg.evaluate import evaluate, summary_table
 from spineseg.files import write_table, write_text
 from spineseg.film import BACKGROUND, VERTEBRAE, BadInput, Film
 from spineseg.handin import HandinReport, array_stem, check_handin, films_named
-from spineseg.hub import pack, pinned, push, resolve
+from spineseg.hub import pack, push, resolve
 from spineseg.isolate import read_film_isolated, start_ahead
 from spineseg.labels import read_label, to_array, write_array
 from spineseg.measure import csv_columns, csv_row, measure_prediction
@@ -98,13 +97,6 @@ class PredictArguments:
     """Let that object repeat the patient's name, identity and dates from the film."""
 
 
-def _segmenter(checkpoint: Path, device: str) -> Segmenter:
-    """From a file or from the Hub; what comes from there carries its commit in its name."""
-    weights = resolve(checkpoint)
-    network, card = load_checkpoint(weights)
-    return Segmenter(network, pinned(card, weights), device)
-
-
 def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> int:
     """Segment films into arrays of rows x columns x 7."""
     films = list(films_named(arguments.films))
@@ -113,7 +105,7 @@ def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> 
     if arguments.dicom_seg:
         require_highdicom()
     start_ahead()
-    segmenter = _segmenter(arguments.checkpoint, arguments.device)
+    segmenter = Segmenter.load(arguments.checkpoint, arguments.device)
     arguments.out.mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
     measured: list[tuple[str, ...]] = []
@@ -164,7 +156,7 @@ def _evaluate(data: Path, out: Path, checkpoint: Path = DEFAULT_CHECKPOINT, devi
         device: auto, cpu or cuda
     """
     films = find_films(data)
-    summary = evaluate(_segmenter(checkpoint, device), tqdm(films, desc="evaluating", unit="film"), out)
+    summary = evaluate(Segmenter.load(checkpoint, device), tqdm(films, desc="evaluating", unit="film"), out)
     print(summary_table(summary))
     return 1 if summary.failed else 0
 
@@ -194,7 +186,7 @@ def _show(
         channels = np.moveaxis(to_array(read.masks), -1, 0).astype(bool)
         picture = figure_channels(shown, channels, (*VERTEBRAE, BACKGROUND))
     else:
-        picture = figure_channels(shown, _segmenter(checkpoint, device)(shown).probabilities, VERTEBRAE)
+        picture = figure_channels(shown, Segmenter.load(checkpoint, device)(shown).probabilities, VERTEBRAE)
     write_png(out, picture)
     print(f"wrote {out}")
     return 0

@@ -15,6 +15,7 @@ from torch.nn import functional
 from spineseg.checkpoint import Card, load_checkpoint
 from spineseg.film import VERTEBRAE, BadInput, Film, Masks
 from spineseg.grid import GridFit, film_to_grid, grid_to_film, normalise
+from spineseg.hub import pinned, resolve
 from spineseg.levels import LevelReport, decode_ordered, decode_raw, to_masks
 from spineseg.network import UNet
 
@@ -61,9 +62,13 @@ class Segmenter:
 
     @classmethod
     def load(cls, path: Path | str, device: str = "auto") -> Segmenter:
-        """From `<name>.safetensors` with its card. Raises BadCheckpoint."""
-        network, card = load_checkpoint(Path(path))
-        return cls(network, card, device)
+        """From `<name>.safetensors` with its card, or `hf://owner/name@revision`, which then bears its commit's name.
+
+        Raises BadCheckpoint, HubError, MissingDevice.
+        """
+        weights = resolve(path)
+        network, card = load_checkpoint(weights)
+        return cls(network, pinned(card, weights), device)
 
     def __call__(self, film: Film) -> Prediction:
         """Segment one film."""

@@ -24,6 +24,7 @@ from spineseg.checkpoint import BadCheckpoint, Card, card_path, load_checkpoint,
 from spineseg.grid import GridConfig
 from spineseg.hub import CARD, PAGE, WEIGHTS, HubError, Pin, model_page, pack, pin_of, pinned, push, resolve
 from spineseg.network import UNet, UNetConfig
+from spineseg.predict import Segmenter
 
 TINY = UNetConfig(features=(4, 6), patch=2)
 SCORES = {"real": {"films": 11, "dice": 0.81, "per": {"L1": 0.8}}, "simulated": {"films": 100, "dice": 0.91}}
@@ -242,6 +243,7 @@ def test_the_commit_is_in_the_card_s_name_and_origin(fake: FakeHub, saved: Path)
     assert card.name == f"tiny (hf://ann/spine@{OLD})"
     assert card.origin == {**ORIGIN, "hub": f"hf://ann/spine@{OLD}"}
     assert resolve(card.origin["hub"]) == weights
+    assert Segmenter.load("hf://ann/spine@main", "cpu").card == card, "in the page and the commands alike"
     assert pinned(CARD_OF, saved) is CARD_OF
 
 

@@ -152,6 +152,13 @@ def test_labels_are_six_quadrilaterals_in_order(cases: list[Case]):
             assert cv2.contourArea(corners) > 0.8 * cv2.contourArea(hull), case.name
 
 
+def test_no_pixel_is_in_two_bodies() -> None:
+    """Film 1 of series 2 has an L5 that nearly touches its S1."""
+    for index in range(3):
+        masks = simulate_case(2, index, SimulateConfig(rows=256)).masks
+        assert masks.sum(0).max() == 1
+
+
 def test_bodies_are_brighter_than_the_discs_between_them(cases: list[Case]):
     right = [disc_contrast(case) for case in cases]
     assert np.mean(right) > 0.1

@@ -57,11 +57,14 @@ def _frame(spine: Spine, rng: np.random.Generator, config: SimulateConfig) -> tu
 
 
 def _masks(canvas: Canvas, spine: Spine) -> Masks:
-    """Pixels whose centre lies within each body's quadrilateral."""
+    """Each body's quadrilateral with the pixels on its border; one on two borders is the upper body's."""
     rows, columns = canvas.attenuation.shape
     masks = np.zeros((len(VERTEBRAE), rows, columns), np.uint8)
+    taken = np.zeros((rows, columns), np.uint8)
     for mask, corners in zip(masks, spine.lumbar, strict=True):
         cv2.fillPoly(mask, [np.round(canvas.to_pixels(corners) * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
+        mask &= 1 - taken
+        taken |= mask
     return masks.astype(bool)
 
 
