@@ -155,7 +155,7 @@ def test_labels_are_six_quadrilaterals_in_order(cases: list[Case]):
 def test_no_pixel_is_in_two_bodies() -> None:
     """Film 1 of series 2 has an L5 that nearly touches its S1."""
     for index in range(3):
-        masks = simulate_case(2, index, SimulateConfig(rows=256)).masks
+        masks = simulate_case(2, index, SMALL).masks
         assert masks.sum(0).max() == 1
 
 
