@@ -1,25 +1,44 @@
-"""Write the simulated films that the page offers, as in `python -m tools.make_examples examples`."""
+"""Write the simulated films that the page offers, and a picture of them with their true masks.
+
+Usage: python -m tools.make_examples examples docs/examples.png
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from spineseg.dicom import write_film
+from spineseg.film import Case
+from spineseg.render import overlay, write_png
 from spineseg.simulate import SimulateConfig, simulate_case
 
 SEED = 7
-CHOSEN = {"pelvis in view": 4, "leaning": 11, "facing right": 12, "screws and rod": 15, "sacrum cut off": 14}
+CHOSEN = {"pelvis in view": 13, "leaning": 36, "facing right": 33, "screws and rod": 27, "sacrum cut off": 61}
 """The button's text, and which film of the series."""
+ROWS, SHOWN_ROWS = 1024, 460
 
 
-def main(folder: Path) -> None:
-    """One film of 1024 rows for each button."""
+def shown(case: Case) -> np.ndarray:
+    """A film with its masks, (rows, columns, rgb), made small."""
+    picture = overlay(case.film, case.masks)
+    columns = round(picture.shape[1] * SHOWN_ROWS / picture.shape[0])
+    return cv2.resize(picture, (columns, SHOWN_ROWS), interpolation=cv2.INTER_AREA)
+
+
+def main(folder: Path, sheet: Path) -> None:
+    """One film for each button; all of them side by side."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number, (name, index) in enumerate(CHOSEN.items(), 1):
-        case = simulate_case(SEED, index, SimulateConfig(rows=1024))
+    cases = {name: simulate_case(SEED, index, SimulateConfig(rows=ROWS)) for name, index in CHOSEN.items()}
+    for number, (name, case) in enumerate(cases.items(), 1):
         write_film(folder / f"{number}-{name.replace(' ', '-')}.dcm", case.film)
+    write_png(sheet, np.hstack([shown(case) for case in cases.values()]))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
