@@ -7,12 +7,13 @@ grid pixel centres. Both use the same affine map, so nothing shifts by half a pi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int
 from scipy import sparse
 
 from spineseg.film import Film, Masks
@@ -133,18 +134,43 @@ def masks_to_grid(masks: Masks, to: GridFit) -> GridChannels:
     return np.clip(fractions, 0, 1)
 
 
-def grid_to_film(channels: GridChannels, to: GridFit) -> Channels:
-    """Interpolate grid channels at the film's pixel centres: (channel, film rows, film columns)."""
+Box = tuple[slice, slice]
+"""Rows and columns of a film."""
+
+
+def film_box(channel: GridImage, to: GridFit) -> Box:
+    """The part of the film that values of the channel other than 0 can reach when they are interpolated."""
+    used = [np.flatnonzero(channel.any(1 - axis)) for axis in range(2)]
+    if not used[0].size:
+        return np.s_[:0, :0]
+    return (
+        _reached(used[0], to.row_scale, to.row_offset, to.film_rows),
+        _reached(used[1], to.column_scale, to.column_offset, to.film_columns),
+    )
+
+
+def _reached(used: Int[np.ndarray, "pixel"], scale: float, offset: float, size: int) -> slice:
+    """Film pixels whose centre lies within one grid pixel of those used, and one more; none where those are off it."""
+    first = math.floor((int(used[0]) - 0.5 - offset) / scale) - 1
+    last = math.ceil((int(used[-1]) + 1.5 - offset) / scale) + 1
+    return slice(min(max(first, 0), size), min(max(last, 0), size))
+
+
+def grid_to_film(channels: GridChannels, to: GridFit, box: Box | None = None) -> Channels:
+    """Interpolate grid channels at the film's pixel centres: (channel, film rows, film columns), or those of `box`."""
+    rows, columns = (slice(0, to.film_rows), slice(0, to.film_columns)) if box is None else box
+    high, wide = rows.stop - rows.start, columns.stop - columns.start
     matrix = np.array(
         [
-            [to.column_scale, 0, 0.5 * to.column_scale + to.column_offset - 0.5],
-            [0, to.row_scale, 0.5 * to.row_scale + to.row_offset - 0.5],
+            [to.column_scale, 0, (columns.start + 0.5) * to.column_scale + to.column_offset - 0.5],
+            [0, to.row_scale, (rows.start + 0.5) * to.row_scale + to.row_offset - 0.5],
         ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    size = (to.film_columns, to.film_rows)
-    warped = [cv2.warpAffine(c, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE) for c in channels]
-    return np.stack(warped).astype(np.float32, copy=False)
+    warped = np.empty((len(channels), high, wide), np.float32)
+    for at_film, channel in zip(warped, channels, strict=True):  # written in place: a copy of all would be 180 MB
+        cv2.warpAffine(channel, matrix, (wide, high), dst=at_film, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return warped
 
 
 def _blur(image: Image, sigma: float) -> Image:

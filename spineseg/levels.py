@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32
 from scipy import ndimage
 
 from spineseg.film import VERTEBRAE, Masks
+from spineseg.grid import GridFit, film_box, grid_to_film
 
 Channels = Float32[np.ndarray, "vertebra=6 rows columns"]
 Scores = Float[np.ndarray, "body vertebra=6"]
@@ -333,12 +334,21 @@ def decode_raw(probabilities: Channels) -> Decoded:
     return Decoded(channels, LevelReport(present, confidence, 0.0, "unsure", (reason,)))
 
 
+def _box(mask: Bool[np.ndarray, "rows columns"]) -> tuple[slice, slice]:
+    """The smallest box that holds the mask; an empty one where nothing is."""
+    rows = np.flatnonzero(mask.any(1))
+    if len(rows) == 0:
+        return np.s_[:0, :0]
+    high = np.s_[rows[0] : rows[-1] + 1]
+    columns = np.flatnonzero(mask[high].any(0))
+    return high, np.s_[columns[0] : columns[-1] + 1]
+
+
 def one_piece(mask: Bool[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns"]:
     """The largest connected piece, its holes filled; an empty mask stays empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if len(rows) == 0:
+    box = _box(mask)
+    if not mask[box].size:
         return mask
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     outlines, _ = cv2.findContours(mask[box].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     whole = np.zeros(mask[box].shape, np.uint8)
     cv2.drawContours(whole, [max(outlines, key=cv2.contourArea)], -1, 1, cv2.FILLED)
@@ -352,8 +362,26 @@ def to_masks(channels: Channels, *, pieces: bool) -> Masks:
     masks = np.zeros(channels.shape, bool)
     taken = np.zeros(channels.shape[1:], bool)
     for mask, channel in zip(masks, channels, strict=True):
-        mask[:] = (channel > 0.5) & ~taken
-        if pieces:
-            mask[:] = one_piece(mask) & ~taken
-        taken |= mask
+        np.greater(channel, 0.5, out=mask)
+        box = _box(mask)  # a vertebra covers a hundredth of a film: all else is done there
+        free = ~taken[box]
+        part = mask[box] & free
+        mask[box] = one_piece(part) & free if pieces else part
+        taken[box] |= mask[box]
+    return masks
+
+
+def film_masks(
+    channels: Float32[np.ndarray, "vertebra=6 grid_rows grid_columns"], to: GridFit, *, pieces: bool
+) -> Masks:
+    """`to_masks` of `grid_to_film`, worked out only where a channel is not 0, which is a hundredth of a film."""
+    masks = np.zeros((len(channels), to.film_rows, to.film_columns), bool)
+    taken = np.zeros(masks.shape[1:], bool)
+    for mask, channel in zip(masks, channels, strict=True):
+        box = film_box(channel, to)
+        if mask[box].size:
+            free = ~taken[box]
+            part = (grid_to_film(channel[None], to, box)[0] > 0.5) & free
+            mask[box] = one_piece(part) & free if pieces else part
+            taken[box] |= mask[box]
     return masks

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from spineseg.checkpoint import Card, load_checkpoint
 from spineseg.film import VERTEBRAE, BadInput, Film, Masks
-from spineseg.grid import GridFit, film_to_grid, grid_to_film, normalise
+from spineseg.grid import GridFit, film_to_grid, normalise
 from spineseg.hub import pinned, resolve
-from spineseg.levels import LevelReport, decode_ordered, decode_raw, to_masks
+from spineseg.levels import LevelReport, decode_ordered, decode_raw, film_masks
 from spineseg.network import UNet
 
 log = logging.getLogger("spineseg.predict")
@@ -78,7 +78,7 @@ class Segmenter:
         film_rows = (to.row_offset, to.rows - to.row_offset)
         ordered = self.card.decoder == "ordered"
         decoded = decode_ordered(probabilities, film_rows=film_rows) if ordered else decode_raw(probabilities)
-        masks = to_masks(grid_to_film(decoded.channels, to), pieces=ordered)
+        masks = film_masks(decoded.channels, to, pieces=ordered)
         return Prediction(masks, probabilities, to, decoded.report, time.perf_counter() - began, device)
 
     def _probabilities(

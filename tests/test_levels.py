@@ -11,12 +11,14 @@ import pytest
 from scipy import ndimage
 
 from spineseg.film import VERTEBRAE
+from spineseg.grid import GridConfig, film_box, fit, grid_to_film
 from spineseg.levels import (
     LevelConfig,
     best_path,
     certainty,
     decode_ordered,
     decode_raw,
+    film_masks,
     find_bodies,
     one_piece,
     path_margin,
@@ -409,3 +411,24 @@ def test_a_film_on_which_bone_is_only_guessed_is_called_unsure(share: float) -> 
     report = decode_ordered((share * spine()).astype(np.float32)).report
     assert (report.verdict, report.reasons, report.present) == ("unsure", (FAINT,), (True,) * 6)
     assert decode_ordered(spine()).report.verdict == "sure"
+
+
+# At the film's size
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (64, 64), (40, 90)])
+@pytest.mark.parametrize("pieces", [True, False])
+def test_masks_of_a_film_need_only_the_boxes_of_their_bodies(
+    rng: np.random.Generator, shape: tuple[int, int], pieces: bool
+) -> None:
+    to = fit(shape, GridConfig(rows=64, columns=64))
+    channels = np.zeros((6, 64, 64), np.float32)
+    for k, channel in enumerate(channels[:5]):  # S1 is nowhere; the others touch, and L1 the edge
+        channel[10 * k : 10 * k + 12, 3 * k : 3 * k + 30] = rng.uniform(0.2, 1, (12, 30))
+    whole = grid_to_film(channels, to)
+    for channel, values in zip(channels, whole, strict=True):
+        outside = values.copy()
+        outside[film_box(channel, to)] = 0
+        assert not outside.any()
+    wrong = film_masks(channels, to, pieces=pieces) != to_masks(whole, pieces=pieces)
+    assert wrong.sum() <= 2, "only where a value is within rounding of one half"
