@@ -32,6 +32,7 @@ from spineseg.isolate import read_film_isolated, read_label_isolated, start_ahea
 from spineseg.ui.access import account  # noqa: E402
 from spineseg.ui.models import Loading  # noqa: E402
 from spineseg.ui.page import build_page, serve  # noqa: E402
+from spineseg.ui.quiet import keep_quiet  # noqa: E402
 
 if TYPE_CHECKING:
     from spineseg.predict import Segmenter
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing or not checkpoints:
         parser.error(f"expected a checkpoint, found none at {', '.join(missing) or 'checkpoints/'}; give --checkpoint")
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    keep_quiet()
     segmenters = Loading({name: partial(load, checkpoint) for name, checkpoint in named(checkpoints).items()})
     if ON_ZERO_GPU:  # the models must be on the device before the page starts; elsewhere they load behind it
         list(segmenters.values())

@@ -126,16 +126,23 @@ def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> 
                 write_segmentation(place, path, prediction.masks, model=segmenter.name, copy_patient=patient)
         except BadInput as error:
             failed += 1
-            print(f"{path.name}: {error}", file=sys.stderr)
+            print(f"{_shown(path.name)}: {error}", file=sys.stderr)
             continue
         written.add(array_stem(path))
         rows, columns = film.shape
         said = "; ".join((prediction.levels.verdict, *prediction.levels.reasons))
-        print(f"{path.name}: {rows} x {columns}, {prediction.seconds:.1f} s, {said}")
+        print(f"{_shown(path.name)}: {rows} x {columns}, {prediction.seconds:.1f} s, {said}")
     if arguments.measure:
         write_table(arguments.out / "measurements.csv", csv_columns(), measured)
-    print(f"{len(written)} of {len(films)} films segmented into {arguments.out}")
+    print(f"{len(written)} of {len(films)} films segmented into {_shown(str(arguments.out))}")
     return 1 if failed else 0
+
+
+def _shown(name: str) -> str:
+    """A stranger's file name as one line that the terminal can write and that does nothing to it."""
+    encoding = sys.stdout.encoding or "ascii"
+    plain = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return plain.encode(encoding, "replace").decode(encoding)
 
 
 def _measured(out: Path, stem: str, prediction: Prediction, film: Film) -> tuple[str, ...]:

@@ -17,16 +17,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from spineseg.files import replacing
-from spineseg.film import BadInput
+from spineseg.film import CHANNELS, VERTEBRAE, BadInput
 from spineseg.grid import GridConfig
-from spineseg.network import UNet, UNetConfig
+from spineseg.network import Norm, UNet, UNetConfig
 
 Decoder = Literal["ordered", "none"]
 FORMAT = 1
 
 _PICKLES = (b"PK\x03\x04", *(b"\x80" + bytes([protocol]) for protocol in range(2, 6)))
 """How files of torch.save and of pickle begin."""
-_MOST = {"levels": 12, "convolutions": 8, "pixels": 4096 * 4096}
+_MOST = {"levels": 12, "convolutions": 8, "pixels": 4096 * 4096, "local_px": 1000}
 """What a card may ask for. One from a stranger must not keep a machine busy before its weights are looked at."""
 
 
@@ -101,7 +101,7 @@ def _read_card(weights: Path) -> tuple[Card, str]:
         return _parse_card(card_path(weights).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadCheckpoint("expected a JSON card beside the weights, found none; keep both files together") from None
-    except UnicodeDecodeError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise BadCheckpoint(_not_understood(type(error).__name__)) from None
 
 
@@ -114,8 +114,12 @@ def _parse_card(text: str) -> tuple[Card, str]:
         grid, network = GridConfig(**stored.pop("grid")), stored.pop("network")
         network["features"] = tuple(network["features"])
         card = Card(grid=grid, network=UNetConfig(**network), **stored)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        if isinstance(error, BadCheckpoint):
+            raise
         raise BadCheckpoint(_not_understood(type(error).__name__)) from None
+    if not _well_typed(card):
+        raise BadCheckpoint(_not_understood("a name, an origin, scores or a grid of another type"))
     if card.decoder not in get_args(Decoder) or card.network.in_channels != card.grid.channels:
         raise BadCheckpoint(_not_understood("decoder, network and grid do not go together"))
     if not _buildable(card):
@@ -131,15 +135,30 @@ def _card_of(path: Path, beside: Card, saving: str) -> Card:
     return beside if its_saving == saving else own
 
 
+def _well_typed(card: Card) -> bool:
+    """Whether everything but the network's numbers (see `_buildable`) is of the type that the classes promise."""
+    grid = card.grid
+    return (
+        all(isinstance(text, str) for text in (card.name, card.description))
+        and all(isinstance(table, dict) for table in (card.origin, card.scores))
+        and isinstance(grid.keep_aspect, bool)
+        and isinstance(grid.local_px, int | float)
+        and card.network.norm in get_args(Norm)
+    )
+
+
 def _buildable(card: Card) -> bool:
-    """Whether the network has a few levels of a few convolutions, and the grid a film's size."""
+    """Whether the network has some levels of some convolutions, six or seven channels, and the grid a film's size."""
     grid, network = card.grid, card.network
     numbers = (grid.rows, grid.columns, network.patch, network.convolutions, *network.features)
     return (
-        all(isinstance(number, int) and 1 <= number <= _MOST["pixels"] for number in numbers)
+        all(type(number) is int and 1 <= number <= _MOST["pixels"] for number in numbers)
         and grid.rows * grid.columns <= _MOST["pixels"]
         and 1 <= len(network.features) <= _MOST["levels"]
         and network.convolutions <= _MOST["convolutions"]
+        and network.out_channels in (len(VERTEBRAE), len(CHANNELS))
+        and 0 < grid.local_px <= _MOST["local_px"]
+        and grid.rows * grid.columns > network.stride**2  # what normalises needs two values to compare
     )
 
 

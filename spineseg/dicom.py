@@ -40,7 +40,7 @@ from pydicom.uid import UID
 from pydicom.valuerep import DSfloat
 
 from spineseg.files import replacing
-from spineseg.film import BadInput, Film, Spacing
+from spineseg.film import SPACING_MM, BadInput, Film, Spacing
 from spineseg.limits import DEFAULT_LIMITS, Limits
 
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -161,11 +161,10 @@ def _read(path: str | os.PathLike[str], limits: Limits) -> Film:
 def _read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
     """The whole of a regular file that has the mark of DICOM; never waits for a pipe."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with open(path, "rb", opener=_without_waiting) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise UnreadableFilm("expected a DICOM file, got a folder or a device; choose one file")
-            content = stream.read(limits.max_bytes + 1)
+            content = stream.read(limits.max_bytes + 1) or b""  # None where a system's own file has nothing to say yet
     except (OSError, ValueError) as error:
         if isinstance(error, UnreadableFilm):
             raise
@@ -179,6 +178,10 @@ def _read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
         found = next(kinds, "another kind of file") if content else "an empty file"
         raise UnreadableFilm(f"expected a DICOM file (DICM after 128 bytes), got {found}; export the film as DICOM")
     return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 # The header
@@ -210,7 +213,7 @@ def _parse(content: bytes, limits: Limits) -> tuple[_Header, bytes]:
         try:
             syntax = _read_syntax(stream)
             header = _check_header(_read_elements(stream, syntax, _TAGS, last=0x7FE00000), syntax, limits)
-            return header, _read_pixels(stream, syntax)
+            return header, _read_pixels(stream, syntax, header.bits_allocated)
         except UnreadableFilm:
             raise
         except MemoryError:
@@ -246,8 +249,8 @@ def _read_elements(stream: BytesIO, syntax: str, tags: tuple[BaseTag, ...], last
     )
 
 
-def _read_pixels(stream: BytesIO, syntax: str) -> bytes:
-    """The value of Pixel Data: words in little endian order, or the fragments of a compressed frame."""
+def _read_pixels(stream: BytesIO, syntax: str, bits: int) -> bytes:
+    """The value of Pixel Data with samples of `bits`: words in little endian order, or a frame's fragments."""
     elements = _read_elements(stream, syntax, (_PIXEL_DATA,), last=_PIXEL_DATA)
     if _PIXEL_DATA not in elements:
         raise UnreadableFilm("expected pixel data, got a header alone or a file cut short; copy the film again")
@@ -256,7 +259,7 @@ def _read_pixels(stream: BytesIO, syntax: str) -> bytes:
     if undefined == (syntax in NATIVE):
         raise UnreadableFilm("expected pixel data as the transfer syntax has it, got the other kind; export it again")
     pixels = element.value or b""
-    if syntax == BIG_ENDIAN and element.VR != "OB":  # OW swaps 8-bit samples too (PS3.5 8.2)
+    if syntax == BIG_ENDIAN and (bits > 8 or element.VR != "OB"):  # OW swaps 8-bit samples too (PS3.5 8.2)
         return np.frombuffer(pixels[: len(pixels) // 2 * 2], dtype=">u2").astype("<u2").tobytes()
     return pixels
 
@@ -362,7 +365,7 @@ def _rescale(elements: Dataset) -> tuple[float, float]:
 
 
 def _spacing(elements: Dataset) -> Spacing | None:
-    """Millimetres with the plane they hold in, or None where none are stated or they are not above 0.
+    """Millimetres with the plane they hold in, or None where none are stated or they cannot be meant.
 
     Imager Pixel Spacing is the detector's. Pixel Spacing is meant to be the patient's, but an uncalibrated projection
     repeats the detector's there; standing alone and without a calibration type it could be either (PS3.3 10.7.1.1),
@@ -382,7 +385,7 @@ def _spacing(elements: Dataset) -> Spacing | None:
 
 def _pair(elements: Dataset, keyword: str) -> tuple[float, float] | None:
     numbers = _numbers(elements, keyword)
-    if len(numbers) != 2 or not all(math.isfinite(each) and each > 0 for each in numbers):
+    if len(numbers) != 2 or not all(SPACING_MM[0] <= each <= SPACING_MM[1] for each in numbers):
         return None
     return numbers[0], numbers[1]
 

@@ -30,9 +30,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Make the file this text, in UTF-8, as `replacing` does."""
+    """Make the file this text, in UTF-8, as `replacing` does; of a file name that is no text the odd bytes escaped."""
     with replacing(path) as stream:
-        stream.write(text.encode())
+        stream.write(text.encode(errors="backslashreplace"))
 
 
 def write_table(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -17,6 +17,9 @@ CHANNELS = (*VERTEBRAE, BACKGROUND)
 
 Masks = Bool[np.ndarray, "vertebra=6 rows columns"]
 
+SPACING_MM = (0.001, 100.0)
+"""Least and most distance of two pixels that a film may state; any other is a slip, or there to break what computes."""
+
 
 class BadInput(ValueError):
     """One sentence for a person: what was expected, what came, what to do. Never holds a path or a patient field."""
@@ -26,7 +29,7 @@ class BadInput(ValueError):
 class Spacing:
     """Distance between neighbouring pixel centres, and in which plane it was measured.
 
-    row_mm: between rows (downwards); column_mm: between columns (to the right); both finite and above 0.
+    row_mm: between rows (downwards); column_mm: between columns (to the right); both within `SPACING_MM`.
     plane: "detector" (Imager Pixel Spacing, 0018,1164: the patient is magnified against it) or
     "patient" (Pixel Spacing, 0028,0030, calibrated). Source: DICOM PS3.3 C.8.11.3 and 10.7.1.3.
     """

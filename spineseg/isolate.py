@@ -32,7 +32,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from spineseg.film import VERTEBRAE, BadInput, Film, Spacing
+from spineseg.film import SPACING_MM, VERTEBRAE, BadInput, Film, Spacing
 from spineseg.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _spacing(stated: Any) -> Spacing | None:
         return None
     match stated:
         case [float(row), float(column), "detector" | "patient" as plane] if all(
-            math.isfinite(mm) and mm > 0 for mm in (row, column)
+            SPACING_MM[0] <= mm <= SPACING_MM[1] for mm in (row, column)
         ):
             return Spacing(row, column, plane)
     raise Unsafe(_UNSOUND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tokenize
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
@@ -28,6 +29,11 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _NPY = b"\x93NUMPY"
 _NUMBERS = "buif"
 """NumPy kinds that may hold 0 and 1: logical, whole and decimal numbers."""
+_DAMAGE = (
+    *(OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError, zlib.error, MatReadError),
+    *(SyntaxError, tokenize.TokenError),  # NumPy reads the head of a .npy as Python
+)
+"""What SciPy, h5py and NumPy raise for damaged files; their words may hold the path."""
 
 
 class UnreadableLabel(BadInput):
@@ -78,13 +84,25 @@ def read_label(path: str | os.PathLike[str], shape: tuple[int, int]) -> Label:
 
 def to_array(masks: Masks) -> UInt8[np.ndarray, "rows columns channel=7"]:
     """The seven channels of `CHANNELS` as 0 and 1; the background is where no vertebra is."""
-    return np.stack([*masks, _background(masks)], axis=-1).view(np.uint8)
+    empty = np.zeros((masks.shape[2], len(CHANNELS)), np.uint8)
+    empty[:, -1] = 1
+    array = np.empty((*masks.shape[1:], len(CHANNELS)), np.uint8)
+    array[:] = empty
+    for channel, mask in enumerate(masks):
+        inside = np.flatnonzero(mask.any(1))
+        if len(inside):  # most of a film is background: only the rows that hold the vertebra are gone through
+            rows = np.s_[inside[0] : inside[-1] + 1]
+            array[rows, :, channel] = mask[rows]
+            array[rows, :, -1][mask[rows]] = 0
+    return array
 
 
 def write_array(path: str | os.PathLike[str], masks: Masks) -> None:
     """Write rows x columns x 7 as .npy, in C order. The file appears whole or not at all."""
-    with replacing(path) as stream:
-        np.save(stream, to_array(masks), allow_pickle=False)
+    array = to_array(masks)
+    with replacing(path) as stream:  # not by np.save, whose error for a full disk does not say what is wrong
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+        stream.write(array.data)
 
 
 def mat_bytes(masks: Masks) -> bytes:
@@ -121,8 +139,7 @@ def _read_array(path: str | os.PathLike[str], shape: tuple[int, int]) -> Shaped[
                 return _read_mat5(stream, shape)
     except UnreadableLabel:
         raise
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError, zlib.error, MatReadError):
-        # what SciPy, h5py and NumPy raise for damaged files; their words may hold the path
+    except _DAMAGE:
         raise UnreadableLabel("expected a sound .mat or .npy file, got a damaged one; save the label again") from None
     found = "another kind of file" if head else "an empty file"
     raise UnreadableLabel(f"expected a MATLAB file (v5 or v7.3) or a .npy array, got {found}; save the label again")
@@ -139,7 +156,8 @@ def _read_npy(stream: BinaryIO, shape: tuple[int, int]) -> np.ndarray:
 
 def _read_mat5(stream: BinaryIO, shape: tuple[int, int]) -> np.ndarray:
     """Only the one variable, and only when it is a plain array: cells within cells can end a process."""
-    variables = {name: (size, kind) for name, size, kind in scipy.io.whosmat(stream)}
+    listed = reversed(scipy.io.whosmat(stream))  # of two that share a name the first counts: it is what loadmat reads
+    variables = {name: (size, kind) for name, size, kind in listed}
     if KEY not in variables:
         raise UnreadableLabel(_no_key())
     size, kind = variables[KEY]

@@ -206,7 +206,14 @@ def test_another_format(saved: Path):
         read_card(saved)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "{}", '{"format": 1}', "\ud800"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "3", "null", "{}", '{"format": 1}', "\ud800"),
+        *("[" * 100_000, '{"a":' * 100_000, '{"format": ' + "9" * 5000 + "}"),
+    ],
+    ids=lambda text: text[:12],
+)
 def test_a_card_that_is_no_card(saved: Path, text: str):
     card_path(saved).write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(BadCheckpoint, match=r"^expected a card as spineseg writes it, got one that was changed"):
@@ -225,6 +232,18 @@ def test_a_card_that_is_no_card(saved: Path, text: str):
         {"network": {"features": [4, 6], "prior": 2.0}},
         {"network": {"features": [-4, 6]}},
         {"network": [1]},
+        {"network": {"features": [4, 6], "norm": "layer"}},
+        {"network": {"features": [4, True]}},
+        {"name": 3},
+        {"name": None},
+        {"description": ["a"]},
+        {"origin": None},
+        {"origin": [1]},
+        {"scores": "none"},
+        {"grid": {"rows": 32, "columns": 24, "keep_aspect": "no"}},
+        {"grid": {"rows": True, "columns": 24}},
+        {"grid": {"rows": 4, "columns": 4}},
+        *({"grid": {"rows": 32, "columns": 24, "local_px": px}} for px in ("a", None, float("nan"), 0, -5, 1e6, 1e308)),
         {"network": {"features": [4, 6], "convolutions": 10**9}},  # these three would keep a machine busy
         {"network": {"features": [4] * 40}},
         {"grid": {"rows": 10**6, "columns": 10**6}},
@@ -241,6 +260,23 @@ def test_a_huge_network_is_refused_before_it_is_made(saved: Path):
     change_card(saved, network={"features": [20_000, 20_000], "patch": 2})
     with pytest.raises(BadCheckpoint, match=r"^expected the weights that the card describes"):
         load_checkpoint(saved)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5, 8])
+def test_a_network_for_another_number_of_vertebrae(saved: Path, channels: int):
+    """Weights and card agree; the array would have channels that nobody expects."""
+    network = replace(TINY, out_channels=channels)
+    save_checkpoint(saved, UNet(network), replace(CARD, network=network))
+    with pytest.raises(BadCheckpoint, match=r"^expected a card as spineseg writes it"):
+        load_checkpoint(saved)
+
+
+def test_a_card_that_is_a_folder(saved: Path):
+    card_path(saved).unlink()
+    card_path(saved).mkdir()
+    with pytest.raises(BadCheckpoint, match=r"^expected a card as spineseg writes it") as caught:
+        load_checkpoint(saved)
+    assert str(saved.parent) not in str(caught.value)
 
 
 def test_a_network_of_another_size(saved: Path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import logging
 import os
 import struct
@@ -108,6 +109,16 @@ def test_8_bits_of_an_odd_length(tmp_path: Path, values: np.ndarray, syntax: str
     made = dataset(values, syntax=syntax, bits=8)
     if syntax == BIG and representation == "OW":  # words of two pixels, the second first
         made.PixelData = np.frombuffer(made.PixelData, "<u2").astype(">u2").tobytes()
+    made["PixelData"].VR = representation
+    np.testing.assert_array_equal(read_film(save(tmp_path / "a.dcm", made)).image, values)
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG])
+@pytest.mark.parametrize("representation", ["OB", "UN"])
+def test_16_bits_called_bytes_or_unknown_are_words(
+    tmp_path: Path, values: np.ndarray, syntax: str, representation: str
+):
+    made = dataset(values.astype(np.uint16), syntax=syntax)
     made["PixelData"].VR = representation
     np.testing.assert_array_equal(read_film(save(tmp_path / "a.dcm", made)).image, values)
 
@@ -270,6 +281,9 @@ DETECTOR, PIXEL = [0.15, 0.16], [0.12, 0.128]
         ({"ImagerPixelSpacing": [0.1, 0.1, 0.1]}, None),
         ({"ImagerPixelSpacing": 0.1}, None),
         ({"ImagerPixelSpacing": ""}, None),
+        ({"ImagerPixelSpacing": [1e300, 1e300]}, None),  # what is computed from it would be no number
+        ({"ImagerPixelSpacing": [5e-324, 0.1]}, None),
+        ({"PixelSpacing": [143, 143], "ImagerPixelSpacing": DETECTOR}, Spacing(0.15, 0.16, "detector")),
     ],
 )
 def test_whose_millimetres(tmp_path: Path, values: np.ndarray, elements: dict[str, Any], expected: Spacing | None):
@@ -382,6 +396,31 @@ def test_what_is_no_file(tmp_path: Path):
     refusal(Path(f"{tmp_path}/a\0b"))
     os.mkfifo(tmp_path / "pipe.dcm")
     refusal(tmp_path / "pipe.dcm")
+    (tmp_path / "loop.dcm").symlink_to("loop.dcm")
+    (tmp_path / "null.dcm").symlink_to(os.devnull)
+    assert "missing" in refusal(tmp_path / "loop.dcm") and "device" in refusal(tmp_path / "null.dcm")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks into /proc")
+def test_what_is_no_file_is_not_held_open(tmp_path: Path):
+    refusal(tmp_path)
+    before = os.listdir("/proc/self/fd")
+    for _ in range(5):
+        refusal(tmp_path)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_file_that_has_nothing_to_say_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As /proc/kmsg, a regular file by its kind: it answers None to whoever does not wait."""
+    path = tmp_path / "a.dcm"
+    path.write_bytes(b"")
+    monkeypatch.setattr(dicom, "open", lambda *_, **__: Waiting(os.open(path, os.O_RDONLY)), raising=False)
+    assert "empty" in refusal(path)
+
+
+class Waiting(io.FileIO):
+    def read(self, size: int | None = -1, /) -> Any:
+        return None
 
 
 def test_a_file_over_the_limit(tmp_path: Path, values: np.ndarray):

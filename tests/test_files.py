@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,11 @@ def test_a_missing_folder_is_an_error(tmp_path: Path):
 def test_a_text_is_written_in_utf_8(tmp_path: Path):
     write_text(tmp_path / "a.md", "5 mm, ±2°\n")
     assert (tmp_path / "a.md").read_bytes() == "5 mm, ±2°\n".encode()
+
+
+def test_a_file_name_that_is_no_text_is_written_escaped(tmp_path: Path):
+    write_text(tmp_path / "a.json", json.dumps({"film": "a\udcff.dcm"}, ensure_ascii=False))
+    assert json.loads((tmp_path / "a.json").read_bytes()) == {"film": "a\udcff.dcm"}
 
 
 def test_a_table_has_its_columns_first_and_quotes_what_needs_it(tmp_path: Path):

@@ -284,6 +284,7 @@ LABELS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "folder": (lambda path: path.mkdir() or path, "none there"),
     "pipe": (pipe, "none there"),
     "inflating": (inflating_mat, "memory"),
+    "head cut short": (lambda path: written(path, b"\x93NUMPY\1\0\x0a\0{'descr': ("), "damaged"),
     "claims": (
         lambda path: written(
             path, b"\x93NUMPY\1\0\x76\0" + b"{'descr': '<f8', 'fortran_order': False, 'shape': (40, 30, 7)}".ljust(118)
@@ -557,7 +558,10 @@ def test_an_image_that_is_no_film_is_not_taken(image: np.ndarray):
         isolate._checked_image(image, DEFAULT_LIMITS)
 
 
-@pytest.mark.parametrize("stated", [[0.1, 0.1], [0.1, -0.1, "detector"], [0.1, "x", "patient"], [1.0, 1.0, "Doe"], {}])
+@pytest.mark.parametrize(
+    "stated",
+    [[0.1, 0.1], [0.1, -0.1, "detector"], [0.1, "x", "patient"], [1.0, 1.0, "Doe"], [1e300, 0.1, "patient"], {}],
+)
 def test_a_spacing_that_is_none_is_not_taken(stated: Any):
     with pytest.raises(Unsafe):
         isolate._spacing(stated)

@@ -247,6 +247,28 @@ def test_matlab_kinds_of_the_right_size_that_are_no_numbers(tmp_path: Path, mask
     assert "numbers" in refusal(save_mat(tmp_path / "complex.mat", stored(masks) * (1 + 1j)))
 
 
+@pytest.mark.parametrize(
+    "head", [b"{'descr': (", b"(" * 5000, b"'''", b"{\n  1", b"{1:" * 900, b"9" * 5000, b"\0" * 50]
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_heads_of_npy_files_that_are_no_python(tmp_path: Path, head: bytes, version: int):
+    length = len(head).to_bytes(2 * version, "little")
+    (tmp_path / "doe-jane.npy").write_bytes(b"\x93NUMPY" + bytes([version, 0]) + length + head)
+    refusal(tmp_path / "doe-jane.npy")
+
+
+def test_of_two_variables_of_one_name_the_one_that_is_read_is_checked(
+    tmp_path: Path, masks: Masks, monkeypatch: pytest.MonkeyPatch
+):
+    cells = save_mat(tmp_path / "cells.mat", stored(masks).astype(object)).read_bytes()
+    plain = save_mat(tmp_path / "plain.mat", stored(masks)).read_bytes()
+    (tmp_path / "a.mat").write_bytes(plain + cells[128:])
+    (tmp_path / "b.mat").write_bytes(cells + plain[128:])
+    np.testing.assert_array_equal(read_label(tmp_path / "a.mat", SHAPE).masks, masks)
+    monkeypatch.setattr(scipy.io, "loadmat", lambda *_, **__: pytest.fail("cells were read"))
+    assert "numbers" in refusal(tmp_path / "b.mat")
+
+
 def test_pickles_are_never_opened(tmp_path: Path):
     class Bomb:
         def __reduce__(self):

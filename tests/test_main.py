@@ -145,6 +145,24 @@ def test_predict_writes_segmentation_objects(data: Path, checkpoint: Path, tmp_p
     assert content[128:132] == b"DICM" and b"LUMBAR_VERTEBRAE" in content
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no text")
+def test_predict_takes_every_name_that_a_file_can_have(
+    data: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder, out = tmp_path / "films", tmp_path / "out"
+    folder.mkdir()
+    film = (data / "img" / "S002-00000.dcm").read_bytes()
+    for name in ("a\udcff.dcm", "b\x1b[31m\nc.dcm"):
+        (folder / name).write_bytes(film)
+    (folder / "d\x1b[2J\n.dcm").write_bytes(b"not a film")
+    given = ["predict", str(folder), "--out", str(out), "--checkpoint", str(checkpoint), "--measure"]
+    assert main(given) == 1
+    said = capsys.readouterr()
+    assert [line.partition(":")[0] for line in said.out.splitlines()[:2]] == ["a?.dcm", "b?[31m?c.dcm"]
+    assert said.err.startswith("d?[2J?.dcm: expected a DICOM file") and "\x1b" not in said.out + said.err
+    assert {path.suffix for path in out.iterdir()} == {".npy", ".json", ".csv"} and len(list(out.iterdir())) == 5
+
+
 def test_films_named(mixed: Path):
     assert [p.name for p in films_named([mixed])] == ["a.dcm", "a.ima", "b.dcm", "c"]
     assert list(films_named([mixed / "notes.txt", mixed / "none"])) == [mixed / "notes.txt", mixed / "none"]

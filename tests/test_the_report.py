@@ -152,6 +152,13 @@ def test_a_matrix_is_measured_and_named(
     assert reading(row) == words and verdict([row]) == apart
 
 
+def test_a_matrix_that_is_symmetric_is_no_diagonal() -> None:
+    near = np.clip(1 - np.abs(np.subtract.outer(range(6), range(6))) / 2, 0.1, 1)
+    row = {"union": 1.0, "named": 0.3, "response": near.tolist()}
+    assert reading(row) == "a blurred diagonal"
+    assert reading({**row, "response": (near + near[::-1]).tolist()}) == "a blurred X"
+
+
 def test_response_and_correlation_of_known_channels() -> None:
     band, nothing, crossed = row_of("band"), row_of("nothing"), row_of("X")
     assert np.array(band["response"]) == pytest.approx(np.linspace(0.19, 0.2, 6)[:, None] * np.ones((6, 6)), abs=1e-3)

@@ -6,6 +6,7 @@ import base64
 import gzip
 import io
 import logging
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ from spineseg.ui.handlers import GENERIC, REFERENCE, Handlers
 from spineseg.ui.models import Loading
 from spineseg.ui.page import build_page, pressed
 from spineseg.ui.session import Desk, Shelf
-from spineseg.ui.uploads import uploaded
+from spineseg.ui.uploads import take, uploaded
 from spineseg.ui.viewer import KEEP, SCRIPTS, changes, part
 
 LABEL = Label(bands(), overlap_px=3, background_disagreement_px=0)
@@ -64,6 +65,16 @@ def test_upload_is_read_then_gone_with_its_folder(upload: dict, tmp_path: Path) 
     desk = handlers().open_upload(None, upload)
     assert (desk.film, desk.token, desk.name, desk.found) == (FILM, "token", None, None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_whose_folder_went_at_the_same_moment_is_still_read(upload: dict) -> None:
+    path = Path(upload["path"])
+
+    def read(path: Path) -> int:
+        shutil.rmtree(path.parent)
+        return 7
+
+    assert take(path, read) == 7
 
 
 def test_refused_upload_is_gone_too_and_the_page_says_why(upload: dict) -> None:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import socket
+import sys
+import time
+import traceback
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
 
 import gradio as gr
 import pytest
+from gradio import queueing, routes
 from ui_fakes import FILM, Bands
 
 import app
 from spineseg.labels import Label
 from spineseg.ui.access import BadAccount, account, refused
 from spineseg.ui.page import build_page, serve
+from spineseg.ui.quiet import Bare, keep_quiet
 
 ROOT = Path(__file__).parents[1]
 LOGIN = ("radiology", "a long pass phrase")
@@ -57,8 +64,12 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def open_page(uploads: Path) -> Iterator[str]:
-    with running() as address:
-        yield address
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (queueing, routes):
+            patched.setattr(module, "traceback", traceback)  # so that it is put back
+        keep_quiet()
+        with running() as address:
+            yield address
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +92,64 @@ def status(url: str, opener: urllib.request.OpenerDirector | None = None, data: 
     except urllib.error.HTTPError as error:
         with error:
             return error.code
+
+
+def post(url: str, data: bytes, kind: str) -> tuple[int, bytes]:
+    """Status and content of the answer."""
+    request = urllib.request.Request(url, data, {"Content-Type": kind})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+@pytest.mark.parametrize("sent", ["a whole length", "less than its length"])
+def test_nothing_stays_of_an_upload_that_breaks_off(open_page: str, uploads: Path, sent: str):
+    before = {path for path in uploads.rglob("*") if path.is_file()}
+    body = b'--B\r\nContent-Disposition: form-data; name="files"; filename="Doe.dcm"\r\n\r\n' + b"Doe" * 1000
+    length = len(body) + (10**6 if sent == "less than its length" else 0)
+    head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
+    address = urllib.parse.urlsplit(open_page)
+    with socket.create_connection((address.hostname, address.port), timeout=60) as client:
+        client.sendall(f"{head}Content-Type: multipart/form-data; boundary=B\r\n\r\n".encode() + body)
+        if length == len(body):
+            assert client.recv(100).startswith(b"HTTP/1.1 4")
+        else:
+            wait_until(lambda: {path for path in uploads.rglob("*") if path.is_file()} != before)
+    wait_until(lambda: {path for path in uploads.rglob("*") if path.is_file()} == before)
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert true()
+
+
+@pytest.mark.parametrize("film", ["/films/Doe-Jane.dcm", {"path": "/films/Doe-Jane.dcm"}, {"path": ["Doe-Jane"]}])
+def test_a_request_that_gradio_cannot_read_leaves_no_word_in_the_log(
+    open_page: str, film: object, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+):
+    caplog.clear()
+    asked = f"{open_page}/gradio_api/call/segment"
+    _, answer = post(asked, json.dumps({"data": [film, "", False]}).encode(), "application/json")
+    with urllib.request.urlopen(f"{asked}/{json.loads(answer)['event_id']}", timeout=60) as events:
+        assert b"event: error" in events.read()
+    said = capfd.readouterr()
+    assert "gradio failed: " in caplog.text
+    assert "Doe" not in said.err + said.out + caplog.text and "Traceback" not in said.err + said.out
+
+
+def test_what_uvicorn_logs_has_no_word_either():
+    try:
+        raise OSError("cannot open /films/Doe-Jane.dcm")
+    except OSError:
+        record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 1, "of %s", ("Doe",), sys.exc_info())
+    assert Bare().filter(record)
+    said = logging.Formatter().format(record)
+    assert said.startswith("failed: OSError at test_ui_access.py:") and "Doe" not in said
 
 
 FORBIDDEN = [

@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser
 from ui_fakes import FILM, Bands, bands
 
 from spineseg.film import CHANNELS, BadInput
@@ -79,6 +81,21 @@ def test_the_other_way_to_write_a_name_is_replaced_too() -> None:
     assert len(passed) > 100
 
 
+@pytest.mark.parametrize("sign", [b" =", b"= ", b"\t = "])
+def test_a_name_with_room_around_its_sign_is_replaced_too(sign: bytes) -> None:
+    body = multipart(("Jane Doe.dcm", b"film")).replace(b"filename=", b"filename" + sign)
+    assert b"Jane" not in Renamer(BOUNDARY).feed(body, last=True)
+
+
+@pytest.mark.parametrize("kept", [30, 90, 150, -30, -8])
+def test_a_body_that_stops_too_early_ends_in_a_mistake(kept: int) -> None:
+    body = multipart(("Jane Doe.dcm", b"film" * 30))
+    passed = Renamer(BOUNDARY).feed(body[:kept], last=True)
+    with pytest.raises(MultipartParseError):
+        MultipartParser(BOUNDARY).write(passed)
+    MultipartParser(BOUNDARY).write(Renamer(BOUNDARY).feed(body, last=True))
+
+
 def through(scope: dict, body: bytes) -> bytes:
     """What the application behind `Nameless` receives."""
     got: list[bytes] = []
@@ -107,6 +124,13 @@ def test_only_uploads_are_touched() -> None:
     assert b"Jane" not in through(upload, body)
     assert through({**upload, "path": "/gradio_api/queue/join"}, body) == body
     assert through({**upload, "headers": []}, body) == body
+
+
+@pytest.mark.parametrize("kind", ["xboundary=a; boundary=xYzZY", 'x="boundary=a"; boundary="xYzZY"'])
+def test_the_boundary_is_the_one_that_gradio_reads(kind: str) -> None:
+    headers = [(b"content-type", f"multipart/form-data; {kind}".encode())]
+    upload = {"type": "http", "path": "/gradio_api/upload", "headers": headers}
+    assert b"Jane" not in through(upload, multipart(("Jane Doe.dcm", b"film")))
 
 
 def desk() -> Desk:

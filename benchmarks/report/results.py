@@ -82,7 +82,9 @@ def reading(row: Row) -> str:
         return "a diagonal"
     if own + mirrored >= 0.6 and mirrored >= 0.2:
         return "an X"
-    return "an even band" if own <= 1.5 * GUESS else "a blurred diagonal"
+    if own <= 1.5 * GUESS:
+        return "an even band"
+    return "a blurred X" if mirrored >= 0.7 * own else "a blurred diagonal"
 
 
 def verdict(rows: Iterable[Row]) -> str:

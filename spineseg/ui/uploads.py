@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gradio.route_utils import parse_options_header  # pyright: ignore[reportPrivateImportUsage]
 from gradio.utils import get_upload_folder
 
 from spineseg.ui.correction import NothingChosen
@@ -37,8 +39,9 @@ def take(path: Path, read: Callable[[Path], _Read]) -> _Read:
         return read(path)
     finally:
         path.unlink(missing_ok=True)
-        if path.parent != Path(get_upload_folder()).resolve() and not any(path.parent.iterdir()):
-            path.parent.rmdir()
+        if path.parent != Path(get_upload_folder()).resolve():
+            with suppress(OSError):  # holds the same film of another visitor, or went with it at this moment
+                path.parent.rmdir()
 
 
 class Nameless:
@@ -58,9 +61,13 @@ class Nameless:
 
 
 class Renamer:
-    """A multipart body, piece by piece, with another file name in the head of each part. Source: RFC 7578."""
+    """A multipart body, piece by piece, with another file name in the head of each part. Source: RFC 7578.
 
-    _NAME = re.compile(rb'filename\*?=("(?:[^"\\]|\\.)*"|[^;\r\n]*)', re.IGNORECASE)
+    One that ends too early, as its sender has gone, ends in a head that is none: Gradio removes what it has stored of a
+    body with a mistake, but would keep the files of one that merely stops.
+    """
+
+    _NAME = re.compile(rb'filename\*?\s*=\s*("(?:[^"\\]|\\.)*"|[^;\r\n]*)', re.IGNORECASE)
     _MOST_HEAD = 16 * 1024
 
     def __init__(self, boundary: bytes) -> None:
@@ -68,10 +75,12 @@ class Renamer:
         self._rest = b"\r\n"  # so that the first boundary looks like the others
         self._in_head = False
         self._begun = False
+        self.ended = False
 
     def feed(self, piece: bytes, last: bool) -> bytes:
         """What can be passed on so far; all of it with the last piece."""
         self._rest += piece
+        self.ended = last
         out = []
         while True:
             mark = b"\r\n\r\n" if self._in_head else self._line
@@ -82,9 +91,12 @@ class Renamer:
             out.append(self._renamed(passed) if self._in_head else passed)
             self._in_head = not self._in_head
         most = self._MOST_HEAD if self._in_head else len(self._line) - 1  # a mark may end in the next piece
+        whole = self._in_head and self._rest.startswith(b"--")
         keep = 0 if last or (self._in_head and len(self._rest) > most) else min(len(self._rest), most)
         out.append(self._rest[: len(self._rest) - keep])
         self._rest = self._rest[len(self._rest) - keep :]
+        if last and not whole:
+            out.append(self._line + b"\r\n \r\n")
         passed = b"".join(out)
         if not self._begun and passed:
             self._begun, passed = True, passed.removeprefix(b"\r\n")
@@ -98,14 +110,15 @@ def _boundary(scope: _Message) -> bytes | None:
     """Of a multipart upload; None for any other request."""
     if scope["type"] != "http" or not scope["path"].rstrip("/").endswith("/upload"):
         return None
-    kind = dict(scope["headers"]).get(b"content-type", b"")
-    found = re.search(rb'boundary="?([^";,]+)', kind, re.IGNORECASE)
-    return found[1].strip() if found else None
+    _, said = parse_options_header(dict(scope["headers"]).get(b"content-type", b""))  # as Gradio does it
+    return said.get(b"boundary")
 
 
 def _renaming(receive: _Receive, renamer: Renamer) -> _Receive:
     async def received() -> _Message:
         message = await receive()
+        if message["type"] == "http.disconnect" and not renamer.ended:
+            message = {**message, "type": "http.request"}
         if message["type"] != "http.request":
             return message
         return {**message, "body": renamer.feed(message.get("body", b""), not message.get("more_body", False))}
