@@ -77,20 +77,21 @@ def test_an_epoch_holds_each_film_equally_often(count: int) -> None:
     assert Budget().passes % count == 0 and Budget().passes % Budget().batch == 0
 
 
-def test_both_arms_take_the_same_steps(place: Path) -> None:
+def test_each_arm_takes_its_steps_at_every_count(place: Path) -> None:
     made = rows(place)
     assert [(row["arm"], row["count"]) for row in made] == [
         ("as it is", 0),
         *((arm, count) for count in SMOKE.counts for arm in few_films.ARMS),
     ]
-    assert {len(row["loss"]) for row in made[1:]} == {SMOKE.epochs}
+    assert {(row["arm"], len(row["loss"])) for row in made[1:]} == {(a, SMOKE.epochs_of(a)) for a in few_films.ARMS}
+    assert SMOKE.steps("from nothing") == 2 * SMOKE.steps("fine-tuned") == 4
     assert all(0 <= row["dice"] <= 1 and row["tested"] == SMOKE.test_films for row in made)
 
 
-def test_arms_differ_in_where_they_start_and_how_fast(place: Path) -> None:
+def test_arms_differ_in_where_they_start_how_fast_and_how_long(place: Path) -> None:
     tuned, fresh = (training(a, SMOKE, place / "small.safetensors", place / "data", place) for a in few_films.ARMS)
     assert (tuned.init, fresh.init) == (place / "small.safetensors", None)
-    same = replace(tuned, init=None, learning_rate=fresh.learning_rate, name=fresh.name)
+    same = replace(tuned, init=None, learning_rate=fresh.learning_rate, epochs=fresh.epochs, name=fresh.name)
     assert same == fresh
 
 
