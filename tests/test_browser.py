@@ -296,6 +296,15 @@ def test_a_second_model_and_the_raw_view(visitor: Visitor, made: Made) -> None:
     page.click('[role="option"]:has-text("collapsed")')
     page.wait_for_selector('.viewer[data-other="yes"]')
     assert "spineseg against collapsed" in page.inner_text("#comparison")
+    drawn = page.evaluate(DRAWN)
+    visitor.mode("swipe")
+    page.wait_for_function(f"({DRAWN})() !== {drawn}")
+    assert re.fullmatch(r"collapsed: raw channels, at most 0\.\d\d", page.inner_text(".side.right"))
+    visitor.mode("b")
+    page.wait_for_function(f"({DRAWN})() > 0")
+    assert page.evaluate(DRAWN) > 0, "a model without rules is no empty side"
+    visitor.mode("rawb")
+    assert page.locator(".channels button").count() == 6
     visitor.mode("raw")
     panels = page.locator(".channels button")
     assert panels.count() == 6

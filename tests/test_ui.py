@@ -306,6 +306,7 @@ def test_viewer_is_sent_what_was_segmented() -> None:
 def test_raw_channels_lie_where_the_film_does() -> None:
     payload = changes(None, segmented())
     assert payload
+    assert payload["a"]["undecoded"] is False
     raw = payload["a"]["raw"]
     values = np.frombuffer(gzip.decompress(base64.b64decode(raw["values"])), np.uint8)
     values = values.reshape(6, raw["rows"], raw["columns"])

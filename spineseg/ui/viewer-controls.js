@@ -33,7 +33,7 @@ function turnAll() {
 
 // ---- modes: masks, the other masks, swipe, blink, difference, raw ----
 
-const usable = (mode) => ({ a: true, raw: Boolean(shown.a?.raw) })[mode] ?? Boolean(shown.a && shown.b);
+const usable = (mode) => ({ a: true, raw: Boolean(shown.a?.raw), rawb: Boolean(shown.b?.raw) })[mode] ?? Boolean(shown.a && shown.b);
 
 // All that depends on what is there to be shown.
 function settle() {
@@ -44,6 +44,7 @@ function settle() {
   for (const button of all('[data-take]')) button.disabled = !shown.a;
   find('.with-lines').hidden = !shown.lines.length;
   find('.modes [data-mode="b"]').textContent = shown.b?.title ?? 'Other';
+  find('.modes [data-mode="rawb"]').textContent = `Raw: ${shown.b?.title}`;
   props.names.forEach((name, k) => {
     const button = legend.children[k];
     const absent = Boolean(shown.a) && k !== BACKGROUND && !shown.a.bones[k] && !shown.b?.bones[k];
@@ -51,7 +52,6 @@ function settle() {
     button.classList.toggle('absent', absent);
     button.title = absent ? `${name}: not found` : `${name} on or off (${k + 1}); with Shift, alone`;
   });
-  strip();
   enter(usable(view.mode) ? view.mode : 'a');
 }
 
@@ -66,7 +66,8 @@ function enter(mode) {
   }
   find('.modes').hidden = !usable('raw') && !usable('b');
   find('.divider').hidden = mode !== 'swipe';
-  find('.channels').hidden = mode !== 'raw';
+  find('.channels').hidden = !isRaw();
+  strip();
   if (mode === 'swipe') split(view.split ?? middle());
   clearInterval(blinking);
   view.blink = 'a';
@@ -86,10 +87,12 @@ function middle() {
 function title() {
   const sides = { swipe: ['a', 'b'], blink: [view.blink], a: ['a'], b: ['b'] }[view.mode] ?? [];
   [find('.side.left'), find('.side.right')].forEach((label, n) => {
-    label.textContent = shown.b && sides[n] ? shown[sides[n]].title : '';
+    label.textContent = shown.b && sides[n] ? caption(shown[sides[n]]) : '';
     label.hidden = !label.textContent;
   });
 }
+
+const caption = ({ title, undecoded, raw }) => (undecoded && raw ? `${title}: raw channels, at most ${raw.most.toFixed(2)}` : title);
 
 function key() {
   const list = find('.key');
@@ -106,18 +109,19 @@ function key() {
 
 // The network's six channels side by side, grey as probable, with the line at 0.5; a press shows that one alone.
 function strip() {
-  const raw = shown.a?.raw, list = find('.channels');
-  if (!raw) return list.replaceChildren();
-  if (list.of === raw) return;
+  const raw = isRaw() ? rawShown() : null, list = find('.channels');
+  if (!raw || list.of === raw) return;
   list.of = raw;
   list.replaceChildren(...props.names.slice(0, BACKGROUND).map((name, k) => {
     const button = document.createElement('button'), canvas = document.createElement('canvas'), label = document.createElement('span');
     const { rows, columns } = raw, values = raw.values.subarray(k * rows * columns, (k + 1) * rows * columns);
     canvas.width = columns; canvas.height = rows;
     const context = canvas.getContext('2d'), image = context.createImageData(columns, rows), pixels = new Uint32Array(image.data.buffer);
+    const gain = gainOf(raw);
     let above = 0, top = 0;
     for (let i = 0; i < pixels.length; i++) {
-      pixels[i] = packed([values[i], values[i], values[i]]);
+      const grey = values[i] * gain;
+      pixels[i] = packed([grey, grey, grey]);
       above += values[i] > 127.5;
       top = Math.max(top, values[i]);
     }
@@ -159,7 +163,7 @@ const keys = {
   a: turnAll, o: () => drawnAs(root.dataset.style === 'fill' ? 'outline' : 'fill'),
   n: () => { flip('.names'); redraw(false); }, l: () => { flip('.lines'); redraw(false); }, i: () => { flip('.invert'); windowed(); },
   '[': () => opacityBy(-10), ']': () => opacityBy(10),
-  m: () => enter('a'), b: () => enter('blink'), s: () => enter('swipe'), d: () => enter('difference'), r: () => enter(view.mode === 'raw' ? 'a' : 'raw'),
+  m: () => enter('a'), b: () => enter('blink'), s: () => enter('swipe'), d: () => enter('difference'), r: () => enter({ raw: usable('rawb') ? 'rawb' : 'a', rawb: 'a' }[view.mode] ?? 'raw'),
   ArrowLeft: steps(40, 0), ArrowRight: steps(-40, 0), ArrowUp: steps(0, 40), ArrowDown: steps(0, -40),
 };
 

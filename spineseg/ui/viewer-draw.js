@@ -42,13 +42,14 @@ function drawOverlay() {
   const context = ready(overlayCanvas);
   if (!shown.bitmap) return;
   const { mode } = view;
-  if (mode === 'raw') drawRaw(context);
+  if (isRaw()) drawRaw(context, rawShown());
   else if (mode === 'difference') drawDifference(context);
   else if (mode === 'swipe') {
-    half(context, 0, view.split, () => drawMasks(context, shown.a));
-    half(context, view.split, 1, () => drawMasks(context, shown.b));
-  } else drawMasks(context, shown[mode === 'blink' ? view.blink : mode]);
-  if (find('.lines').checked && mode !== 'raw') drawLines(context);
+    half(context, 0, view.split, () => drawSide(context, shown.a));
+    half(context, view.split, 1, () => drawSide(context, shown.b));
+  } else if (mode === 'a') drawMasks(context, shown.a);
+  else drawSide(context, shown[mode === 'blink' ? view.blink : mode]);
+  if (find('.lines').checked && !isRaw()) drawLines(context);
 }
 
 function half(context, from, to, draw) {
@@ -60,6 +61,12 @@ function half(context, from, to, draw) {
   context.setTransform(view.scale * dots(), 0, 0, view.scale * dots(), view.x * dots(), view.y * dots());
   draw();
   context.restore();
+}
+
+// One side of a comparison. A model without rules is shown by its channels, or a collapsed one would be an empty side.
+function drawSide(context, layer) {
+  if (layer?.undecoded && layer.raw) drawRaw(context, layer.raw);
+  else drawMasks(context, layer);
 }
 
 function drawMasks(context, layer) {
@@ -172,8 +179,7 @@ function difference(a, b) {
 
 // ---- what the network says before any rule ----
 
-function drawRaw(context) {
-  const raw = shown.a?.raw;
+function drawRaw(context, raw) {
   if (!raw) return;
   context.save();
   context.beginPath();
@@ -190,15 +196,15 @@ function drawRaw(context) {
   context.restore();
 }
 
-// A channel as a picture of the network's own grid, as opaque as it is probable, and the line where it crosses 0.5.
+// A channel as a picture of the network's own grid, as opaque as it is probable (times the gain), and the line at 0.5.
 function channel(raw, k) {
   if (raw.drawn[k]) return raw.drawn[k];
   const { rows, columns } = raw, values = raw.values.subarray(k * rows * columns, (k + 1) * rows * columns);
   const canvas = document.createElement('canvas');
   canvas.width = columns; canvas.height = rows;
   const context = canvas.getContext('2d'), image = context.createImageData(columns, rows), pixels = new Uint32Array(image.data.buffer);
-  const colour = rgb(props.colours[k]);
-  for (let i = 0; i < pixels.length; i++) if (values[i] > 2) pixels[i] = packed(colour, Math.round(values[i] * 0.8));
+  const colour = rgb(props.colours[k]), gain = gainOf(raw);
+  for (let i = 0; i < pixels.length; i++) if (values[i] > 2) pixels[i] = packed(colour, Math.round(values[i] * gain * 0.8));
   context.putImageData(image, 0, 0);
   return (raw.drawn[k] = { canvas, border: threshold(values, raw) });
 }

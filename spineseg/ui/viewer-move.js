@@ -105,22 +105,27 @@ stage.addEventListener('touchmove', (event) => event.touches.length > 1 && event
 function look([x, y]) {
   const column = Math.floor((x - view.x) / view.scale), row = Math.floor((y - view.y) / view.scale);
   if (!(row >= 0 && column >= 0 && row < shown.rows && column < shown.columns)) return void (readout.textContent = '');
-  const said = { raw: rawAt, difference: bothAt, swipe: sideAt }[view.mode] ?? ((i) => named(shown[view.mode === 'blink' ? view.blink : view.mode], i));
-  readout.textContent = [`row ${row}  column ${column}`, said(row * shown.columns + column, x, row, column), lineAt(x, y)].filter(Boolean).join('  ');
+  const said = { raw: saidRaw, rawb: saidRaw, difference: saidOfBoth }[view.mode] ?? ((...at) => saidOf(seenAt(x), ...at));
+  readout.textContent = [`row ${row}  column ${column}`, said(row, column), lineAt(x, y)].filter(Boolean).join('  ');
 }
 
-function named(layer, i) {
+const seenAt = (x) => shown[{ swipe: x < view.split * stage.clientWidth ? 'a' : 'b', blink: view.blink }[view.mode] ?? view.mode];
+
+function saidOf(layer, row, column) {
   if (!layer) return '';
-  const value = layer.bits[i];
+  if (view.mode !== 'a' && layer.undecoded && layer.raw) return valuesAt(layer.raw, row, column);
+  return namesAt(layer, row, column);
+}
+
+function namesAt(layer, row, column) {
+  const value = layer.bits[row * shown.columns + column];
   return value === 0 ? props.names[BACKGROUND] : props.names.filter((_, k) => k < BACKGROUND && (value >> k) & 1).join(' + ');
 }
 
-const bothAt = (i) => `${shown.a.title}: ${named(shown.a, i)}  ${shown.b.title}: ${named(shown.b, i)}`;
-const sideAt = (i, x) => named(x < view.split * stage.clientWidth ? shown.a : shown.b, i);
+const saidOfBoth = (...at) => `${shown.a.title}: ${namesAt(shown.a, ...at)}  ${shown.b.title}: ${namesAt(shown.b, ...at)}`;
+const saidRaw = (...at) => (rawShown() ? valuesAt(rawShown(), ...at) : '');
 
-function rawAt(_, __, row, column) {
-  const raw = shown.a?.raw;
-  if (!raw) return '';
+function valuesAt(raw, row, column) {
   const gridRow = Math.floor(((row + 0.5 - raw.top) * raw.rows) / raw.height), gridColumn = Math.floor(((column + 0.5 - raw.left) * raw.columns) / raw.width);
   const value = (k) => raw.values[(k * raw.rows + gridRow) * raw.columns + gridColumn] / 255;
   return props.names.slice(0, BACKGROUND).map((name, k) => `${name} ${value(k).toFixed(2)}`).join('  ');
@@ -129,7 +134,7 @@ function rawAt(_, __, row, column) {
 // The measuring line within a few pixels of the pointer.
 function lineAt(x, y) {
   const before = view.pointed;
-  view.pointed = find('.lines').checked && view.mode !== 'raw' ? shown.lines.find((line) => gap(line, x, y) < 6) : undefined;
+  view.pointed = find('.lines').checked && !isRaw() ? shown.lines.find((line) => gap(line, x, y) < 6) : undefined;
   if (before !== view.pointed) redraw(false);
   return view.pointed?.name;
 }

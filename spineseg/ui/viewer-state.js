@@ -8,6 +8,11 @@ const BACKGROUND = props.names.length - 1;
 const EMPTY = { film: null, name: null, rows: 0, columns: 0, bitmap: null, a: null, b: null, lines: [] };
 const shown = { ...EMPTY };
 const view = { scale: 1, x: 0, y: 0, fitted: true, mode: 'a', split: null, blink: 'a' };
+const isRaw = () => view.mode === 'raw' || view.mode === 'rawb';
+const rawShown = () => shown[view.mode === 'rawb' ? 'b' : 'a']?.raw;
+// How much brighter than it is probable a channel is drawn: a model without rules need not come above 0.5 anywhere, and
+// so that it is seen at all its brightest value is drawn as bright as can be (and said in figures).
+const gainOf = (raw) => (raw === shown.a?.raw ? shown.a : shown.b)?.undecoded ? 1 / raw.most : 1;
 const on = props.names.map((_, k) => k !== BACKGROUND);
 
 const unzip = async (base64) => {
@@ -42,6 +47,7 @@ async function take(value) {
   if ('b' in value) shown.b = b;
   if ('lines' in value) shown.lines = value.lines;
   shown.difference = null;
+  if (a?.undecoded && a.raw && view.mode === 'a') view.mode = 'raw'; // its masks may well be empty
   if (fresh && !same) view.split = null;
   settle();
   fresh && !(same && !view.fitted) ? fit() : redraw();
@@ -65,8 +71,12 @@ async function layerOf(value, side) {
   const columns = 'picture' in value ? value.columns : shown.columns;
   const [bits, raw] = await Promise.all([unzip(sent.masks), sent.raw ? unzip(sent.raw.values) : null]);
   const kept = sent.raw === undefined ? shown[side]?.raw ?? null : null;
-  return { title: sent.title, corrected: sent.corrected, bits, bones: cut(bits, columns), raw: raw ? { ...sent.raw, values: raw, drawn: [] } : kept };
+  const { title, corrected, undecoded } = sent;
+  return { title, corrected, undecoded, bits, bones: cut(bits, columns), raw: raw ? channelsOf(sent.raw, raw) : kept };
 }
+
+// The network's channels with their brightest value (0..1), and what has been drawn of them.
+const channelsOf = (sent, values) => ({ ...sent, values, most: values.reduce((most, value) => Math.max(most, value), 1) / 255, drawn: [] });
 
 // One pass finds the box and centre of every vertebra, a second one colours the pixels of each box.
 function cut(bits, columns) {

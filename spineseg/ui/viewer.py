@@ -28,9 +28,9 @@ Payload = dict[str, Any]
 
 film: its token. With a new film: name (what downloads are called; None for an upload, whose name only the browser
 knows), rows, columns, picture (a JPEG as data URI). a, b: the model's masks and those they are compared with, None to
-take them away: title, corrected, masks (gzip of one byte per pixel in base64) and, unless the viewer has them already,
-raw (the network's channels: their grid's size, and where it lies on the film). lines: measuring lines. file: a file to
-save.
+take them away: title, corrected, undecoded (a model without rules, whose channels are shown in a comparison), masks
+(gzip of one byte per pixel in base64) and, unless the viewer has them already, raw (the network's channels: their grid's
+size, and where it lies on the film). lines: measuring lines. file: a file to save.
 """
 
 KEEP: Payload = {"keep": True}
@@ -83,7 +83,12 @@ def changes(before: Desk | None, after: Desk | None) -> Payload | None:
 
 def layer(answer: Answer, bits: Bits | None, corrected: bool, *, with_raw: bool = True) -> Payload:
     """One set of masks for the viewer."""
-    sent: Payload = {"title": answer.title, "corrected": corrected, "masks": None if bits is None else _gzipped(bits)}
+    sent: Payload = {
+        "title": answer.title,
+        "corrected": corrected,
+        "undecoded": answer.card.get("decoder") == "none",
+        "masks": None if bits is None else _gzipped(bits),
+    }
     if with_raw and answer.raw is not None and answer.bone_map is not None:
         to = answer.bone_map.fit
         sent["raw"] = {
