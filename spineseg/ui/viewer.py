@@ -29,8 +29,8 @@ Payload = dict[str, Any]
 film: its token. With a new film: name (what downloads are called; None for an upload, whose name only the browser
 knows), rows, columns, picture (a JPEG as data URI). a, b: the model's masks and those they are compared with, None to
 take them away: title, corrected, undecoded (a model without rules, whose channels are shown in a comparison), masks
-(gzip of one byte per pixel in base64) and, unless the viewer has them already, raw (the network's channels: their grid's
-size, and where it lies on the film). lines: measuring lines. file: a file to save.
+(gzip of one byte per pixel in base64) and, unless the viewer has them already, raw (the network's channels: their
+grid's size, and where it lies on the film). lines: measuring lines. file: a file to save.
 """
 
 KEEP: Payload = {"keep": True}
