@@ -193,7 +193,8 @@ def _wide(results: Results) -> str:
     if not (narrow and wide):
         return table
     judged = verdict([wide])
-    said = {"no": "No: width does not make up for context", "yes": "Yes", "in part": "In part"}.get(judged, judged)
+    gained = judged != verdict([narrow])
+    said = {"yes": "Yes", "in part": "In part"}.get(judged if gained else "", "No: width does not make up for context")
     gain = named_percent(wide) - named_percent(narrow)
     times = wide["weights"] / narrow["weights"]
     return f"{table}\n\n{said}; {times:.1f} times the weights name {gain:+.0f} points more of the pixels right."
