@@ -8,6 +8,8 @@ import importlib
 import logging
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -59,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     missing = [name for name in checkpoints if not name.startswith("hf://") and not Path(name).is_file()]
     if missing or not checkpoints:
         parser.error(f"expected a checkpoint, found none at {', '.join(missing) or 'checkpoints/'}; give --checkpoint")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads go with the server, however it is stopped
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     keep_quiet()
     segmenters = Loading({name: partial(load, checkpoint) for name, checkpoint in named(checkpoints).items()})
@@ -66,7 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         list(segmenters.values())
     threading.Thread(target=start_ahead, daemon=True).start()
     page = build_page(segmenters, read_film_isolated, read_label_isolated, HERE / "examples")
-    address = serve(page, chosen.host, chosen.port, login)
+    try:
+        address = serve(page, chosen.host, chosen.port, login)
+    except (OSError, OverflowError):
+        parser.error(f"expected a free port, got {chosen.port or 'none free from 7860'}; choose another with --port")
     print(f"spineseg is at {address} (Ctrl+C stops it)", flush=True)
     page.block_thread()
 

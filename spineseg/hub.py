@@ -187,7 +187,8 @@ def model_page(card: Card, repository: str, licence: str = "") -> str:
     head = ["---", "library_name: spineseg", "pipeline_tag: image-segmentation"]
     head += [f"license: {licence}"] if licence else []
     head += ["tags: [medical-imaging, radiography, segmentation, spine, dicom, u-net]", "---"]
-    decoder = "six masks in anatomical order" if card.decoder == "ordered" else "raw channels above 0.5, in no order"
+    ordered = card.decoder == "ordered"
+    decoder = "six masks in anatomical order" if ordered else "each pixel's strongest channel above 0.5, without rules"
     parts = [
         "\n".join(head),
         f"# {card.name}",
@@ -213,7 +214,7 @@ def _scores_table(scores: Mapping[str, Any]) -> str:
     if not scores:
         return "None measured."
     rows = {name: row if isinstance(row, Mapping) else {"score": row} for name, row in scores.items()}
-    plain = {name: {k: v for k, v in row.items() if not isinstance(v, Mapping)} for name, row in rows.items()}
+    plain = {name: {k: v for k, v in row.items() if not isinstance(v, Mapping | list)} for name, row in rows.items()}
     columns = list(dict.fromkeys(key for row in plain.values() for key in row))
     lines = [["", *columns], ["---"] * (len(columns) + 1)]
     lines += [[name, *(str(row.get(key, "")) for key in columns)] for name, row in plain.items()]

@@ -57,7 +57,7 @@ class TrainConfig:
     warmup_steps: int = 100
     """Steps in which the learning rate rises from near zero."""
     average: float = 0.998
-    """Share of the old value in the moving average of the weights, per step; 0 turns it off."""
+    """Share of the old value in the moving average of the weights, per step, less in the first ones; 0 turns it off."""
     clip_norm: float = 1.0
     """Largest norm of the gradient; 0 for no limit."""
     validation: float = 0.05

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -220,9 +221,23 @@ def _prepare(config: TrainConfig, accelerator: Accelerator) -> _Run:
     optimiser = make_optimiser(network.parameters(), config)
     network, optimiser, batches, checks = accelerator.prepare(network, optimiser, batches, checks)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate_factor(config, len(batches) * config.epochs))
-    average = AveragedModel(accelerator.unwrap_model(network), multi_avg_fn=get_ema_multi_avg_fn(config.average))
+    average = AveragedModel(accelerator.unwrap_model(network), multi_avg_fn=warmed_average(config.average))
     accelerator.register_for_checkpointing(schedule, average)
     return _Run(config, accelerator, films, batches, checks, network, optimiser, schedule, average)
+
+
+def warmed_average(most: float) -> Callable[[Any, Any, Any], None]:
+    """How `AveragedModel` takes a step in: the old value keeps (1 + n) / (10 + n) after n steps, at most `most`.
+
+    With a constant share a short training would be judged by its random start: 0.998 keeps 57 % of it after 285 steps.
+    Source: `tf.train.ExponentialMovingAverage`, num_updates.
+    """
+
+    def step(averaged: Any, current: Any, steps: Any) -> None:
+        share = min(most, (1 + float(steps)) / (10 + float(steps)))
+        get_ema_multi_avg_fn(share)(averaged, current, steps)
+
+    return step
 
 
 def _datasets(config: TrainConfig, accelerator: Accelerator) -> tuple[FilmDataset, FilmDataset]:

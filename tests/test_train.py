@@ -35,7 +35,7 @@ from spineseg.predict import Segmenter
 from spineseg.recipe import REPORT_AUGMENT, TrainConfig
 from spineseg.simulate import SimulateConfig, write_folder
 from spineseg.tensorboard import MissingTensorBoard
-from spineseg.train import Diverged, train
+from spineseg.train import Diverged, train, warmed_average
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -501,3 +501,20 @@ def test_the_page_on_a_run_is_written_at_its_end(learned: tuple[Path, list[Epoch
     page = (out / "report.html").read_text()
     assert f"{len(reports)} epochs" in page
     assert page.count("data:image/jpeg;base64,") == 2
+
+
+@pytest.mark.parametrize(("most", "steps", "kept"), [(0.998, 1, 2 / 11), (0.998, 285, 286 / 295), (0.5, 285, 0.5)])
+def test_the_average_begins_short_and_grows(most: float, steps: int, kept: float) -> None:
+    averaged, current = [torch.ones(3)], [torch.zeros(3)]
+    warmed_average(most)(averaged, current, torch.tensor(steps))
+    torch.testing.assert_close(averaged[0], torch.full((3,), kept))
+
+
+def test_a_short_training_is_not_judged_by_its_random_start() -> None:
+    network = torch.nn.Linear(1, 1)
+    torch.nn.init.zeros_(network.weight)
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=warmed_average(0.998))
+    for _ in range(50):
+        average.update_parameters(network)
+        torch.nn.init.ones_(network.weight)
+    assert average.module.weight.item() > 0.99

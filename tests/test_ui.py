@@ -15,7 +15,7 @@ import cv2
 import gradio as gr
 import numpy as np
 import pytest
-from ui_fakes import FILM, Bands, bands, simulated
+from ui_fakes import FILM, Bands, FakeCard, bands, simulated
 
 import app
 from spineseg.film import VERTEBRAE, BadInput, Film
@@ -183,6 +183,13 @@ def test_two_models_are_compared() -> None:
     assert said.count("0.750") == 7
     assert "HD95 mm" in said
     assert "same name in both" in said
+
+
+def test_a_model_without_masks_is_said_to_have_none() -> None:
+    silent = Bands(answer=np.zeros_like(bands()), card=FakeCard(name="silent", decoder="none"))
+    said = panels.comparison(segmented(handlers(Bands(), silent), against="other"))
+    assert "none of its channels comes above 0.5" in said
+    assert "<table" not in said and "name" not in said
 
 
 def test_another_choice_asks_only_the_model_that_is_new() -> None:

@@ -17,7 +17,7 @@ from spineseg.render import overlay, write_png
 from spineseg.simulate import SimulateConfig, simulate_case
 
 SEED = 7
-CHOSEN = {"pelvis in view": 13, "leaning": 36, "facing right": 33, "screws and rod": 27, "sacrum cut off": 61}
+CHOSEN = {"pelvis in view": 32, "leaning": 36, "facing right": 33, "screws and rod": 27, "sacrum cut off": 61}
 """The button's text, and which film of the series."""
 ROWS, SHOWN_ROWS = 1024, 460
 

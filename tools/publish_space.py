@@ -19,8 +19,8 @@ from spineseg.film import BadInput
 from spineseg.hub import pack, push
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDED = ("README.md", "LICENSE", "CITATION.cff", "requirements.txt", "app.py")
-FOLDERS = ("spineseg/", "checkpoints/", "examples/", "docs/")
+NEEDED = ("README.md", "LICENSE", "CITATION.cff", "SECURITY.md", "CHANGELOG.md", "LOG.md", "requirements.txt", "app.py")
+FOLDERS = ("spineseg/", "checkpoints/", "examples/", "docs/", "runs/")
 LARGE_BYTES = 10 * 2**20
 """A file above this must go through Git LFS or Xet, which huggingface_hub does by itself."""
 MOST_BYTES = 1 * 2**30

@@ -310,7 +310,7 @@ def serve(
         max_file_size=MAX_UPLOAD_BYTES,
         state_session_capacity=SESSIONS,
         allowed_paths=[],
-        footer_links=["api", "settings"],
+        footer_links=["settings"],
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,

@@ -94,6 +94,10 @@ def comparison(desk: Desk | None) -> str:
     """Dice, IoU and Hausdorff distance per vertebra, and whether the names agree."""
     if desk is None or desk.other is None:
         return '<p class="quiet">Choose a reference or another model to compare with.</p>'
+    if desk.other.card.get("decoder") == "none" and not any(desk.other.present):
+        empty = f"{desk.other.title} has no masks: none of its channels comes above 0.5."
+        look = "Swipe, then show one channel at a time with Shift and 1 to 6, or look at its raw channels."
+        return f'<p class="disagree">{escaped(empty)} {look}</p>'
     if desk.comparison is None:
         return '<p class="quiet">The scores appear here once the film is segmented.</p>'
     scores = desk.comparison
@@ -170,7 +174,7 @@ def about(name: str, card: Mapping[str, Any], on: str) -> str:
         f"sees the whole film as {grid.get('rows')} × {grid.get('columns')}; runs on {device(on)}",
         "Decoder": "Names bodies along one path from head to tail, so that no level comes twice or out of order."
         if card.get("decoder") == "ordered"
-        else "None: each pixel goes to its strongest channel, as the network says it.",
+        else "None: each pixel goes to its strongest channel where that is above 0.5, as the network says it.",
         "Trained on": _trained(origin),
         "Command": origin.get("command", ""),
     }

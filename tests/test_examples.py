@@ -1,0 +1,43 @@
+"""The films that the page offers: what the simulator makes today, and the published checkpoint right about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spineseg.dicom import read_film
+from spineseg.film import Case
+from spineseg.metrics import dice
+from spineseg.predict import Segmenter
+from spineseg.simulate import SimulateConfig, simulate_case
+from tools.make_examples import CHOSEN, ROWS, SEED
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter.load(ROOT / "checkpoints" / "spineseg.safetensors", "cpu")
+
+
+@pytest.fixture(params=CHOSEN)
+def example(request: pytest.FixtureRequest) -> tuple[Path, Case]:
+    (path,) = (ROOT / "examples").glob(f"*-{request.param.replace(' ', '-')}.dcm")
+    return path, simulate_case(SEED, CHOSEN[request.param], SimulateConfig(rows=ROWS))
+
+
+def test_an_example_is_what_its_tool_writes(example: tuple[Path, Case]) -> None:
+    path, case = example
+    np.testing.assert_array_equal(read_film(path).image, case.film.image)
+
+
+def test_an_example_is_segmented_well_or_called_unsure(example: tuple[Path, Case], segmenter: Segmenter) -> None:
+    path, case = example
+    prediction = segmenter(read_film(path))
+    if case.masks.any((1, 2)).all():
+        assert prediction.levels.verdict == "sure"
+        assert dice(prediction.masks, case.masks).min() > 0.85
+    else:
+        assert prediction.levels.verdict == "unsure"
