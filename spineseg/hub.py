@@ -188,7 +188,7 @@ def model_page(card: Card, repository: str, licence: str = "") -> str:
     head += [f"license: {licence}"] if licence else []
     head += ["tags: [medical-imaging, radiography, segmentation, spine, dicom, u-net]", "---"]
     ordered = card.decoder == "ordered"
-    decoder = "six masks in anatomical order" if ordered else "each pixel's strongest channel above 0.5, without rules"
+    decoder = "six masks in anatomical order" if ordered else "raw channels, each pixel its strongest above 0.5"
     parts = [
         "\n".join(head),
         f"# {card.name}",
