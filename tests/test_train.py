@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
-    write_folder(folder, 12, 1, SimulateConfig(rows=128, crop_probability=0.0), write=write_case)
+    write_folder(folder, 12, 3, SimulateConfig(rows=128, crop_probability=0.0), write=write_case)
     return folder
 
 
@@ -289,8 +289,8 @@ def test_labels_that_are_not_0_or_1_are_refused(films: Path, tmp_path: Path):
     shape = read_case(labelled_films(folder)[3]).film.shape
     stored = np.zeros((*shape, 7), np.uint8)
     stored[4:9, 4:9, 2] = 3
-    scipy.io.savemat(folder / "label" / "S001-00003.mat", {KEY: stored})
-    with pytest.raises(UnreadableLabel, match=r"^S001-00003: expected masks of 0 and 1 or of 0 and 255, got other"):
+    scipy.io.savemat(folder / "label" / "S003-00003.mat", {KEY: stored})
+    with pytest.raises(UnreadableLabel, match=r"^S003-00003: expected masks of 0 and 1 or of 0 and 255, got other"):
         train(tiny(folder, tmp_path / "a"))
     assert not (tmp_path / "a").exists()
 
