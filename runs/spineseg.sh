@@ -12,6 +12,16 @@
 set -euo pipefail
 work="${1:-runs/spineseg}"
 meshes="${2:?folder of bone meshes}"
+# mix WHOLE PART ...: a folder of the films of several.
+mix() {
+  local whole="$work/$1" part
+  mkdir -p "$whole/img" "$whole/label"
+  for part in "${@:2}"; do
+    ln -f "$work/$part/img/"* "$whole/img/"
+    ln -f "$work/$part/label/"* "$whole/label/"
+  done
+}
+
 python -m spineseg simulate --out "$work/sim1" --count 3000 --seed 100 --rows 768
 python -m spineseg train --data "$work/sim1" --out "$work/run1" --epochs 12 --stop-after 6 --seed 1
 python -m spineseg simulate --out "$work/sim2" --count 3000 --seed 200 --rows 768
@@ -21,22 +31,14 @@ python -m spineseg simulate --out "$work/sim3" --count 3000 --seed 3 --rows 768
 python -m spineseg train --data "$work/sim3" --out "$work/run3" --init "$work/run2/last.safetensors" \
   --epochs 5 --stop-after 1 --learning-rate 1.2e-3 --warmup-steps 50 --seed 3
 python -m spineseg simulate --out "$work/mesh4" --count 2000 --seed 4 --rows 768 --meshes "$meshes"
-mkdir -p "$work/mix34/img" "$work/mix34/label"
-for part in sim3 mesh4; do
-  ln -f "$work/$part/img/"* "$work/mix34/img/"
-  ln -f "$work/$part/label/"* "$work/mix34/label/"
-done
+mix mix34 sim3 mesh4
 python -m spineseg train --data "$work/mix34" --out "$work/run4" --init "$work/run3/last.safetensors" \
   --epochs 5 --stop-after 2 --learning-rate 1.5e-3 --warmup-steps 50 --seed 4
 python -m spineseg train --data "$work/mix34" --out "$work/run5" --init "$work/run4/last.safetensors" \
   --epochs 2 --learning-rate 1.2e-3 --warmup-steps 50 --seed 5
 python -m spineseg simulate --out "$work/sim5" --count 2600 --seed 5 --rows 768
 python -m spineseg simulate --out "$work/mesh6" --count 1900 --seed 6 --rows 768 --meshes "$meshes"
-mkdir -p "$work/mix56/img" "$work/mix56/label"
-for part in sim5 mesh6; do
-  ln -f "$work/$part/img/"* "$work/mix56/img/"
-  ln -f "$work/$part/label/"* "$work/mix56/label/"
-done
+mix mix56 sim5 mesh6
 python -m spineseg train --data "$work/mix56" --out "$work/run6" --init "$work/run5/last.safetensors" \
   --epochs 3 --learning-rate 1.2e-3 --warmup-steps 50 --seed 6
 python -m benchmarks.accuracy --checkpoint "$work/run6/last.safetensors" --meshes "$meshes" \

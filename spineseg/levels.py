@@ -364,11 +364,21 @@ def to_masks(channels: Channels, *, pieces: bool) -> Masks:
     for mask, channel in zip(masks, channels, strict=True):
         np.greater(channel, 0.5, out=mask)
         box = _box(mask)  # a vertebra covers a hundredth of a film: all else is done there
-        free = ~taken[box]
-        part = mask[box] & free
-        mask[box] = one_piece(part) & free if pieces else part
-        taken[box] |= mask[box]
+        _claim(mask[box], mask[box], taken[box], pieces=pieces)
     return masks
+
+
+def _claim(
+    mask: Bool[np.ndarray, "rows columns"],
+    part: Bool[np.ndarray, "rows columns"],
+    taken: Bool[np.ndarray, "rows columns"],
+    *,
+    pieces: bool,
+) -> None:
+    """Fill the mask with what of the part is not taken yet, in one piece if asked, and take it."""
+    part = part & ~taken
+    mask[:] = one_piece(part) & ~taken if pieces else part
+    taken |= mask
 
 
 def film_masks(
@@ -380,8 +390,5 @@ def film_masks(
     for mask, channel in zip(masks, channels, strict=True):
         box = film_box(channel, to)
         if mask[box].size:
-            free = ~taken[box]
-            part = (grid_to_film(channel[None], to, box)[0] > 0.5) & free
-            mask[box] = one_piece(part) & free if pieces else part
-            taken[box] |= mask[box]
+            _claim(mask[box], grid_to_film(channel[None], to, box)[0] > 0.5, taken[box], pieces=pieces)
     return masks

@@ -295,7 +295,7 @@ def test_a_second_model_and_the_raw_view(visitor: Visitor, made: Made) -> None:
     page.click("#against input")
     page.click('[role="option"]:has-text("collapsed")')
     page.wait_for_selector('.viewer[data-other="yes"]')
-    assert "spineseg against collapsed" in page.inner_text("#comparison")
+    assert "collapsed has no masks: none of its channels comes above 0.5." in page.inner_text("#comparison")
     drawn = page.evaluate(DRAWN)
     visitor.mode("swipe")
     page.wait_for_function(f"({DRAWN})() !== {drawn}")

@@ -197,7 +197,7 @@ def test_empty_masks_give_no_body():
 
 def test_the_simulator_s_corners_are_those_of_its_masks():
     config = SimulateConfig(rows=400, crop_probability=0.0, face_right_probability=0.0)
-    case, corners = simulate_case(5, 1, config), true_corners(5, 1, config)
+    case, corners = simulate_case(5, 2, config), true_corners(5, 2, config)
     spine = read_spine(case.masks)
     assert spine.left_out == {}
     for k, name in enumerate(VERTEBRAE):

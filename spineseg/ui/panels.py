@@ -94,7 +94,7 @@ def comparison(desk: Desk | None) -> str:
     """Dice, IoU and Hausdorff distance per vertebra, and whether the names agree."""
     if desk is None or desk.other is None:
         return '<p class="quiet">Choose a reference or another model to compare with.</p>'
-    if desk.other.card.get("decoder") == "none" and not any(desk.other.present):
+    if desk.other.undecoded and not any(desk.other.present):
         empty = f"{desk.other.title} has no masks: none of its channels comes above 0.5."
         look = "Swipe, then show one channel at a time with Shift and 1 to 6, or look at its raw channels."
         return f'<p class="disagree">{escaped(empty)} {look}</p>'

@@ -37,6 +37,11 @@ class Answer:
     bone_map: BoneMap | None = None
     remarks: tuple[str, ...] = ()
 
+    @property
+    def undecoded(self) -> bool:
+        """Whether its model has no rules: what is worth seeing of it are its channels."""
+        return self.card.get("decoder") == "none"
+
     @cached_property
     def present(self) -> tuple[bool, ...]:
         """Which vertebrae have any pixel."""

@@ -110,6 +110,10 @@ function key() {
 // The network's six channels side by side, grey as probable, with the line at 0.5; a press shows that one alone.
 function strip() {
   const raw = isRaw() ? rawShown() : null, list = find('.channels');
+  if (list.of !== shown.a?.raw && list.of !== shown.b?.raw) { // of a film that is gone
+    list.of = undefined;
+    list.replaceChildren();
+  }
   if (!raw || list.of === raw) return;
   list.of = raw;
   list.replaceChildren(...props.names.slice(0, BACKGROUND).map((name, k) => {

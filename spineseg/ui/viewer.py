@@ -86,7 +86,7 @@ def layer(answer: Answer, bits: Bits | None, corrected: bool, *, with_raw: bool 
     sent: Payload = {
         "title": answer.title,
         "corrected": corrected,
-        "undecoded": answer.card.get("decoder") == "none",
+        "undecoded": answer.undecoded,
         "masks": None if bits is None else _gzipped(bits),
     }
     if with_raw and answer.raw is not None and answer.bone_map is not None:
