@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import least_squares
 
-from spineseg.film import VERTEBRAE, Masks
+from spineseg.film import VERTEBRAE, Masks, bounding_box
 from spineseg.levels import one_piece
 
 Mask = Bool[np.ndarray, "rows columns"]
@@ -92,11 +92,11 @@ def contour(mask: Mask) -> Points:
 
     On a mask of the pixels whose centre lies within an outline, these lie on that outline in the mean.
     """
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if len(rows) == 0:
+    box = bounding_box(mask)
+    if not mask[box].size:
         return np.zeros((0, 2))
-    top, left = rows[0] - 1, columns[0] - 1
-    inside = np.pad(one_piece(mask[top + 1 : rows[-1] + 1, left + 1 : columns[-1] + 1]), 1)
+    top, left = box[0].start - 1, box[1].start - 1
+    inside = np.pad(one_piece(mask[box]), 1)
     down, right = np.argwhere(inside[1:] != inside[:-1]), np.argwhere(inside[:, 1:] != inside[:, :-1])
     return np.concatenate([down + [0.5, 0.0], right + [0.0, 0.5]]) + [top, left]
 
@@ -111,24 +111,23 @@ class Pixels:
 
 def _sampled(mask: Mask, row_to_column: float) -> Pixels:
     """Some thirty rows and columns over the mask's box and a fifth around it."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    whole = np.zeros((rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1), bool)
-    whole[:] = one_piece(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    rows, columns = box = bounding_box(mask)
+    whole = one_piece(mask[box])
     rim = [side // 5 + 1 for side in whole.shape]
     whole = np.pad(whole, [(r, r) for r in rim])
     steps = [max(side // 40, 1) for side in whole.shape]
     sampled = whole[:: steps[0], :: steps[1]]
-    place = np.argwhere(np.ones_like(sampled)) * steps + [rows[0] - rim[0], columns[0] - rim[1]]
+    place = np.argwhere(np.ones_like(sampled)) * steps + [rows.start - rim[0], columns.start - rim[1]]
     return Pixels(place * [row_to_column, 1.0], sampled.ravel())
 
 
 def touches_edge(mask: Mask, share: float = 0.02) -> bool:
     """Whether the mask reaches the film's edge, or ends nearer to it than this share of its own height."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if len(rows) == 0:
+    rows, columns = bounding_box(mask)
+    if rows.start == rows.stop:
         return False
-    margin = share * (rows[-1] - rows[0] + 1)
-    room = (rows[0], mask.shape[0] - 1 - rows[-1], columns[0], mask.shape[1] - 1 - columns[-1])
+    margin = share * (rows.stop - rows.start)
+    room = (rows.start, mask.shape[0] - rows.stop, columns.start, mask.shape[1] - columns.stop)
     return bool(min(room) <= margin)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
 from scipy import ndimage
 
-from spineseg.film import VERTEBRAE, Masks
+from spineseg.film import VERTEBRAE, Masks, bounding_box
 from spineseg.grid import GridFit, film_box, grid_to_film
 
 Channels = Float32[np.ndarray, "vertebra=6 rows columns"]
@@ -334,19 +334,9 @@ def decode_raw(probabilities: Channels) -> Decoded:
     return Decoded(channels, LevelReport(present, confidence, 0.0, "unsure", (reason,)))
 
 
-def _box(mask: Bool[np.ndarray, "rows columns"]) -> tuple[slice, slice]:
-    """The smallest box that holds the mask; an empty one where nothing is."""
-    rows = np.flatnonzero(mask.any(1))
-    if len(rows) == 0:
-        return np.s_[:0, :0]
-    high = np.s_[rows[0] : rows[-1] + 1]
-    columns = np.flatnonzero(mask[high].any(0))
-    return high, np.s_[columns[0] : columns[-1] + 1]
-
-
 def one_piece(mask: Bool[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns"]:
     """The largest connected piece, its holes filled; an empty mask stays empty."""
-    box = _box(mask)
+    box = bounding_box(mask)
     if not mask[box].size:
         return mask
     outlines, _ = cv2.findContours(mask[box].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -363,7 +353,7 @@ def to_masks(channels: Channels, *, pieces: bool) -> Masks:
     taken = np.zeros(channels.shape[1:], bool)
     for mask, channel in zip(masks, channels, strict=True):
         np.greater(channel, 0.5, out=mask)
-        box = _box(mask)  # a vertebra covers a hundredth of a film: all else is done there
+        box = bounding_box(mask)  # a vertebra covers a hundredth of a film: all else is done there
         _claim(mask[box], mask[box], taken[box], pieces=pieces)
     return masks
 

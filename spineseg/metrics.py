@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from spineseg.film import VERTEBRAE, Masks
+from spineseg.film import VERTEBRAE, Masks, bounding_box
 
 Mask = Bool[np.ndarray, "rows columns"]
 PerVertebra = Float[np.ndarray, "vertebra=6"]
@@ -72,7 +72,7 @@ class _Part:
     """A mask cut to its bounding box, for a vertebra covers some 1 % of a film."""
 
     def __init__(self, mask: Mask) -> None:
-        self.box = _bounding_box(mask)
+        self.box = bounding_box(mask)
         self.mask = mask[self.box]
 
     def points(self, chosen: Mask, row_to_column: float) -> Float[np.ndarray, "point 2"]:
@@ -83,15 +83,6 @@ class _Part:
 
 def _shared_px(part: _Part, mask: Mask) -> int:
     return int(np.count_nonzero(part.mask & mask[part.box]))
-
-
-def _bounding_box(mask: Mask) -> tuple[slice, slice]:
-    """The rows and columns that the mask touches; two empty slices for an empty mask."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    if rows.size == 0:
-        return slice(0, 0), slice(0, 0)
-    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def hausdorff95(predicted: Masks, reference: Masks, row_to_column: float = 1.0) -> PerVertebra:

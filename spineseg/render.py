@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from spineseg.files import replacing
-from spineseg.film import BACKGROUND, VERTEBRAE, Film, Masks
+from spineseg.film import BACKGROUND, VERTEBRAE, Film, Masks, bounding_box
 
 Grey = UInt8[np.ndarray, "rows columns"]
 Picture = UInt8[np.ndarray, "rows columns 3"]
@@ -87,7 +87,7 @@ def overlay(
     picture = cv2.cvtColor(np.ascontiguousarray(grey), cv2.COLOR_GRAY2RGB)
     present = [k for k in range(len(masks)) if masks[k].any()]
     for k in present:
-        box = _bounding_box(masks[k])
+        box = bounding_box(masks[k])
         _tint(picture[box], grey[box], masks[k][box], COLOURS[k], opacity)
         if outline:
             picture[box][_inner_border(masks[k][box], max(1, round(max(grey.shape) / 1000)))] = COLOURS[k].rgb
@@ -160,13 +160,6 @@ def write_png(path: Path | str, picture: Picture | Grey) -> None:
         stream.write(png_bytes(picture))
 
 
-def _bounding_box(mask: Bool[np.ndarray, "rows columns"]) -> tuple[slice, slice]:
-    """The rows and columns that the mask, which is not empty, touches."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
 def _tint(picture: Picture, grey: Grey, mask: Bool[np.ndarray, "rows columns"], colour: Colour, opacity: float) -> None:
     """Blend the colour over the grey values within the mask, in place, by a table of the 256 results."""
     greys = np.arange(256, dtype=np.float64)[:, None]
@@ -183,7 +176,7 @@ def _inner_border(mask: Bool[np.ndarray, "rows columns"], width: int) -> Bool[np
 
 def _middle(mask: Bool[np.ndarray, "rows columns"]) -> tuple[int, int]:
     """(row, column) of the mask's centroid or, if that is outside (two pieces, a crescent), of its deepest pixel."""
-    box = _bounding_box(mask)
+    box = bounding_box(mask)
     part = mask[box]
     row, column = (round(float(places.mean())) for places in np.nonzero(part))
     if not part[row, column]:
@@ -220,7 +213,7 @@ def _ink(text: str, capital_px: float) -> AnyGrey:
     cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255,), 2, cv2.LINE_AA)
     if not canvas.any():
         return canvas[:1, :1]
-    return np.pad(canvas[_bounding_box(canvas > 0)], margin)
+    return np.pad(canvas[bounding_box(canvas > 0)], margin)
 
 
 def _reduced(grey: AnyGrey, most_rows: int) -> AnyGrey:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spineseg.film import CHANNELS, VERTEBRAE, BadInput, Film, Spacing
+from spineseg.film import CHANNELS, VERTEBRAE, BadInput, Film, Spacing, bounding_box
 
 
 def test_channels_run_from_head_to_foot_and_end_with_the_background():
@@ -38,3 +38,11 @@ def test_inverting_twice_is_the_same_film():
 
 def test_bad_input_is_a_value_error():
     assert issubclass(BadInput, ValueError)
+
+
+def test_the_box_of_a_mask_holds_it_and_no_more():
+    mask = np.zeros((5, 6), bool)
+    mask[1, 4] = mask[3, 2] = True
+    assert bounding_box(mask) == (slice(1, 4), slice(2, 5))
+    assert mask[bounding_box(np.zeros((5, 6), bool))].size == 0
+    assert bounding_box(np.ones((5, 6), bool)) == (slice(0, 5), slice(0, 6))
