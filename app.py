@@ -32,6 +32,7 @@ if ON_ZERO_GPU:  # must come before torch, which is imported where a model is lo
 from spineseg.film import BadInput  # noqa: E402
 from spineseg.isolate import read_film_isolated, read_label_isolated, start_ahead  # noqa: E402
 from spineseg.ui.access import account  # noqa: E402
+from spineseg.ui.heaps import few_heaps  # noqa: E402
 from spineseg.ui.models import Loading  # noqa: E402
 from spineseg.ui.page import build_page, serve  # noqa: E402
 from spineseg.ui.quiet import keep_quiet  # noqa: E402
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads go with the server, however it is stopped
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     keep_quiet()
+    few_heaps()
     segmenters = Loading({name: partial(load, checkpoint) for name, checkpoint in named(checkpoints).items()})
     if ON_ZERO_GPU:  # the models must be on the device before the page starts; elsewhere they load behind it
         list(segmenters.values())

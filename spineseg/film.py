@@ -82,7 +82,7 @@ def bounding_box(mask: Bool[np.ndarray, "rows columns"]) -> tuple[slice, slice]:
     """The smallest box that holds the mask: its rows and its columns; two empty slices where nothing is."""
     rows = np.flatnonzero(mask.any(axis=1))
     if not rows.size:
-        return np.s_[:0, :0]
+        return slice(0, 0), slice(0, 0)
     high = slice(int(rows[0]), int(rows[-1]) + 1)
     columns = np.flatnonzero(mask[high].any(axis=0))
     return high, slice(int(columns[0]), int(columns[-1]) + 1)
