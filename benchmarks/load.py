@@ -88,8 +88,8 @@ def megabytes(process: int) -> float:
 
 
 def held(folder: Path) -> list[Path]:
-    """The files in a folder and below it."""
-    return [path for path in folder.rglob("*") if path.is_file()]
+    """The files in a folder and below it; folders may go while it is looked."""
+    return [Path(where, name) for where, _, names in os.walk(folder) for name in names]
 
 
 def digest(array: bytes) -> str:
