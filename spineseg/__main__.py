@@ -193,7 +193,9 @@ def _show(
         channels = np.moveaxis(to_array(read.masks), -1, 0).astype(bool)
         picture = figure_channels(shown, channels, (*VERTEBRAE, BACKGROUND))
     else:
-        picture = figure_channels(shown, Segmenter.load(checkpoint, device)(shown).probabilities, VERTEBRAE)
+        probabilities = Segmenter.load(checkpoint, device)(shown).probabilities
+        titles = [f"{name}: at most {p.max():.2f}" for name, p in zip(VERTEBRAE, probabilities, strict=True)]
+        picture = figure_channels(shown, probabilities, titles)
     write_png(out, picture)
     print(f"wrote {out}")
     return 0

@@ -109,14 +109,17 @@ def figure_channels(
     """The film and each of its channels, side by side under their titles, as in the report's figures 2 and 8.
 
     channels: 0 is drawn black and 1 white, values beyond are clipped; at any size (a network's grid will do).
-    titles: one for each channel. Every panel is reduced to at most panel_rows rows, in its own proportions; `columns`
-    panels make a row, of which the first holds the film.
+    titles: one for each channel. Every panel is reduced to at most panel_rows rows, in its own proportions; a channel
+    much smaller than the film's panel is enlarged by a whole factor. `columns` panels make a row, of which the first
+    holds the film.
     Raises ValueError if there are more channels than titles, or fewer.
     """
     drawn = [_titled("film", _reduced(to_uint8(film), panel_rows))]
     for channel, title in zip(channels, titles, strict=True):
         grey = np.rint(np.clip(channel.astype(np.float32), 0, 1) * 255).astype(np.uint8)
-        drawn.append(_titled(title, _reduced(grey, panel_rows)))
+        grey = _reduced(grey, panel_rows)
+        times = max(1, min(panel_rows, film.shape[0]) // grey.shape[0])
+        drawn.append(_titled(title, grey.repeat(times, axis=0).repeat(times, axis=1)))
     return contact_sheet(drawn, columns)
 
 

@@ -163,7 +163,10 @@ def train(config: TrainConfig, accelerator: Accelerator | None = None) -> list[E
             reports = _train_epoch(run, reports)
             curves.add(reports[-1])
     if used.is_main_process:
-        write_report(config.out)
+        page = write_report(config.out)
+        if best := best_of(reports):
+            _say(run, f"best: epoch {best.epoch}, mean Dice {best.mean_dice:.3f}, {config.out / 'best.safetensors'}")
+        _say(run, f"curves and worst films: {page}")
     if accelerator is None:
         used.end_training()
     return reports

@@ -329,6 +329,20 @@ def test_a_second_model_and_the_raw_view(visitor: Visitor, made: Made) -> None:
     page.wait_for_function("document.querySelector('#card').innerText.includes('mean Dice')")
 
 
+def test_a_film_that_is_refused_leaves_the_old_one(visitor: Visitor, made: Made) -> None:
+    page = visitor.page
+    visitor.open(made.film)
+    visitor.segment()
+    page.wait_for_function(f"({DRAWN})() > 0")
+    broken = made.label.with_name("broken.dcm")
+    broken.write_bytes(made.film.read_bytes()[:3000])
+    page.set_input_files("#film input", broken)
+    page.wait_for_selector('[data-testid="toast-text"]')
+    assert page.inner_text('[data-testid="toast-text"]').lower().startswith("expected")
+    assert page.evaluate(DRAWN) > 0
+    assert visitor.take("npy") == (f"{NAME}.npy", made.array)
+
+
 def test_a_reference_of_another_film_gets_a_sentence(browser: Browser, server: Server, made: Made) -> None:
     visitor = Visitor(browser, server)
     visitor.open(made.other)

@@ -297,7 +297,7 @@ def test_figure_is_reduced_to_the_stated_height_in_proportion():
     figure = figure_channels(ramp(rows=600, columns=300), masks, VERTEBRAE, panel_rows=200, columns=7)
     assert figure.shape == (200 + 28 + 16, 7 * (100 + 8) + 8, 3)
     grid = figure_channels(ramp(rows=600, columns=300), masks[:, ::6, ::6], VERTEBRAE, panel_rows=200, columns=7)
-    assert grid.shape == figure.shape
+    assert grid.shape == figure.shape, "a small grid is enlarged"
 
 
 def test_a_long_title_is_made_to_fit():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -447,7 +448,9 @@ def test_a_batch_that_processes_cannot_share_is_refused(films: Path, tmp_path: P
 def test_training_ends_when_nothing_gets_better(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     still: dict[str, Any] = {**SHUFFLED, "learning_rate": 0.0, "weight_decay": 0.0, "epochs": 9, "patience": 2}
     assert len(train(tiny(films, tmp_path, **still))) == 3
-    assert "no better Dice for 2 epochs" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no better Dice for 2 epochs" in said
+    assert re.search(r"best: epoch 0, mean Dice \d\.\d{3}, .*best\.safetensors\n.*report\.html\n$", said)
     assert load_checkpoint(tmp_path / "best.safetensors")[1].scores["held back"]["epoch"] == 0
     AcceleratorState._reset_state(True)
     assert len(train(tiny(films, tmp_path, **{**still, "resume": True}))) == 3

@@ -25,6 +25,7 @@ from spineseg.ui.correction import Correction, pack, unpack
 from spineseg.ui.handlers import GENERIC, REFERENCE, Handlers
 from spineseg.ui.models import Loading
 from spineseg.ui.page import build_page, pressed
+from spineseg.ui.page import opened as reads
 from spineseg.ui.session import Desk, Shelf
 from spineseg.ui.uploads import take, uploaded
 from spineseg.ui.viewer import KEEP, SCRIPTS, changes, part
@@ -359,7 +360,7 @@ def test_a_press_that_another_one_overtook_says_so() -> None:
     shelf.put("me", None, opened())
 
     def slow(desk: Desk | None) -> Desk | None:
-        shelf.clear("me")
+        shelf.finish("me", shelf.begin("me"), opened())
         return page.segment(desk, "bands", False, "")
 
     with pytest.raises(gr.Error, match="another press came between"):
@@ -371,15 +372,45 @@ def test_a_press_that_another_one_overtook_says_so() -> None:
     assert late[0] == KEEP, "what follows on a press is late in silence"
     place = shelf.get("me")
     assert place is not None
-    assert place.desk is None
+    assert place.desk is not None
+    assert place.desk.found is None
 
 
 def test_what_changes_nothing_disturbs_no_other_press() -> None:
     shelf, page = Shelf(600.0), handlers()
-    shelf.clear("me")
+    shelf.begin("me")
     place = shelf.get("me")
     assert press(shelf, page.show, "bands", False, "")[0] is None, "no film, nothing to segment"
     assert shelf.put("me", place, opened()), "the film that was being read meanwhile finds its place"
+
+
+def test_a_film_that_is_refused_leaves_the_old_one() -> None:
+    shelf, page = Shelf(600.0), handlers()
+    shelf.put("me", None, before := opened())
+
+    def refused(desk: Desk | None) -> Desk:
+        raise BadInput("expected a film")
+
+    with pytest.raises(BadInput):
+        reads(shelf, refused)(gr.Request(session_hash="me"))
+    place = shelf.get("me")
+    assert place is not None
+    assert place.desk is before
+    assert press(shelf, page.segment, "bands", False, "")[0]["a"]
+
+
+def test_a_film_that_another_one_overtook_changes_nothing() -> None:
+    shelf, newer = Shelf(600.0), opened()
+
+    def slow(desk: Desk | None) -> Desk:
+        shelf.finish("me", shelf.begin("me"), newer)
+        return opened()
+
+    shown = reads(shelf, slow)(gr.Request(session_hash="me"))
+    assert shown[0] == KEEP
+    place = shelf.get("me")
+    assert place is not None
+    assert place.desk is newer
 
 
 def test_a_film_is_segmented_once_and_again_for_another_model_or_turn() -> None:
@@ -466,6 +497,14 @@ def test_about_says_what_the_card_says_and_escapes_it() -> None:
     for text in ("Six &lt;b&gt;bars&lt;/b&gt;.", "12 films, 10 minutes", "train &lt;x&gt;", "0.81", "64 × 48"):
         assert text in said
     assert "<b>" not in said
+
+
+def test_the_scores_of_a_card_without_verdicts_have_no_empty_columns() -> None:
+    card = {"scores": {"made": {"dice": [0.2, 0.4, 0.6, 0.0, 0.0, 0.0], "films": 64}}}
+    said = panels.about("collapsed", card, "cpu")
+    assert "<th>films</th><th>mean Dice</th></tr>" in said
+    assert "<td>64</td><td>0.20</td>" in said
+    assert "–" not in said
 
 
 # ---- the page as it is put together ----

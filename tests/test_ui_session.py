@@ -149,14 +149,23 @@ def test_a_closed_tab_is_forgotten_after_a_minute(shelf: Shelf, clock: Clock) ->
 
 
 def test_what_comes_late_finds_no_room(shelf: Shelf) -> None:
-    shelf.clear("me")
-    first = shelf.get("me")
-    shelf.clear("me")  # another film was chosen while the first was still being read
-    second = shelf.get("me")
-    assert not shelf.put("me", first, desk("late"))
-    assert shelf.put("me", second, desk("new"))
+    first = shelf.begin("me")
+    second = shelf.begin("me")  # another film was chosen while the first was still being read
+    assert not shelf.finish("me", first, desk("late"))
+    old = shelf.get("me")
+    assert shelf.finish("me", second, desk("new"))
+    assert not shelf.put("me", old, desk("late")), "masks of the film before"
     place = shelf.get("me")
     assert place and place.desk and place.desk.token == "new"
+
+
+def test_the_old_film_stays_until_the_new_one_is_read(shelf: Shelf) -> None:
+    shelf.put("me", None, desk("old"))
+    reading = shelf.begin("me")
+    place = shelf.get("me")
+    assert place and place.desk and place.desk.token == "old"
+    assert shelf.put("me", place, desk("old, with masks")), "what was asked for it may still come"
+    assert shelf.finish("me", reading, desk("new"))
 
 
 def test_the_one_left_alone_longest_makes_room(shelf: Shelf, clock: Clock) -> None:

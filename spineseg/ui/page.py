@@ -159,19 +159,15 @@ class Layout:
         )
 
     def _opens(self) -> None:
-        """A new film: the old one goes at once, then the new one is read, shown, and segmented."""
-        handlers, shelf = self.handlers, self.shelf
-
-        def cleared(request: gr.Request) -> tuple[Any, ...]:
-            shelf.clear(_session(request))
-            return None, *panels(None), False, NOTHING
+        """A new film is read, shown, and segmented; the old one stays until then, and where the new one is refused."""
+        handlers = self.handlers
 
         def opens(event: Callable[..., Any], function: Callable[..., Any], inputs: Any, **options: Any) -> None:
-            empty = event(cleared, None, [*self.panels, self.invert, self.against], **_QUIET)
             reading: dict[str, Any] = {"show_progress_on": self.shown, **_READ, **_PRIVATE}
-            opened = empty.then(pressed(shelf, function), inputs, self.panels, **reading, **options)
-            self._then_forget(opened)
-            self._segments(opened.success)
+            fresh = [*self.panels, self.invert, self.against]
+            opening = event(opened(self.shelf, function), inputs, fresh, **reading, **options)
+            self._then_forget(opening)
+            self._segments(opening.success)
 
         opens(self.film.upload, handlers.open_upload, self.film, preprocess=False)
         for index, button in enumerate(self.examples):
@@ -247,6 +243,24 @@ def pressed(
         if late:
             raise gr.Error(LATE, print_exception=False)
         return changes(before, after), *panels(after)
+
+    return act
+
+
+def opened(shelf: Shelf, handler: Callable[..., Desk]) -> Callable[..., tuple[Any, ...]]:
+    """The handler, whose desk takes the place of the old one, unless another film was chosen meanwhile.
+
+    Answers what the viewer and the panels show, then a switch and a choice that begin anew.
+    """
+
+    def act(request: gr.Request, *inputs: Any) -> tuple[Any, ...]:
+        session = _session(request)
+        place, reading = shelf.get(session), shelf.begin(session)
+        before = place.desk if place else None
+        after = handler(before, *inputs)
+        if not shelf.finish(session, reading, after):
+            return KEEP, *(gr.skip() for _ in range(5))
+        return changes(before, after), *panels(after), False, NOTHING
 
     return act
 

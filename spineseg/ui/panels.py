@@ -205,25 +205,39 @@ def _trained(origin: Mapping[str, Any]) -> str:
     )
 
 
+_SCORES = {
+    "films": "films",
+    "mean Dice": "mean dice",
+    "levels right": "right",
+    "right, called unsure": "right but flagged",
+    "wrong, called sure": "wrong and not flagged",
+}
+"""Heads of the table, and what a card calls them."""
+
+
+def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A card's figures under the table's heads; a Dice for each vertebra becomes their mean."""
+    found = {head: row[key] for head, key in _SCORES.items() if key in row}
+    dice = row.get("mean dice", row.get("dice"))
+    each = list(dice.values()) if isinstance(dice, Mapping) else dice if isinstance(dice, list) else [dice]
+    numbers = [value for value in each if isinstance(value, int | float)]
+    if numbers:
+        found["mean Dice"] = f"{sum(numbers) / len(numbers):.2f}"
+    return found
+
+
 def _score_table(scores: Mapping[str, Any]) -> str:
-    """A row for each set of films on the card."""
-    rows = []
-    for kind, row in scores.items():
-        if not isinstance(row, Mapping):
-            continue
-        dice = row.get("mean dice", row.get("dice"))
-        cells = (
-            row.get("films", "–"),
-            f"{dice:.2f}" if isinstance(dice, int | float) else "–",
-            row.get("right", "–"),
-            row.get("right but flagged", "–"),
-            row.get("wrong and not flagged", "–"),
-        )
-        numbers = "".join(f"<td>{escaped(cell)}</td>" for cell in cells)
-        rows.append(f'<tr><th scope="row">{escaped(str(kind).replace("_", " "))}</th>{numbers}</tr>')
-    if not rows:
+    """A row for each set of films on the card, a column for each kind of figure that any of them has."""
+    found = {kind: _scores(row) for kind, row in scores.items() if isinstance(row, Mapping)}
+    heads = [head for head in _SCORES if any(head in row for row in found.values())]
+    if not heads:
         return '<p class="quiet">Its card states no scores.</p>'
-    heads = ("films", "mean Dice", "levels right", "right, called unsure", "wrong, called sure")
+    rows = [
+        f'<tr><th scope="row">{escaped(str(kind).replace("_", " "))}</th>'
+        + "".join(f"<td>{escaped(row.get(head, '–'))}</td>" for head in heads)
+        + "</tr>"
+        for kind, row in found.items()
+    ]
     head = "".join(f"<th>{text}</th>" for text in heads)
     return (
         f'<div class="wide"><table class="numbers"><caption>Scores on its card</caption><thead><tr><th></th>{head}</tr>'

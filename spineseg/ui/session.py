@@ -94,10 +94,14 @@ class Desk:
 
 @dataclass(eq=False)
 class Place:
-    """Where a session's desk lies; another press that replaces the desk replaces the place."""
+    """Where a session's desk lies; another press that replaces the desk replaces the place.
+
+    reading: stands for the film that was last chosen, until it has been read.
+    """
 
     desk: Desk | None
     until: float
+    reading: object = None
 
 
 class Shelf:
@@ -126,10 +130,29 @@ class Shelf:
                 place.until = self._clock() + self.keep_s
             return place
 
-    def clear(self, session: str) -> None:
-        """An empty place: what is still being worked out for the old desk will find no room."""
+    def begin(self, session: str) -> object:
+        """A film is about to be read; what to name it by in `finish`. The old desk stays until then."""
         with self._lock:
-            self._store(session, None)
+            self._sweep()
+            if session not in self._places:
+                self._store(session, None)
+            place = self._places[session]
+            place.until = self._clock() + self.keep_s
+            place.reading = object()
+            return place.reading
+
+    def finish(self, session: str, reading: object, desk: Desk) -> bool:
+        """The film that was read takes the place of the old one, whatever is still being worked out for that.
+
+        False, and nothing done, if another film was chosen meanwhile.
+        """
+        with self._lock:
+            self._sweep()
+            place = self._places.get(session)
+            if place is None or place.reading is not reading:
+                return False
+            self._store(session, desk)
+            return True
 
     def put(self, session: str, place: Place | None, desk: Desk | None) -> bool:
         """Replace what lay at `place`; False, and nothing done, if another press has done so meanwhile."""
@@ -154,7 +177,8 @@ class Shelf:
             self._wake()
 
     def _store(self, session: str, desk: Desk | None) -> None:
-        self._places[session] = Place(desk, self._clock() + self.keep_s)
+        before = self._places.get(session)
+        self._places[session] = Place(desk, self._clock() + self.keep_s, before and before.reading)
         while len(self._places) > self.most:
             del self._places[min(self._places, key=lambda key: self._places[key].until)]
         self._wake()

@@ -22,7 +22,7 @@ async function send(file) {
     if (props.kind === 'film') document.dispatchEvent(new CustomEvent('spineseg:named', { detail: { token: tokenOf(sent.path), name: file.name } }));
     props.value = { path: sent.path, url: sent.url, orig_name: token, meta: { _type: 'gradio.FileData' } };
     trigger('upload');
-    say(`${file.name}: choose or drop another`);
+    say(`${file.name} was sent; choose or drop another`);
   } catch {
     say('The file could not be sent; try again', 'wrong');
   }
