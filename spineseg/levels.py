@@ -297,8 +297,9 @@ def _seen_poorly(probabilities: Channels, config: LevelConfig) -> list[str]:
 def decode_ordered(
     probabilities: Channels, config: LevelConfig = LevelConfig(), *, film_rows: tuple[float, float] | None = None
 ) -> Decoded:
-    """Part the bone into bodies, name them along one path, and keep each channel to its body.
+    """Part the bone into bodies, name them along one path, and keep each channel to its body and a rim of no bone.
 
+    With the rim the channels, interpolated, pass 0.5 where the network's own probability of bone does.
     film_rows: first row of the film on the grid, and one past its last; the whole grid if not given.
     """
     bone = np.minimum(probabilities.sum(0), 1.0)
@@ -310,11 +311,11 @@ def decode_ordered(
     areas = np.bincount(bodies.ravel(), minlength=count + 1)[1:]
     weight = np.minimum(areas / _typical(areas), 1.0) ** 2 if count else np.zeros(0)
     path, margin = path_margin(agreement, weight, config)
-    channels = np.zeros_like(probabilities)
+    channels, no_bone = np.zeros_like(probabilities), (bodies == 0) & (bone <= 0.5)
     confidence, present = [0.0] * len(VERTEBRAE), [False] * len(VERTEBRAE)
     for body, level in enumerate(path):
         if level >= 0:
-            channels[level] = bone * (bodies == body + 1)
+            channels[level] = bone * _rimmed(bodies == body + 1, no_bone)
             confidence[level], present[level] = round(float(agreement[body, level]), 4), True
     odd_sized = _odd_sized(channels, config)
     reasons = _reasons(present, confidence, margin, odd_sized, _unexplained(path), config)
@@ -322,6 +323,13 @@ def decode_ordered(
     reasons += _film_ends(channels, film_rows or (0.0, float(probabilities.shape[1])), config)
     verdict = "unsure" if reasons else "sure"
     return Decoded(channels, LevelReport(tuple(present), tuple(confidence), round(margin, 4), verdict, tuple(reasons)))
+
+
+def _rimmed(
+    body: Bool[np.ndarray, "rows columns"], no_bone: Bool[np.ndarray, "rows columns"]
+) -> Bool[np.ndarray, "rows columns"]:
+    """The body, and those of its neighbours that are no bone: all that interpolation asks for at its contour."""
+    return body | (ndimage.binary_dilation(body, np.ones((3, 3), bool)) & no_bone)
 
 
 def decode_raw(probabilities: Channels) -> Decoded:

@@ -432,3 +432,17 @@ def test_masks_of_a_film_need_only_the_boxes_of_their_bodies(
         assert not outside.any()
     wrong = film_masks(channels, to, pieces=pieces) != to_masks(whole, pieces=pieces)
     assert wrong.sum() <= 2, "only where a value is within rounding of one half"
+
+
+def test_the_masks_end_where_the_network_s_own_bone_does():
+    """Not half a grid pixel further in, in steps, as if each pixel below one half were 0."""
+    channels, to = spine(), fit((8 * ROWS, 8 * COLUMNS), GridConfig(rows=ROWS, columns=COLUMNS))
+    masks = film_masks(decode_ordered(channels).channels, to, pieces=True)
+    np.testing.assert_array_equal(masks.any(0), grid_to_film(channels.sum(0)[None], to)[0] > 0.5)
+
+
+def test_bone_that_bears_no_name_lends_its_neighbour_nothing():
+    channels = spine()
+    channels[L1] += 0.96 * body(6)  # S2, named as nothing
+    named = decode_ordered(channels).channels
+    assert not named[:, body(6) > 0.5].any()
