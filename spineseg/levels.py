@@ -329,7 +329,8 @@ def _rimmed(
     body: Bool[np.ndarray, "rows columns"], no_bone: Bool[np.ndarray, "rows columns"]
 ) -> Bool[np.ndarray, "rows columns"]:
     """The body, and those of its neighbours that are no bone: all that interpolation asks for at its contour."""
-    return body | (ndimage.binary_dilation(body, np.ones((3, 3), bool)) & no_bone)
+    near = cv2.dilate(body.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    return body | (near & no_bone)
 
 
 def decode_raw(probabilities: Channels) -> Decoded:
