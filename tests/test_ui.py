@@ -507,6 +507,13 @@ def test_the_scores_of_a_card_without_verdicts_have_no_empty_columns() -> None:
     assert "–" not in said
 
 
+def test_a_score_that_is_no_number_is_a_dash_on_the_page() -> None:
+    card = {"scores": {"held back": {"films": 3, "mean dice": None}, "real": {"films": 11, "mean dice": 0.8}}}
+    said = panels.about("diverged", card, "cpu")
+    assert "<td>3</td><td>–</td>" in said
+    assert "None" not in said.partition("Scores on its card")[2]
+
+
 # ---- the page as it is put together ----
 
 

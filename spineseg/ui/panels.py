@@ -217,7 +217,7 @@ _SCORES = {
 
 def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
     """A card's figures under the table's heads; a Dice for each vertebra becomes their mean."""
-    found = {head: row[key] for head, key in _SCORES.items() if key in row}
+    found = {head: row[key] for head, key in _SCORES.items() if key in row and key != "mean dice"}
     dice = row.get("mean dice", row.get("dice"))
     each = list(dice.values()) if isinstance(dice, Mapping) else dice if isinstance(dice, list) else [dice]
     numbers = [value for value in each if isinstance(value, int | float)]
