@@ -13,10 +13,10 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float32
 from scipy import sparse
 
-from spineseg.film import Film, Masks
+from spineseg.film import Film, Masks, bounding_box
 
 Image = Float32[np.ndarray, "rows columns"]
 Channels = Float32[np.ndarray, "channel rows columns"]
@@ -140,19 +140,19 @@ Box = tuple[slice, slice]
 
 def film_box(channel: GridImage, to: GridFit) -> Box:
     """The part of the film that values of the channel other than 0 can reach when they are interpolated."""
-    used = [np.flatnonzero(channel.any(1 - axis)) for axis in range(2)]
-    if not used[0].size:
-        return np.s_[:0, :0]
+    rows, columns = bounding_box(channel != 0)
+    if rows.start == rows.stop:
+        return rows, columns
     return (
-        _reached(used[0], to.row_scale, to.row_offset, to.film_rows),
-        _reached(used[1], to.column_scale, to.column_offset, to.film_columns),
+        _reached(rows, to.row_scale, to.row_offset, to.film_rows),
+        _reached(columns, to.column_scale, to.column_offset, to.film_columns),
     )
 
 
-def _reached(used: Int[np.ndarray, "pixel"], scale: float, offset: float, size: int) -> slice:
+def _reached(used: slice, scale: float, offset: float, size: int) -> slice:
     """Film pixels whose centre lies within one grid pixel of those used, and one more; none where those are off it."""
-    first = math.floor((int(used[0]) - 0.5 - offset) / scale) - 1
-    last = math.ceil((int(used[-1]) + 1.5 - offset) / scale) + 1
+    first = math.floor((used.start - 0.5 - offset) / scale) - 1
+    last = math.ceil((used.stop + 0.5 - offset) / scale) + 1
     return slice(min(max(first, 0), size), min(max(last, 0), size))
 
 

@@ -165,8 +165,8 @@ def train(config: TrainConfig, accelerator: Accelerator | None = None) -> list[E
     if used.is_main_process:
         page = write_report(config.out)
         if best := best_of(reports):
-            _say(run, f"best: epoch {best.epoch}, mean Dice {best.mean_dice:.3f}, {config.out / 'best.safetensors'}")
-        _say(run, f"curves and worst films: {page}")
+            print(f"best: epoch {best.epoch}, mean Dice {best.mean_dice:.3f}, {config.out / 'best.safetensors'}")
+        print(f"curves and worst films: {page}")
     if accelerator is None:
         used.end_training()
     return reports
