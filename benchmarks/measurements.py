@@ -26,12 +26,11 @@ from tqdm import tqdm
 
 from spineseg.dataset import labelled_films, read_case
 from spineseg.files import write_text
-from spineseg.film import VERTEBRAE, Masks
 from spineseg.measure import Measurements, measure, measure_corners, measure_prediction
 from spineseg.metrics import levels_right
 from spineseg.predict import Segmenter
 from spineseg.render import to_uint8, write_png
-from spineseg.simulate import SimulateConfig, simulate_case, true_corners
+from spineseg.simulate import SimulateConfig, exact_masks, simulate_case, true_corners
 
 FROZEN_SEED, TRUE_SEED = 9000, 8000
 TWO_PLACEMENTS = 0.94
@@ -78,27 +77,14 @@ def compare(film: str, found: Measurements, truth: Measurements) -> Iterator[Com
             yield Compared(film, key, figure.value, truth[key].value, figure.error)
 
 
-def exact_masks(corners: np.ndarray) -> Masks:
-    """Pixels whose centre lies within each quadrilateral, on a film with some room around them."""
-    rows, columns = np.ceil(corners.reshape(-1, 2).max(0)).astype(int) + 40
-    masks = np.zeros((len(VERTEBRAE), rows, columns), bool)
-    for mask, body in zip(masks, corners, strict=True):
-        (top, left), (bottom, right) = np.floor(body.min(0)).astype(int), np.ceil(body.max(0)).astype(int) + 1
-        row, column = np.mgrid[top:bottom, left:right]
-        sides = zip(body, np.roll(body, -1, 0), strict=True)
-        mask[top:bottom, left:right] = np.all(
-            [(r1 - r0) * (column - c0) <= (c1 - c0) * (row - r0) for (r0, c0), (r1, c1) in sides], axis=0
-        )
-    return masks
-
-
 def true_masks(count: int) -> Measured:
     """Simulated spines, drawn exactly."""
     compared = []
     for index in tqdm(range(count), desc="true masks"):
         corners = true_corners(TRUE_SEED, index, FRAMED)
         corners = corners - corners.reshape(-1, 2).min(0) + 40
-        compared += compare(str(index), measure(exact_masks(corners)), measure_corners(corners))
+        rows, columns = np.ceil(corners.reshape(-1, 2).max(0)).astype(int) + 40
+        compared += compare(str(index), measure(exact_masks(corners, rows, columns)), measure_corners(corners))
     return Measured(compared, count, 0)
 
 

@@ -7,11 +7,12 @@ projects meshes of real bones, which are read from a folder (`bones`).
 """
 
 from spineseg.simulate.bones import build_atlas, load_atlas, save_atlas
-from spineseg.simulate.case import SimulateConfig, simulate_case, true_corners, write_folder
+from spineseg.simulate.case import SimulateConfig, exact_masks, simulate_case, true_corners, write_folder
 
 __all__ = [
     "SimulateConfig",
     "build_atlas",
+    "exact_masks",
     "load_atlas",
     "save_atlas",
     "simulate_case",

@@ -33,11 +33,21 @@ class AnatomyConfig:
     wall: tuple[float, float] = (0.03, 0.45)
     oblique_mm: float = 1.8
     """Deviation of the offset between left and right rims."""
+    half_width: float = 0.65
+    """Half the width of a body from left to right over its depth."""
+    focus_mm: float = 1000.0
+    """From the tube to the spine."""
+    focus_height_mm: float = 40.0
+    """Deviation of the tube's height about L3's."""
+    lean_deg: tuple[float, float, float] = (3.0, 1.2, 1.5)
+    """Deviations of a spine's lean to one side, of its further lean from body to body, and of each endplate's own."""
     pelvis_offset_mm: float = 7.0
     """Deviation of the offset between left and right hip bones."""
     hardware_probability: float = 0.06
     spur_probability: float = 0.12
     """Bone that bridges a disc in front, per disc."""
+    vacuum_probability: float = 0.06
+    """Gas in a disc, per disc."""
     lumbarised_probability: float = 0.3
     """Films on which S1 shows a back wall, a lower endplate and a disc below, as a lumbar body does."""
     gas_blobs: int = 60
@@ -56,8 +66,28 @@ def _arc(start: np.ndarray, end: np.ndarray, sag: float, count: int = 9) -> Poin
     return start + t * chord + 4 * t * (1 - t) * sag * normal
 
 
-def body_outline(corners: Float[np.ndarray, "corner=4 xy=2"], rng: Rng) -> tuple[Points, Points, Points]:
-    """Outline with waist and hollow endplates, and the two endplates as lines."""
+def _risen(line: Points, rise: Float[np.ndarray, "xy=2"], power: float) -> Points:
+    """A line from corner to corner whose middle is moved by rise (mm); the higher the power, the flatter."""
+    place = np.linspace(-1, 1, len(line))[:, None]
+    return line + (1 - np.abs(place) ** power) * rise
+
+
+def rims_mm(bodies: Float[np.ndarray, "body corner=4 xy=2"], rng: Rng, config: AnatomyConfig) -> np.ndarray:
+    """How far the near rim of every endplate rises above its chord on the film, (body, endplate=2).
+
+    The far rim sinks as much, so that an endplate is seen as a lens with its tips in the corners. Two causes: rays that
+    fan out from the tube, and a spine that leans or bends to one side.
+    """
+    height = bodies[..., 1].reshape(-1, 2, 2).mean(-1)
+    depth = np.linalg.norm(bodies[:, 1] - bodies[:, 0], axis=1, keepdims=True)
+    whole, bend, own = config.lean_deg
+    lean = rng.normal(0, whole) + rng.normal(0, bend) * height / depth + rng.normal(0, own, height.shape)
+    rays = (rng.normal(0, config.focus_height_mm) - height) / config.focus_mm
+    return config.half_width * depth * (np.tan(np.deg2rad(lean)) + rays)
+
+
+def body_outline(corners: Float[np.ndarray, "corner=4 xy=2"], rng: Rng) -> tuple[Points, Points, Points, Points]:
+    """Upper endplate, posterior wall, lower endplate and anterior wall, with waist and hollows, as lines in turn."""
     ca, cp, lp, la = corners
     depth = float(np.linalg.norm(cp - ca))
     upper = _arc(ca, cp, -depth * rng.uniform(0.0, 0.05))
@@ -70,13 +100,11 @@ def body_outline(corners: Float[np.ndarray, "corner=4 xy=2"], rng: Rng) -> tuple
         upper[0] += lip * corners_out[0]
         lower[-1] += lip * corners_out[1]
         front[0], front[-1] = lower[-1], upper[0]
-    return np.concatenate([upper[:-1], back[:-1], lower[:-1], front[:-1]]), upper, lower
+    return upper, back, lower, front
 
 
-def _paint_body(canvas: Canvas, corners: np.ndarray, strength: np.ndarray, rng: Rng, config: AnatomyConfig) -> None:
-    """One vertebral body. strength: (fill, endplate, wall) common to the whole spine."""
-    fill, endplate, wall = strength * np.exp(0.2 * rng.normal(size=3))
-    outline, upper, lower = body_outline(corners, rng)
+def _paint_half(canvas: Canvas, outline: Points, corners: np.ndarray, fill: float, bulge: float) -> None:
+    """The left or the right half of a body, thin at its front and thick from the share `bulge` of its depth on."""
     found = canvas.coverage(outline, soft_mm=0.5)
     if found is None:
         return
@@ -86,22 +114,36 @@ def _paint_body(canvas: Canvas, corners: np.ndarray, strength: np.ndarray, rng: 
     x = (columns + 0.5) * canvas.pixel_mm + canvas.origin_mm[0] - corners[:, 0].mean()
     y = (rows + 0.5) * canvas.pixel_mm + canvas.origin_mm[1] - corners[:, 1].mean()
     t = np.clip((x * across[0] + y * across[1]) / (across @ across) + 0.5, 0, 1)
-    thickness = np.sqrt(np.clip(1 - (1 - np.minimum(t / rng.uniform(0.4, 0.7), 1)) ** 2, 0, 1))
+    thickness = np.sqrt(np.clip(1 - (1 - np.minimum(t / bulge, 1)) ** 2, 0, 1))
     canvas.attenuation[box] += (fill * thickness * share).astype(np.float32)
-    offset = rng.normal(0, config.oblique_mm, (2, 2)) * [0.4, 1.0]
+
+
+def _paint_body(
+    canvas: Canvas, corners: np.ndarray, rims: np.ndarray, strength: np.ndarray, rng: Rng, config: AnatomyConfig
+) -> None:
+    """One vertebral body. rims: see `rims_mm`. strength: (fill, endplate, wall) common to the whole spine."""
+    fill, endplate, wall = strength * np.exp(0.2 * rng.normal(size=3))
+    upper, back, lower, front = body_outline(corners, rng)
+    up = corners[:2].mean(0) - corners[2:].mean(0)
+    up /= np.linalg.norm(up)
+    power, bulge = rng.uniform(2.0, 3.5), rng.uniform(0.4, 0.7)
+    offset = rng.normal(0, config.oblique_mm, (2, 2)) * [0.4, 0.4]
     width = rng.uniform(0.9, 2.0)
-    for line, shift, hollow in ((upper, offset[0], 1.0), (lower, offset[1], 1.0)):
-        canvas.line(line, endplate * hollow, width_mm=width, soft_mm=0.4)
-        canvas.line(line + shift, endplate * rng.uniform(0.2, 0.9), width_mm=width, soft_mm=0.5)
+    for side in (1, -1):
+        above, below = (_risen(line, side * rim * up, power) for line, rim in zip((upper, lower), rims, strict=True))
+        outline = np.concatenate([above[:-1], back[:-1], below[:-1], front[:-1]])
+        _paint_half(canvas, outline, corners, fill / 2, bulge)
+        for line, shift in zip((above, below), offset, strict=True):
+            canvas.line(line + side * shift, endplate * rng.uniform(0.3, 1.1), width_mm=width, soft_mm=0.5)
     posterior = _arc(corners[1], corners[2], -rng.uniform(0, 2))
     canvas.line(posterior, wall, width_mm=rng.uniform(0.8, 1.6))
     canvas.line(posterior + [rng.normal(0, config.oblique_mm), 0], wall * 0.6, width_mm=1.0)
     canvas.line(
         _arc(corners[3], corners[0], -rng.uniform(1, 4)), wall * rng.uniform(0.3, 1.1), width_mm=rng.uniform(0.7, 1.4)
     )
-    if rng.random() < 0.3:
-        density = rng.uniform(0.05, 0.3)
-        canvas.line(upper, density, width_mm=rng.uniform(2, 6), soft_mm=1.5)
+    for line in (upper, lower):
+        if rng.random() < 0.2:
+            canvas.line(line, rng.uniform(0.05, 0.3), width_mm=rng.uniform(2, 6), soft_mm=1.5)
 
 
 def _paint_arch(canvas: Canvas, body: np.ndarray, below: np.ndarray, amount: float, rng: Rng, thoracic: bool) -> None:
@@ -153,23 +195,35 @@ def paint_spine(canvas: Canvas, spine: Spine, strength: np.ndarray, rng: Rng, co
     """Thoracic and lumbar bodies with their arches; S1's endplate and walls; the rest of the sacrum."""
     arch = rng.uniform(0.06, 0.6)
     bodies = [*spine.thoracic[::-1], *spine.lumbar]
+    rims = rims_mm(np.stack(bodies), rng, config)
     # T12 must look as much like a lumbar body as it does on real films, or a network need not count from the sacrum.
     fade = rng.uniform(0.8, 1.05)
     for index, (body, below) in enumerate(pairwise(bodies)):
         thoracic = index < len(spine.thoracic)
         weight = fade ** ((len(spine.thoracic) - index) / 2) if thoracic else 1.0
-        _paint_body(canvas, body, strength * weight, rng, config)
+        _paint_body(canvas, body, rims[index], strength * weight, rng, config)
         _paint_arch(canvas, body, below, arch * weight, rng, thoracic)
-    _paint_sacrum(canvas, spine, strength, arch, rng, config)
+    _paint_sacrum(canvas, spine, rims[-1, 0], strength, arch, rng, config)
 
 
 def paint_variants(canvas: Canvas, spine: Spine, strength: np.ndarray, rng: Rng, config: AnatomyConfig) -> None:
-    """What only some people have: bridges of bone over discs, and a first sacral body that looks lumbar."""
+    """What only some people have: bridges of bone over discs, gas in discs, a first sacral body that looks lumbar."""
     for upper, lower in pairwise(spine.lumbar):
+        if rng.random() < config.vacuum_probability:
+            _paint_vacuum(canvas, upper, lower, rng)
         if rng.random() < config.spur_probability:
             _paint_spur(canvas, upper, lower, strength[1], rng)
     if rng.random() < config.lumbarised_probability:
         _paint_lumbarised(canvas, spine.lumbar[5], spine.sacral[0], strength, rng, config)
+
+
+def _paint_vacuum(canvas: Canvas, upper: np.ndarray, lower: np.ndarray, rng: Rng) -> None:
+    """Gas over a part of one disc."""
+    reach = np.sort(rng.uniform([0.0, 0.4], [0.5, 1.0]))[:, None]
+    above, below = upper[3] + (upper[2] - upper[3]) * reach, lower[0] + (lower[1] - lower[0]) * reach
+    inset = (below - above) * rng.uniform(0.05, 0.3)
+    cleft = smooth_closed(np.concatenate([above + inset, (below - inset)[::-1]]), 2)
+    canvas.fill(cleft, -rng.uniform(0.03, 0.35), soft_mm=0.6)
 
 
 def _paint_spur(canvas: Canvas, upper: np.ndarray, lower: np.ndarray, amount: float, rng: Rng) -> None:
@@ -189,8 +243,9 @@ def _paint_spur(canvas: Canvas, upper: np.ndarray, lower: np.ndarray, amount: fl
 
 
 def _paint_sacrum(
-    canvas: Canvas, spine: Spine, strength: np.ndarray, arch: float, rng: Rng, config: AnatomyConfig
+    canvas: Canvas, spine: Spine, rim: float, strength: np.ndarray, arch: float, rng: Rng, config: AnatomyConfig
 ) -> None:
+    """The sacrum. rim: how far the near rim of S1's endplate rises, see `rims_mm`."""
     s1, rest = spine.lumbar[5], spine.sacral
     seen = rng.uniform(0.3, 1.8)
     front = np.concatenate([[s1[0], s1[3]], *([b[3]] for b in rest)])
@@ -200,8 +255,10 @@ def _paint_sacrum(
     canvas.fill(whole, fill * rng.uniform(0.3, 0.8), soft_mm=1.0)
     depth = float(np.linalg.norm(s1[1] - s1[0]))
     upper = _arc(s1[0], s1[1], -depth * rng.uniform(-0.02, 0.06))
-    canvas.line(upper, endplate * rng.uniform(0.5, 1.3), width_mm=rng.uniform(0.9, 2.2))
-    canvas.line(upper + rng.normal(0, config.oblique_mm, 2), endplate * 0.6, width_mm=1.2)
+    rise = rim * np.array([s1[1, 1] - s1[0, 1], s1[0, 0] - s1[1, 0]]) / depth
+    near, far = (_risen(upper, side * rise, rng.uniform(2.0, 3.5)) for side in (1, -1))
+    canvas.line(near, endplate * rng.uniform(0.5, 1.3), width_mm=rng.uniform(0.9, 2.2))
+    canvas.line(far + rng.normal(0, 0.4 * config.oblique_mm, 2), endplate * rng.uniform(0.3, 0.9), width_mm=1.2)
     for line, faintest in ((smooth_open(front, 2), 0.4), (smooth_open(back, 2), 0.05)):
         canvas.line(line, wall * rng.uniform(faintest, 1.5), width_mm=rng.uniform(0.8, 2.0))
         canvas.line(line + rng.normal(0, 1.5, 2), wall * rng.uniform(faintest / 2, 0.8), width_mm=1.2)
@@ -224,7 +281,8 @@ def _paint_lumbarised(
     canvas: Canvas, s1: np.ndarray, s2: np.ndarray, strength: np.ndarray, rng: Rng, config: AnatomyConfig
 ) -> None:
     """S1 as a body of its own over a disc that is thin or shorter than the body, and S2's upper endplate."""
-    _paint_body(canvas, s1, strength * rng.uniform(0.4, 1.1), rng, config)
+    rims = rng.normal(0, config.oblique_mm, 2)
+    _paint_body(canvas, s1, rims, strength * rng.uniform(0.4, 1.1), rng, config)
     reach = np.sort(rng.uniform([0.0, 0.55], [0.35, 1.0]))
     along, down = s1[2] - s1[3], (s1[3] + s1[2] - s1[0] - s1[1]) / 2
     thick = rng.uniform(0.02, 0.16)

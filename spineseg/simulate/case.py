@@ -56,16 +56,24 @@ def _frame(spine: Spine, rng: np.random.Generator, config: SimulateConfig) -> tu
     return columns, pixel_mm, (spine.lumbar[..., 0].mean() - across * pixel_mm, top - above * config.rows * pixel_mm)
 
 
-def _masks(canvas: Canvas, spine: Spine) -> Masks:
-    """Each body's quadrilateral with the pixels on its border; one on two borders is the upper body's."""
-    rows, columns = canvas.attenuation.shape
-    masks = np.zeros((len(VERTEBRAE), rows, columns), np.uint8)
-    taken = np.zeros((rows, columns), np.uint8)
-    for mask, corners in zip(masks, spine.lumbar, strict=True):
-        cv2.fillPoly(mask, [np.round(canvas.to_pixels(corners) * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
-        mask &= 1 - taken
+def exact_masks(corners: Float[np.ndarray, "vertebra=6 corner=4 rc=2"], rows: int, columns: int) -> Masks:
+    """Pixels whose centre lies within each convex quadrilateral; one within two is the upper body's.
+
+    corners: as `true_corners` gives them.
+    """
+    masks = np.zeros((len(VERTEBRAE), rows, columns), bool)
+    taken = np.zeros((rows, columns), bool)
+    for mask, body in zip(masks, corners, strict=True):
+        top, left = np.clip(np.floor(body.min(0)).astype(int), 0, [rows, columns])
+        bottom, right = np.clip(np.ceil(body.max(0)).astype(int) + 1, 0, [rows, columns])
+        row, column = np.mgrid[top:bottom, left:right]
+        sides = zip(body, np.roll(body, -1, 0), strict=True)
+        box = np.s_[top:bottom, left:right]
+        mask[box] = ~taken[box] & np.all(
+            [(r1 - r0) * (column - c0) <= (c1 - c0) * (row - r0) for (r0, c0), (r1, c1) in sides], axis=0
+        )
         taken |= mask
-    return masks.astype(bool)
+    return masks
 
 
 def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig(), atlas: Atlas | None = None) -> Case:
@@ -80,7 +88,8 @@ def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig
     canvas = Canvas(np.zeros((config.rows, columns), np.float32), pixel_mm, origin)
     paint_person(canvas, spine, rng, config.anatomy, atlas)
     image = np.round(expose(canvas.attenuation, pixel_mm, rng, config.exposure) * MAXIMUM)
-    masks = _masks(canvas, spine)
+    corners = canvas.to_pixels(spine.lumbar.reshape(-1, 2)).reshape(spine.lumbar.shape)[..., ::-1]
+    masks = exact_masks(corners, config.rows, columns)
     if rng.random() < config.face_right_probability:
         image, masks = image[:, ::-1], masks[:, :, ::-1]
     film = Film(np.ascontiguousarray(image, dtype=np.float32), Spacing(pixel_mm, pixel_mm, "detector"))
