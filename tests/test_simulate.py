@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from spineseg.dataset import find_films, read_case, write_case
 from spineseg.dicom import read_film, write_film
 from spineseg.film import Case
 from spineseg.metrics import anatomy_faults
-from spineseg.simulate import SimulateConfig, simulate_case, write_folder
+from spineseg.simulate import SimulateConfig, simulate_case, true_corners, write_folder
+from spineseg.simulate.anatomy import AnatomyConfig, rims_mm
+from spineseg.simulate.shape import ShapeConfig, sample_spine
 
 WHOLE = SimulateConfig(rows=256, crop_probability=0.0)
 SMALL = SimulateConfig(rows=128)
@@ -210,3 +213,29 @@ def test_l3_has_the_size_of_an_adult_s(cases: list[Case]):
         columns = np.nonzero(case.masks[2].any(0))[0]
         depths.append((columns[-1] - columns[0]) * case.film.spacing.column_mm)
     assert 30 < np.mean(depths) < 55
+
+
+def test_masks_are_the_pixels_whose_centre_lies_within_the_corners():
+    corners = true_corners(11, 3, WHOLE)
+    case = simulate_case(11, 3, replace(WHOLE, face_right_probability=0.0))
+    for mask, body in zip(case.masks, corners, strict=True):
+        polygon = body[:, ::-1].astype(np.float32)
+        inside = [
+            [cv2.pointPolygonTest(polygon, (column, row), False) > 0 for column in range(mask.shape[1])]
+            for row in range(mask.shape[0])
+        ]
+        assert np.count_nonzero(mask != np.array(inside)) <= 1  # one may lie on the border
+        assert mask.sum() == pytest.approx(cv2.contourArea(polygon), rel=0.03)
+
+
+def test_rims_of_endplates_part_with_the_distance_from_the_tube_and_with_the_lean():
+    bodies = sample_spine(np.random.default_rng(0), ShapeConfig()).lumbar
+    upright = AnatomyConfig(lean_deg=(0.0, 0.0, 0.0), focus_height_mm=0.0)
+    parted = rims_mm(bodies, np.random.default_rng(0), upright)
+    height = bodies[..., 1].reshape(-1, 2, 2).mean(-1)
+    depth = np.linalg.norm(bodies[:, 1] - bodies[:, 0], axis=1)
+    assert np.allclose(parted, -0.65 * depth[:, None] * height / 1000.0)
+    assert parted[0, 0] > 0 > parted[-1, 1]
+    far_tube = replace(upright, focus_mm=1e9, lean_deg=(5.0, 0.0, 0.0))
+    leaning = rims_mm(bodies, np.random.default_rng(0), far_tube) / depth[:, None]
+    assert np.ptp(leaning) < 1e-6 < abs(leaning[0, 0])
