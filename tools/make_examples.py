@@ -16,9 +16,9 @@ from spineseg.film import Case
 from spineseg.render import overlay, write_png
 from spineseg.simulate import SimulateConfig, simulate_case
 
-SEED = 7
-CHOSEN = {"pelvis in view": 32, "leaning": 36, "facing right": 33, "screws and rod": 27, "sacrum cut off": 61}
-"""The button's text, and which film of the series."""
+SEED = 71
+CHOSEN = {"pelvis in view": 4, "leaning": 53, "facing right": 54, "screws and rod": 119, "sacrum cut off": 5}
+"""The button's text, and which film of the series, which no training saw (the published weights' are 1 to 8, 100, 200)."""
 ROWS, SHOWN_ROWS = 1024, 460
 
 
