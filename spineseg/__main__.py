@@ -26,6 +26,7 @@ from spineseg.dicom_seg import require_highdicom, write_segmentation
 from spineseg.evaluate import evaluate, summary_table
 from spineseg.files import write_table, write_text
 from spineseg.film import BACKGROUND, VERTEBRAE, BadInput, Film
+from spineseg.geometry import Facing
 from spineseg.handin import HandinReport, array_stem, check_handin, films_named
 from spineseg.hub import pack, push, resolve
 from spineseg.isolate import read_film_isolated, start_ahead
@@ -91,6 +92,8 @@ class PredictArguments:
     """Also write <stem>.png, the film with its vertebrae in colour."""
     measure: bool = False
     """Also write <stem>.json with heights, discs, angles and slips, and one measurements.csv over all films."""
+    facing: Facing | None = None
+    """The side that the fronts of the bodies are on, for --measure; told by how each spine turns if not given."""
     dicom_seg: bool = False
     """Also write <stem>.seg.dcm, a DICOM segmentation object (needs highdicom)."""
     copy_patient: bool = False
@@ -119,7 +122,7 @@ def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> 
             if arguments.overlay:
                 write_png(arguments.out / f"{array_stem(path)}.png", overlay(film, prediction.masks))
             if arguments.measure:
-                measured.append(_measured(arguments.out, array_stem(path), prediction, film))
+                measured.append(_measured(arguments.out, array_stem(path), prediction, film, arguments.facing))
             if arguments.dicom_seg:
                 place = arguments.out / f"{array_stem(path)}.seg.dcm"
                 patient = arguments.copy_patient
@@ -145,9 +148,9 @@ def _shown(name: str) -> str:
     return plain.encode(encoding, "replace").decode(encoding)
 
 
-def _measured(out: Path, stem: str, prediction: Prediction, film: Film) -> tuple[str, ...]:
+def _measured(out: Path, stem: str, prediction: Prediction, film: Film, facing: Facing | None) -> tuple[str, ...]:
     """Write a film's measurements as JSON; its line for the table over films."""
-    measurements, levels = measure_prediction(prediction, film.spacing), prediction.levels
+    measurements, levels = measure_prediction(prediction, film.spacing, facing=facing), prediction.levels
     told = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, **measurements.as_dict()}
     write_text(out / f"{stem}.json", json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return csv_row(stem, levels, measurements)

@@ -23,6 +23,9 @@ Points = Float[np.ndarray, "point rc=2"]
 Corners = Float[np.ndarray, "corner=4 rc=2"]
 """Cranial-anterior, cranial-posterior, caudal-posterior, caudal-anterior; each (row, column)."""
 
+Facing = Literal["left", "right"]
+"""The side of the film that the front of the body is on."""
+
 SIDES = ("upper endplate", "posterior wall", "lower endplate", "anterior wall")
 """Side k runs from corner k to corner k + 1."""
 
@@ -83,7 +86,7 @@ class Spine:
 
     bodies: dict[str, Body]
     left_out: dict[str, str]
-    facing: Literal["left", "right"]
+    facing: Facing
     turn_deg: float
 
 
@@ -122,11 +125,16 @@ def _sampled(mask: Mask, row_to_column: float) -> Pixels:
 
 
 def touches_edge(mask: Mask, share: float = 0.02) -> bool:
-    """Whether the mask reaches the film's edge, or ends nearer to it than this share of its own height."""
-    rows, columns = bounding_box(mask)
-    if rows.start == rows.stop:
+    """Whether the mask's largest piece reaches the film's edge, or ends nearer to it than this share of its own height.
+
+    Two pixels are always too near: a network's mask ends a little before a body that the edge cuts.
+    """
+    box = bounding_box(mask)
+    if box[0].start == box[0].stop:
         return False
-    margin = share * (rows.stop - rows.start)
+    within = bounding_box(one_piece(mask[box]))
+    rows, columns = (slice(b.start + w.start, b.start + w.stop) for b, w in zip(box, within, strict=True))
+    margin = max(share * (rows.stop - rows.start), 2.0)
     room = (rows.start, mask.shape[0] - rows.stop, columns.start, mask.shape[1] - columns.stop)
     return bool(min(room) <= margin)
 
@@ -366,12 +374,17 @@ def _mirrored(body: Body) -> Body:
 
 
 def read_spine(
-    masks: Masks, row_to_column: float = 1.0, usable: Collection[str] = VERTEBRAE, sharpness: Sharpness | None = None
+    masks: Masks,
+    row_to_column: float = 1.0,
+    usable: Collection[str] = VERTEBRAE,
+    sharpness: Sharpness | None = None,
+    facing: Facing | None = None,
 ) -> Spine:
     """Bodies with the anterior side told from the posterior one, in square pixels of a column's width.
 
     row_to_column: height of a pixel over its width. usable: names of the vertebrae that may be measured. sharpness: at
-    points of the film, pixel centres at whole numbers; without it all parts of a side count alike.
+    points of the film, pixel centres at whole numbers; without it all parts of a side count alike. facing: where the
+    front is, if that is known; else it is told by how the spine turns, which a kyphotic or a flat one leaves wrong.
     """
     shown = {k: mask for k, mask in enumerate(masks) if mask.any()}
     centres = {k: _centre(mask) * [row_to_column, 1.0] for k, mask in shown.items()}
@@ -390,9 +403,10 @@ def read_spine(
                 left_out[name] = str(error)
     whole = [k for k in shown if VERTEBRAE[k] in usable and not touches_edge(shown[k])]
     turn = _turn_deg(bodies, (centres[k] for k in whole))
-    if turn < 0:
+    told = facing or ("left" if turn >= 0 else "right")
+    if told == "right":
         bodies = {name: _mirrored(body) for name, body in bodies.items()}
-    return Spine(bodies, left_out, "left" if turn >= 0 else "right", abs(turn))
+    return Spine(bodies, left_out, told, abs(turn))
 
 
 def _centre(mask: Mask) -> Float[np.ndarray, "rc=2"]:

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Float, Float32
 from scipy import ndimage
 
-from spineseg.film import VERTEBRAE, Masks, Spacing
-from spineseg.geometry import SIDES, Body, Spine, meet, read_spine
+from spineseg.film import VERTEBRAE, BadInput, Masks, Spacing
+from spineseg.geometry import SIDES, Body, Facing, Spine, meet, read_spine
 from spineseg.grid import GridFit
 from spineseg.levels import LevelConfig, LevelReport
 
@@ -151,10 +151,9 @@ class BoneMap:
     bone: Float32[np.ndarray, "grid_rows grid_columns"]
     fit: GridFit
 
-    def softness(self, points: Vectors) -> Float[np.ndarray, "*any"]:
-        """How uncertain bone is, p (1 - p), at points of the film, (row, column), pixel centres at whole numbers."""
-        p = self._at(points, self.bone)
-        return p * (1 - p)
+    def probability(self, points: Vectors) -> Float[np.ndarray, "*any"]:
+        """Of bone, 0..1, at points of the film, (row, column), pixel centres at whole numbers."""
+        return self._at(points, self.bone)
 
     def sharpness(self, points: Vectors) -> Float[np.ndarray, "*any"]:
         """How steeply the probability changes at points of the film, per grid pixel."""
@@ -188,14 +187,17 @@ class Predicted(Protocol):
     def levels(self) -> LevelReport: ...  # noqa: D102
 
 
-def measure_prediction(prediction: Predicted, spacing: Spacing | None = None) -> Measurements:
+def measure_prediction(
+    prediction: Predicted, spacing: Spacing | None = None, *, facing: Facing | None = None
+) -> Measurements:
     """Measure what a network found, with errors from how soft the edges of its probability map are.
 
     Vertebrae whose own level is uncertain are left out. The verdict on the film as a whole is the caller's to show.
+    facing: see `measure`.
     """
     bone = np.minimum(prediction.probabilities.sum(0), 1.0).astype(np.float32)
     usable = sure_vertebrae(prediction.levels)
-    return measure(prediction.masks, spacing, usable=usable, bone_map=BoneMap(bone, prediction.fit))
+    return measure(prediction.masks, spacing, usable=usable, bone_map=BoneMap(bone, prediction.fit), facing=facing)
 
 
 def sure_vertebrae(levels: LevelReport) -> frozenset[str]:
@@ -205,23 +207,37 @@ def sure_vertebrae(levels: LevelReport) -> frozenset[str]:
     return frozenset(name for name, present, sure in stated if present and sure > least)
 
 
+def check_masks(masks: np.ndarray) -> None:
+    """Raise BadInput unless these are six boolean masks."""
+    if masks.ndim != 3 or len(masks) != len(VERTEBRAE) or masks.dtype != bool:
+        shape = " x ".join(map(str, masks.shape))
+        raise BadInput(
+            f"expected boolean masks of 6 x rows x columns, got {masks.dtype} of {shape}; "
+            "of an array of rows x columns x 7 take np.moveaxis(array[..., :6] > 0, 2, 0)"
+        )
+
+
 def measure(
     masks: Masks,
     spacing: Spacing | None = None,
     *,
     usable: Collection[str] = VERTEBRAE,
     bone_map: BoneMap | None = None,
+    facing: Facing | None = None,
 ) -> Measurements:
     """Measure one film.
 
     usable: names of the vertebrae that may be measured; others, and those absent, cut by the film's edge or not shaped
     like a body, yield no figure. bone_map: what the errors rest on for a network's masks (`measure_prediction` gives
-    it); without it they hold only how well the outlines fix the sides, not whether the outlines are right.
+    it); without it they hold only how well the outlines fix the sides, not whether the outlines are right. facing: the
+    side that the front of the body is on, if that is known; without it a spine that turns too little yields no figure,
+    and a kyphotic one is taken for a lordotic one that faces the other way. Raises BadInput for another array.
     """
+    check_masks(masks)
     row_to_column = spacing.row_mm / spacing.column_mm if spacing else 1.0
-    spine = read_spine(masks, row_to_column, usable, None if bone_map is None else bone_map.sharpness)
+    spine = read_spine(masks, row_to_column, usable, None if bone_map is None else bone_map.sharpness, facing)
     source: Literal["outline", "probability"] = "outline" if bone_map is None else "probability"
-    if spine.turn_deg < _LEAST_TURN_DEG:
+    if facing is None and spine.turn_deg < _LEAST_TURN_DEG:
         reason = "which side is the front cannot be told"
         left_out = {name: spine.left_out.get(name, reason) for name in VERTEBRAE}
         return Measurements({}, left_out, {}, (), None, spacing, source)
@@ -296,6 +312,10 @@ _LEAST = (0.005, 0.003)
 """What is added, over the body's size, where the edge is sharp."""
 
 
+_UNSEEN = 0.15
+"""Deviation of a side that no edge shows, over the body's size: the usual gap between two bodies."""
+
+
 def _size(body: Body) -> float:
     """Mean length of a body's sides."""
     return float(np.linalg.norm(np.roll(body.corners, -1, 0) - body.corners, axis=1).mean())
@@ -304,7 +324,9 @@ def _size(body: Body) -> float:
 def edge_widths(body: Body, row_to_column: float, bone_map: BoneMap) -> Float[np.ndarray, "side=4"]:
     """How soft the probability's edge is at each side: the deviation of a logistic edge of that softness.
 
-    The integral of p (1 - p) across a logistic edge is its scale, pi / sqrt(3) of which is its deviation.
+    The integral of p (1 - p) across a logistic edge is its scale, pi / sqrt(3) of which is its deviation. Where the
+    probability does not fall across a side, no edge tells where it lies: as far as it lacks of falling by one half,
+    `_UNSEEN` of the body's size is added.
     """
     along = np.roll(body.corners, -1, 0) - body.corners
     outward = np.stack([-along[:, 1], along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)
@@ -313,8 +335,11 @@ def edge_widths(body: Body, row_to_column: float, bone_map: BoneMap) -> Float[np
     across, step = np.linspace(-0.2, 0.2, 41, retstep=True)
     size = _size(body)
     points = (body.corners + place * along)[:, :, None] + across[:, None] * size * outward[:, None]
-    soft = bone_map.softness(points / [row_to_column, 1.0]).sum(-1).mean(0) * step * size
-    return np.pi / np.sqrt(3) * soft
+    p = bone_map.probability(points / [row_to_column, 1.0])
+    soft = (p * (1 - p)).sum(-1).mean(0) * step * size
+    fall = p[..., :20].max(-1) - p[..., 21:].min(-1)
+    unseen = np.clip(1 - 2 * fall, 0, 1).mean(0)
+    return np.pi / np.sqrt(3) * soft + _UNSEEN * size * unseen
 
 
 @dataclass(frozen=True, eq=False)
@@ -400,20 +425,31 @@ def heights(drawn: _Drawn, name: str) -> tuple[Draws, Draws, Draws]:
 def compression_percent(drawn: _Drawn, name: str) -> Draws:
     """Loss of height: the largest of wedge (anterior to posterior), biconcave (middle to posterior) and crush.
 
-    Crush is the posterior height against the mean of the neighbouring lumbar bodies that are measured. L5, whose back
-    is lower than its front in health, is compared by its anterior height instead, and is no neighbour to L4.
-    May be negative in a body without any loss. Source: Genant (1993), who judged the same losses by eye.
+    Crush is the posterior height against the mean of the nearest lumbar bodies that are measured and not low themselves
+    (`_healthy_beside`). L5, whose back is lower than its front in health, is compared by its anterior height instead,
+    its middle by the mean of front and back, and it is no neighbour to others. Without another body no crush is
+    judged. May be negative in a body without any loss. Source: Genant (1993), who judged the same losses by eye.
     """
     front, middle, back = heights(drawn, name)
-    kept = [front / back, middle / back]
+    kept = [front / back, middle / ((front + back) / 2 if name == "L5" else back)]
     side = 0 if name == "L5" else 2
-    place = LUMBAR.index(name)
-    beside = [other for other in LUMBAR[max(place - 1, 0) : place + 2] if other not in (name, "L5")]
-    others = np.stack([heights(drawn, other)[side] for other in beside])
-    others = others[np.isfinite(others[:, 0])]
-    if len(others):
-        kept.append((front if side == 0 else back) / others.mean(0))
+    others = _healthy_beside(drawn, name, side)
+    if others:
+        kept.append((front if side == 0 else back) / np.mean(others, axis=0))
     return 100 * (1 - np.min(kept, axis=0))
+
+
+def _healthy_beside(drawn: _Drawn, name: str, side: int) -> list[Draws]:
+    """Heights of the one or two bodies of L1-L4 nearest to this one, those left out that have lost a fifth themselves.
+
+    side: 0 for anterior heights, 2 for posterior ones. Lost: against the tallest of L1-L4.
+    """
+    others = {other: heights(drawn, other)[side] for other in LUMBAR[:4] if other != name}
+    others = {other: height for other, height in others.items() if np.isfinite(height[0])}
+    tallest = max((height[0] for height in others.values()), default=0.0)
+    tall = {other: height for other, height in others.items() if height[0] > (1 - GENANT[0] / 100) * tallest}
+    away = {other: abs(LUMBAR.index(other) - LUMBAR.index(name)) for other in tall}
+    return [height for other, height in tall.items() if away[other] == min(away.values())]
 
 
 def disc_heights(drawn: _Drawn, above: str, below: str) -> tuple[Draws, Draws]:

@@ -149,6 +149,10 @@ def test_touching_the_edge():
     assert not touches_edge(mask)
     assert touches_edge(np.roll(mask, 30, 0)) and touches_edge(np.roll(mask, 20, 1)) and touches_edge(mask[:, 29:])
     assert not touches_edge(np.zeros((5, 5), bool))
+    speck = mask.copy()
+    speck[0, 0] = True
+    assert not touches_edge(speck)
+    assert touches_edge(mask[18:]) and not touches_edge(mask[17:])  # two pixels are too near, three are not
 
 
 def spine_masks(index: int = 1) -> tuple[np.ndarray, np.ndarray]:

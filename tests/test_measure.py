@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 from scipy import ndimage
 from test_geometry import drawn, filled
 
-from spineseg.film import VERTEBRAE, Masks, Spacing
+from spineseg.film import VERTEBRAE, BadInput, Masks, Spacing
 from spineseg.grid import GridConfig, GridFit, fit
 from spineseg.levels import LevelReport
 from spineseg.measure import (
@@ -24,10 +24,12 @@ from spineseg.measure import (
     SOURCES,
     BoneMap,
     Measurements,
+    check_masks,
     csv_columns,
     csv_row,
     grade,
     measure,
+    measure_corners,
     measure_prediction,
 )
 from spineseg.simulate import SimulateConfig, true_corners
@@ -281,8 +283,70 @@ def test_softness_of_a_logistic_edge_is_its_deviation():
     bone = np.repeat((1 / (1 + np.exp(-(rows - 100) / 3)))[:, None], 50, 1).astype(np.float32)
     places = BoneMap(bone, fit((200, 50), GridConfig(rows=200, columns=50)))
     across = np.stack([np.linspace(60, 140, 801), np.full(801, 25.0)], 1)
-    assert places.softness(across).sum() * 0.1 == pytest.approx(3.0, abs=0.02)
+    p = places.probability(across)
+    assert (p * (1 - p)).sum() * 0.1 == pytest.approx(3.0, abs=0.02)
     assert places.sharpness(np.array([[100.0, 25.0]]))[0] == pytest.approx(1 / 12, abs=0.002)
+
+
+def test_a_side_that_no_edge_shows_has_a_large_error():
+    """Bone that goes on across the disc of L3 and L4, as where two bodies have grown together."""
+    seen = blurred(1.0)
+    bodies = seen.masks.copy()
+    rows = np.flatnonzero(bodies[2:4].any((0, 2)))
+    columns = np.flatnonzero(bodies[2:4].any((0, 1)))
+    fused = seen.probabilities.copy()
+    fused[2, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 1.0
+    sharp, grown = measure_prediction(seen), measure_prediction(replace(seen, probabilities=fused))
+    for key in ("L3_L4_disc_deg", "L3_L4_disc_ratio"):
+        assert (grown[key].error or 0) > 5 * (sharp[key].error or 1)
+    assert (grown["L1_L2_disc_deg"].error or 0) < 1.5 * (sharp["L1_L2_disc_deg"].error or 0)
+
+
+def test_two_crushed_neighbours_do_not_hide_each_other():
+    measured = measure(masks_of(blocks(wedge={"L1": (50.0, 50.0), "L2": (50.0, 50.0)})))
+    for name in ("L1", "L2"):
+        assert measured[f"{name}_compression_percent"].value == pytest.approx(100 * 3 / 8, abs=1.5)
+        assert measured[f"{name}_genant_grade"].value == 2
+    assert measured["L3_compression_percent"].value < 2
+
+
+def test_l5_low_behind_is_healthy_and_its_sunken_middle_is_not():
+    corners = blocks(wedge={"L5": (88.0, 72.0)})
+    healthy = measure_corners(corners)
+    assert healthy["L5_compression_percent"].value < 2
+    masks = masks_of(corners)
+    ca, cp, _, _ = corners[4]
+    middle, along = (ca + cp) / 2, (cp - ca) / np.linalg.norm(cp - ca)
+    row, column = np.indices(masks.shape[1:])
+    place = ((row - middle[0]) * along[0] + (column - middle[1]) * along[1]) / (np.linalg.norm(cp - ca) / 2)
+    depth = (row - middle[0]) * along[1] - (column - middle[1]) * along[0]
+    masks[4] &= ~((np.abs(place) < 1) & (depth < 24 * (1 - place**2)))
+    sunk = measure(masks)
+    assert 22 < sunk["L5_compression_percent"].value < 30.5  # 30; a hollow so deep pulls the corners in a little
+    assert sunk["L5_genant_grade"].value >= 1
+
+
+def test_the_front_can_be_stated():
+    masks = masks_of(blocks())
+    told, mirrored = measure(masks), measure(masks[:, :, ::-1], facing="right")
+    assert told.facing == "left" and mirrored.facing == "right"
+    assert max(differences(told, mirrored).values()) < 0.1
+    kyphotic = measure(masks, facing="right")
+    assert kyphotic["lordosis_L1_S1_deg"].value == pytest.approx(-told["lordosis_L1_S1_deg"].value, abs=0.01)
+    flat = np.zeros((6, 700, 200), bool)
+    for k in range(6):
+        flat[k, 50 + 100 * k : 130 + 100 * k, 50:150] = True
+    assert not measure(flat).figures
+    assert measure(flat, facing="left")["L3_anterior_posterior_ratio"].value == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(60, 40, 7), (5, 60, 40), (60, 40)])
+def test_another_array_is_refused_with_what_to_do(shape: tuple[int, ...]):
+    with pytest.raises(BadInput, match="6 x rows x columns"):
+        check_masks(np.zeros(shape, bool))
+    with pytest.raises(BadInput, match="uint8"):
+        check_masks(np.zeros((6, 60, 40), np.uint8))
+    check_masks(np.zeros((6, 60, 40), bool))
 
 
 def test_lines_end_where_the_figures_say():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ui_fakes import FILM, bands
 
 from spineseg.film import VERTEBRAE, Spacing
+from spineseg.levels import LevelReport
 from spineseg.ui.compare import compare
 from spineseg.ui.correction import Correction, NothingChosen, pack, unpack
 from spineseg.ui.session import Answer, Desk, Shelf
@@ -186,3 +188,13 @@ def test_a_shelf_forgets_by_itself() -> None:
             break
         time.sleep(0.02)
     assert len(shelf) == 0
+
+
+def test_leaving_a_vertebra_out_makes_no_other_one_sure() -> None:
+    levels = LevelReport((True,) * 6, (0.9, 0.9, 0.0, 0.9, 0.9, 0.9), 1.0, "unsure", ())
+    one = replace(desk(), found=Answer("bands", pack(bands()), levels=levels))
+    for correction in (Correction(), Correction().without(0)):
+        measured = replace(one, correction=correction).measurements
+        assert measured and "unsure" in measured.left_out["L3"]
+    moved = replace(one, correction=Correction().moved(1)).measurements
+    assert moved and "unsure" not in moved.left_out.get("L4", "")

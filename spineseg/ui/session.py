@@ -78,10 +78,10 @@ class Desk:
 
     @cached_property
     def measurements(self) -> Measurements | None:
-        """Of the masks under their corrected names; a level that a person corrected counts as sure."""
+        """Of the masks under their corrected names; names that a person moved count as sure."""
         if self.found is None or self.bits is None:
             return None
-        sure = sure_vertebrae(self.found.levels) if self.found.levels and not self.correction else VERTEBRAE
+        sure = sure_vertebrae(self.found.levels) if self.found.levels and not self.correction.shift else VERTEBRAE
         return measure(unpack(self.bits), self.film.spacing, usable=sure, bone_map=self.found.bone_map)
 
     @cached_property
