@@ -83,7 +83,7 @@ def true_masks(count: int) -> Measured:
     for index in tqdm(range(count), desc="true masks"):
         corners = true_corners(TRUE_SEED, index, FRAMED)
         corners = corners - corners.reshape(-1, 2).min(0) + 40
-        rows, columns = np.ceil(corners.reshape(-1, 2).max(0)).astype(int) + 40
+        rows, columns = (np.ceil(corners.reshape(-1, 2).max(0)).astype(int) + 40).tolist()
         compared += compare(str(index), measure(exact_masks(corners, rows, columns)), measure_corners(corners))
     return Measured(compared, count, 0)
 

@@ -129,11 +129,9 @@ def touches_edge(mask: Mask, share: float = 0.02) -> bool:
 
     Two pixels are always too near: a network's mask ends a little before a body that the edge cuts.
     """
-    box = bounding_box(mask)
-    if box[0].start == box[0].stop:
+    rows, columns = bounding_box(one_piece(mask))
+    if rows.start == rows.stop:
         return False
-    within = bounding_box(one_piece(mask[box]))
-    rows, columns = (slice(b.start + w.start, b.start + w.stop) for b, w in zip(box, within, strict=True))
     margin = max(share * (rows.stop - rows.start), 2.0)
     room = (rows.start, mask.shape[0] - rows.stop, columns.start, mask.shape[1] - columns.stop)
     return bool(min(room) <= margin)
@@ -388,20 +386,21 @@ def read_spine(
     """
     shown = {k: mask for k, mask in enumerate(masks) if mask.any()}
     centres = {k: _centre(mask) * [row_to_column, 1.0] for k, mask in shown.items()}
+    cut = {k for k, mask in shown.items() if VERTEBRAE[k] in usable and touches_edge(mask)}
     bodies, left_out = {}, {}
     for k, name in enumerate(VERTEBRAE):
         if k not in shown:
             left_out[name] = "not on the film or not found"
         elif name not in usable:
             left_out[name] = "flagged as unsure"
-        elif touches_edge(shown[k]):
+        elif k in cut:
             left_out[name] = "cut by the edge of the film"
         else:
             try:
                 bodies[name] = fit_body(shown[k], _downwards(centres, k), row_to_column, sharpness)
             except NoBody as error:
                 left_out[name] = str(error)
-    whole = [k for k in shown if VERTEBRAE[k] in usable and not touches_edge(shown[k])]
+    whole = [k for k in shown if VERTEBRAE[k] in usable and k not in cut]
     turn = _turn_deg(bodies, (centres[k] for k in whole))
     told = facing or ("left" if turn >= 0 else "right")
     if told == "right":

@@ -99,7 +99,7 @@ class Measurements:
     left_out: dict[str, str]
     corners: dict[str, list[tuple[float, float]]]
     lines: tuple[Line, ...]
-    facing: Literal["left", "right"] | None
+    facing: Facing | None
     spacing: Spacing | None
     error_from: Literal["outline", "probability"]
 
@@ -337,7 +337,7 @@ def edge_widths(body: Body, row_to_column: float, bone_map: BoneMap) -> Float[np
     points = (body.corners + place * along)[:, :, None] + across[:, None] * size * outward[:, None]
     p = bone_map.probability(points / [row_to_column, 1.0])
     soft = (p * (1 - p)).sum(-1).mean(0) * step * size
-    fall = p[..., :20].max(-1) - p[..., 21:].min(-1)
+    fall = p[..., across < 0].max(-1) - p[..., across > 0].min(-1)
     unseen = np.clip(1 - 2 * fall, 0, 1).mean(0)
     return np.pi / np.sqrt(3) * soft + _UNSEEN * size * unseen
 
@@ -442,7 +442,7 @@ def compression_percent(drawn: _Drawn, name: str) -> Draws:
 def _healthy_beside(drawn: _Drawn, name: str, side: int) -> list[Draws]:
     """Heights of the one or two bodies of L1-L4 nearest to this one, those left out that have lost a fifth themselves.
 
-    side: 0 for anterior heights, 2 for posterior ones. Lost: against the tallest of L1-L4.
+    side: 0 for anterior heights, 2 for posterior ones. Lost: against the tallest of them.
     """
     others = {other: heights(drawn, other)[side] for other in LUMBAR[:4] if other != name}
     others = {other: height for other, height in others.items() if np.isfinite(height[0])}

@@ -11,9 +11,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from scipy import ndimage
-from test_geometry import drawn, filled
+from test_geometry import filled
 
-from spineseg.film import VERTEBRAE, BadInput, Masks, Spacing
+from spineseg.film import VERTEBRAE, BadInput, Masks, Spacing, bounding_box
 from spineseg.grid import GridConfig, GridFit, fit
 from spineseg.levels import LevelReport
 from spineseg.measure import (
@@ -32,7 +32,7 @@ from spineseg.measure import (
     measure_corners,
     measure_prediction,
 )
-from spineseg.simulate import SimulateConfig, true_corners
+from spineseg.simulate import SimulateConfig, exact_masks, true_corners
 
 SURE = LevelReport((True,) * 6, (0.9,) * 6, 1.0, "sure", ())
 
@@ -44,13 +44,9 @@ def spine(index: int, rows: int = 1400) -> np.ndarray:
 
 
 def masks_of(corners: np.ndarray) -> Masks:
-    """The pixels within each body, worked out in its own box."""
-    rows, columns = np.ceil(corners.reshape(-1, 2).max(0)).astype(int) + 40
-    masks = np.zeros((6, rows, columns), bool)
-    for mask, body in zip(masks, corners, strict=True):
-        (top, left), (bottom, right) = np.floor(body.min(0)).astype(int), np.ceil(body.max(0)).astype(int) + 1
-        mask[top:bottom, left:right] = drawn(body - [top, left], (bottom - top, right - left))
-    return masks
+    """The pixels within each body, on a film with room around them."""
+    rows, columns = (np.ceil(corners.reshape(-1, 2).max(0)).astype(int) + 40).tolist()
+    return exact_masks(corners, rows, columns)
 
 
 def expected(corners: np.ndarray) -> dict[str, float]:
@@ -136,15 +132,19 @@ def test_a_slip_does_not_change_the_disc():
     assert slipped["L1_L2_disc_ratio"].value == pytest.approx(still["L1_L2_disc_ratio"].value, abs=0.01)
 
 
+def sunken(corners: np.ndarray, level: int, sag_px: float) -> Masks:
+    """The masks of bodies, one of them with its upper endplate sunk by that much in the middle."""
+    masks, body = masks_of(corners), corners[level]
+    t, along = np.linspace(0, 1, 50)[:, None], body[1] - body[0]
+    down = np.array([along[1], -along[0]]) / np.linalg.norm(along)
+    endplate = body[0] + along * t + 4 * t * (1 - t) * sag_px * down
+    masks[level] = filled(np.concatenate([endplate, body[2:]]), masks.shape[1:])
+    return masks
+
+
 @pytest.mark.parametrize("sag", [8, 16, 20])
 def test_a_sunken_endplate_lowers_the_middle_alone(sag: int):
-    corners = blocks()
-    masks = masks_of(corners)
-    t = np.linspace(0, 1, 50)[:, None]
-    front, back, down = corners[2, 0], corners[2, 1], (corners[2, 3] - corners[2, 0]) / 80
-    endplate = front + (back - front) * t + 4 * t * (1 - t) * sag * down
-    masks[2] = filled(np.concatenate([endplate, corners[2, 2:]]), masks.shape[1:])
-    measured = measure(masks)
+    measured = measure(sunken(blocks(), 2, sag))
     assert measured["L3_middle_posterior_ratio"].value == pytest.approx(1 - sag / 80, abs=0.03)
     assert measured["L3_anterior_posterior_ratio"].value == pytest.approx(1.0, abs=0.03)
 
@@ -291,11 +291,8 @@ def test_softness_of_a_logistic_edge_is_its_deviation():
 def test_a_side_that_no_edge_shows_has_a_large_error():
     """Bone that goes on across the disc of L3 and L4, as where two bodies have grown together."""
     seen = blurred(1.0)
-    bodies = seen.masks.copy()
-    rows = np.flatnonzero(bodies[2:4].any((0, 2)))
-    columns = np.flatnonzero(bodies[2:4].any((0, 1)))
     fused = seen.probabilities.copy()
-    fused[2, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 1.0
+    fused[2][bounding_box(seen.masks[2] | seen.masks[3])] = 1.0
     sharp, grown = measure_prediction(seen), measure_prediction(replace(seen, probabilities=fused))
     for key in ("L3_L4_disc_deg", "L3_L4_disc_ratio"):
         assert (grown[key].error or 0) > 5 * (sharp[key].error or 1)
@@ -314,14 +311,7 @@ def test_l5_low_behind_is_healthy_and_its_sunken_middle_is_not():
     corners = blocks(wedge={"L5": (88.0, 72.0)})
     healthy = measure_corners(corners)
     assert healthy["L5_compression_percent"].value < 2
-    masks = masks_of(corners)
-    ca, cp, _, _ = corners[4]
-    middle, along = (ca + cp) / 2, (cp - ca) / np.linalg.norm(cp - ca)
-    row, column = np.indices(masks.shape[1:])
-    place = ((row - middle[0]) * along[0] + (column - middle[1]) * along[1]) / (np.linalg.norm(cp - ca) / 2)
-    depth = (row - middle[0]) * along[1] - (column - middle[1]) * along[0]
-    masks[4] &= ~((np.abs(place) < 1) & (depth < 24 * (1 - place**2)))
-    sunk = measure(masks)
+    sunk = measure(sunken(corners, 4, 24))
     assert 22 < sunk["L5_compression_percent"].value < 30.5  # 30; a hollow so deep pulls the corners in a little
     assert sunk["L5_genant_grade"].value >= 1
 

@@ -127,7 +127,7 @@ def _paint_body(
     up = corners[:2].mean(0) - corners[2:].mean(0)
     up /= np.linalg.norm(up)
     power, bulge = rng.uniform(2.0, 3.5), rng.uniform(0.4, 0.7)
-    offset = rng.normal(0, config.oblique_mm, (2, 2)) * [0.4, 0.4]
+    offset = rng.normal(0, 0.4 * config.oblique_mm, (2, 2))
     width = rng.uniform(0.9, 2.0)
     for side in (1, -1):
         above, below = (_risen(line, side * rim * up, power) for line, rim in zip((upper, lower), rims, strict=True))

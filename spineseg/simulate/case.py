@@ -56,6 +56,13 @@ def _frame(spine: Spine, rng: np.random.Generator, config: SimulateConfig) -> tu
     return columns, pixel_mm, (spine.lumbar[..., 0].mean() - across * pixel_mm, top - above * config.rows * pixel_mm)
 
 
+def _corners(
+    spine: Spine, pixel_mm: float, origin: tuple[float, float]
+) -> Float[np.ndarray, "vertebra=6 corner=4 rc=2"]:
+    """The bodies' corners on the film, (row, column) with pixel centres at whole numbers."""
+    return ((spine.lumbar - np.asarray(origin)) / pixel_mm - 0.5)[..., ::-1]
+
+
 def exact_masks(corners: Float[np.ndarray, "vertebra=6 corner=4 rc=2"], rows: int, columns: int) -> Masks:
     """Pixels whose centre lies within each convex quadrilateral; one within two is the upper body's.
 
@@ -88,8 +95,7 @@ def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig
     canvas = Canvas(np.zeros((config.rows, columns), np.float32), pixel_mm, origin)
     paint_person(canvas, spine, rng, config.anatomy, atlas)
     image = np.round(expose(canvas.attenuation, pixel_mm, rng, config.exposure) * MAXIMUM)
-    corners = canvas.to_pixels(spine.lumbar.reshape(-1, 2)).reshape(spine.lumbar.shape)[..., ::-1]
-    masks = exact_masks(corners, config.rows, columns)
+    masks = exact_masks(_corners(spine, pixel_mm, origin), config.rows, columns)
     if rng.random() < config.face_right_probability:
         image, masks = image[:, ::-1], masks[:, :, ::-1]
     film = Film(np.ascontiguousarray(image, dtype=np.float32), Spacing(pixel_mm, pixel_mm, "detector"))
@@ -107,7 +113,7 @@ def true_corners(
     rng = np.random.default_rng([seed, index])
     spine = sample_spine(rng, config.shape)
     _, pixel_mm, origin = _frame(spine, rng, config)
-    return ((spine.lumbar - np.asarray(origin)) / pixel_mm - 0.5)[..., ::-1]
+    return _corners(spine, pixel_mm, origin)
 
 
 def _write_one(
