@@ -35,6 +35,10 @@ class AnatomyConfig:
     """Deviation of the offset between left and right rims."""
     half_width: float = 0.65
     """Half the width of a body from left to right over its depth."""
+    open_front: tuple[float, float] = (0.0, 0.2)
+    """Half the width of an endplate's front margin over `half_width`: how far a lens of two rims is open in front."""
+    open_back: tuple[float, float] = (0.4, 1.0)
+    """The same of its back margin, which is broad, for an endplate is shaped like a kidney or a D."""
     focus_mm: float = 1000.0
     """From the tube to the spine."""
     focus_height_mm: float = 40.0
@@ -66,17 +70,37 @@ def _arc(start: np.ndarray, end: np.ndarray, sag: float, count: int = 9) -> Poin
     return start + t * chord + 4 * t * (1 - t) * sag * normal
 
 
-def _risen(line: Points, rise: Float[np.ndarray, "xy=2"], power: float) -> Points:
-    """A line from corner to corner whose middle is moved by rise (mm); the higher the power, the flatter."""
-    place = np.linspace(-1, 1, len(line))[:, None]
-    return line + (1 - np.abs(place) ** power) * rise
+def _rims(
+    chord: Points,
+    rise: Float[np.ndarray, "xy=2"],
+    outward: Float[np.ndarray, "xy=2"],
+    opening: tuple[float, float],
+    power: float,
+) -> tuple[Points, Points]:
+    """Near and far rim of an endplate that is drawn as `chord` where the two lie over each other.
+
+    rise (mm): how far the near rim's middle lies from the endplate's, the far one's as far to the other side. opening:
+    the share of it that is left at the chord's start and end, where the outer of the two rims lies on the chord. The
+    higher the power, the flatter the rims.
+    """
+    place = np.linspace(-1, 1, len(chord))[:, None]
+    ends = opening[0] + (opening[1] - opening[0]) * (place + 1) / 2
+    middle = chord - np.sign(rise @ outward) * ends * rise
+    apart = (1 - (1 - ends) * np.abs(place) ** power) * rise
+    return middle + apart, middle - apart
+
+
+def _bent(line: Points, start: Float[np.ndarray, "xy=2"], end: Float[np.ndarray, "xy=2"]) -> Points:
+    """A line moved so that it runs from start to end."""
+    t = np.linspace(0, 1, len(line))[:, None]
+    return line + (1 - t) * (start - line[0]) + t * (end - line[-1])
 
 
 def rims_mm(bodies: Float[np.ndarray, "body corner=4 xy=2"], rng: Rng, config: AnatomyConfig) -> np.ndarray:
-    """How far the near rim of every endplate rises above its chord on the film, (body, endplate=2).
+    """How far the near rim of every endplate rises above its middle on the film, (body, endplate=2).
 
-    The far rim sinks as much, so that an endplate is seen as a lens with its tips in the corners. Two causes: rays that
-    fan out from the tube, and a spine that leans or bends to one side.
+    The far rim sinks as much, so that an endplate is seen as a lens. Two causes: rays that fan out from the tube, and a
+    spine that leans or bends to one side.
     """
     height = bodies[..., 1].reshape(-1, 2, 2).mean(-1)
     depth = np.linalg.norm(bodies[:, 1] - bodies[:, 0], axis=1, keepdims=True)
@@ -127,17 +151,22 @@ def _paint_body(
     up = corners[:2].mean(0) - corners[2:].mean(0)
     up /= np.linalg.norm(up)
     power, bulge = rng.uniform(2.0, 3.5), rng.uniform(0.4, 0.7)
+    opening = rng.uniform(*config.open_front), rng.uniform(*config.open_back)
     offset = rng.normal(0, 0.4 * config.oblique_mm, (2, 2))
     width = rng.uniform(0.9, 2.0)
-    for side in (1, -1):
-        above, below = (_risen(line, side * rim * up, power) for line, rim in zip((upper, lower), rims, strict=True))
-        outline = np.concatenate([above[:-1], back[:-1], below[:-1], front[:-1]])
-        _paint_half(canvas, outline, corners, fill / 2, bulge)
-        for line, shift in zip((above, below), offset, strict=True):
-            canvas.line(line + side * shift, endplate * rng.uniform(0.3, 1.1), width_mm=width, soft_mm=0.5)
-    posterior = _arc(corners[1], corners[2], -rng.uniform(0, 2))
-    canvas.line(posterior, wall, width_mm=rng.uniform(0.8, 1.6))
-    canvas.line(posterior + [rng.normal(0, config.oblique_mm), 0], wall * 0.6, width_mm=1.0)
+    posterior, behind = _arc(corners[1], corners[2], -rng.uniform(0, 2)), rng.normal(0, config.oblique_mm)
+    walls = (rng.uniform(0.8, 1.6), 1.0, np.zeros(2)), (1.0, 0.6, np.array([behind, 0.0]))
+    halves = zip(
+        _rims(upper, rims[0] * up, up, opening, power),
+        _rims(lower, rims[1] * up, -up, (opening[1], opening[0]), power),
+        strict=True,
+    )
+    for (above, below), side, (thick, share, shift) in zip(halves, (1, -1), walls, strict=True):
+        outline = [above, _bent(back, above[-1], below[0]), below, _bent(front, below[-1], above[0])]
+        _paint_half(canvas, np.concatenate([line[:-1] for line in outline]), corners, fill / 2, bulge)
+        for line, moved in zip((above, below), side * offset, strict=True):
+            canvas.line(line + moved, endplate * rng.uniform(0.3, 1.1), width_mm=width, soft_mm=0.5)
+        canvas.line(_bent(posterior, above[-1], below[0]) + shift, wall * share, width_mm=thick)
     canvas.line(
         _arc(corners[3], corners[0], -rng.uniform(1, 4)), wall * rng.uniform(0.3, 1.1), width_mm=rng.uniform(0.7, 1.4)
     )
@@ -256,7 +285,8 @@ def _paint_sacrum(
     depth = float(np.linalg.norm(s1[1] - s1[0]))
     upper = _arc(s1[0], s1[1], -depth * rng.uniform(-0.02, 0.06))
     rise = rim * np.array([s1[1, 1] - s1[0, 1], s1[0, 0] - s1[1, 0]]) / depth
-    near, far = (_risen(upper, side * rise, rng.uniform(2.0, 3.5)) for side in (1, -1))
+    opening = rng.uniform(*config.open_front), 0.5 * rng.uniform(*config.open_back)
+    near, far = _rims(upper, rise, s1[0] - s1[3], opening, rng.uniform(2.0, 3.5))
     canvas.line(near, endplate * rng.uniform(0.5, 1.3), width_mm=rng.uniform(0.9, 2.2))
     canvas.line(far + rng.normal(0, 0.4 * config.oblique_mm, 2), endplate * rng.uniform(0.3, 0.9), width_mm=1.2)
     for line, faintest in ((smooth_open(front, 2), 0.4), (smooth_open(back, 2), 0.05)):

@@ -167,21 +167,23 @@ class _Solid:
         return self.origin_mm + np.array(self.inside.shape) * self.voxel_mm / 2
 
 
-def project(solid: _Solid, marks: Vertices, turns: list[np.ndarray], shell_mm: float) -> Projections:
+def project(
+    solid: _Solid, marks: Float[np.ndarray, "turn mark xyz=3"], turns: list[np.ndarray], shell_mm: float
+) -> Projections:
     """Sum a bone's layers along y for each turn about its own centre.
 
-    marks: points (mm) that are carried along.
+    marks: points (mm) of the bone as it lies, that are carried along with each turn.
     """
     middle = np.array(solid.inside.shape) / 2 - 0.5
     layers = layers_of(solid.inside, solid.voxel_mm, shell_mm)
     paths, carried = [], []
-    for turn in turns:
+    for turn, points in zip(turns, marks, strict=True):
         shift = middle - turn.T @ middle
         turned = [
             ndimage.affine_transform(layer, turn.T, shift.tolist(), order=1).sum(1) * solid.voxel_mm for layer in layers
         ]
         paths.append([layer.T[::-1, ::-1] for layer in turned])
-        moved = (marks - solid.centre_mm) @ turn.T + solid.centre_mm
+        moved = (points - solid.centre_mm) @ turn.T + solid.centre_mm
         carried.append(np.stack([-moved[:, 0], -moved[:, 2]], 1))
     upper = solid.origin_mm + np.array(solid.inside.shape) * solid.voxel_mm
     return Projections(
@@ -192,16 +194,37 @@ def project(solid: _Solid, marks: Vertices, turns: list[np.ndarray], shell_mm: f
     )
 
 
-def body_corners(body: Vertices) -> Float[np.ndarray, "corner=4 xyz=3"]:
-    """Corners of a vertebral body in its middle plane, from the mesh of the body alone; order as `shape.Spine`.
+def body_corners(body: Vertices, turn: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "corner=4 xyz=3"]:
+    """Corners of a vertebral body as seen in a turn, from the points of the body alone; order as `shape.Spine`.
 
-    They are the points farthest along the two diagonals of the body's own axes.
+    They are the points (mm, as it lies) that the turn brings farthest along the diagonals of the body's own axes: where
+    the two rims of an endplate part, the outer one's, as readers place them. Up counts for more than along, for the upper
+    corner behind is rounded off towards the pedicles.
     """
-    near = body[np.abs(body[:, 1]) < 8.0]
-    plane = near[:, [0, 2]] - near[:, [0, 2]].mean(0)
-    diagonals = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)]) / np.abs(plane).max(0)
-    found = near[(plane @ diagonals.T).argmax(0)]
-    return np.stack([found[:, 0], np.zeros(4), found[:, 2]], 1)
+    plane = ((body - body.mean(0)) @ turn.T)[:, [0, 2]]
+    found, axes = np.zeros(4, int), np.eye(2)
+    for _ in range(4):
+        own = plane @ axes.T
+        diagonals = np.array([(1, 1.4), (-1, 1.4), (-1, -1.4), (1, -1.4)]) / np.ptp(own, 0)
+        found = (own @ diagonals.T).argmax(0)
+        forward = _forward(plane[found])
+        axes = np.array([forward, [-forward[1], forward[0]]])
+    return body[found]
+
+
+def _forward(corners: Float[np.ndarray, "corner=4 xz=2"]) -> Float[np.ndarray, "xz=2"]:
+    """Unit vector from the back of a body to its front."""
+    along = corners[[0, 3]] - corners[[1, 2]]
+    mean = (along / np.linalg.norm(along, axis=1, keepdims=True)).sum(0)
+    return mean / np.linalg.norm(mean)
+
+
+def _body_points(folder: Path, name: str, behind_mm: float = 3.0, half_width_mm: float = 8.0) -> Vertices:
+    """A body's mesh and, since some are cut off short, the bone's own points in the middle up to just behind it."""
+    body, bone = (read_ply(folder / f"{name}{part}.ply")[0] for part in ("_body", ""))
+    corners = body_corners(body, np.eye(3))[:, [0, 2]]
+    ahead = (bone[:, [0, 2]] - corners[1:3].mean(0)) @ _forward(corners)
+    return np.concatenate([body, bone[(ahead > -behind_mm) & (np.abs(bone[:, 1]) < half_width_mm)]])
 
 
 def _in_middle(points: Float[np.ndarray, "mark xz=2"]) -> Vertices:
@@ -217,9 +240,10 @@ def build_atlas(folder: Path, config: AtlasConfig = AtlasConfig()) -> dict[str, 
     turns = [_rotation(rng.normal(0, config.axial_deg), rng.normal(0, config.tilt_deg)) for _ in range(config.turns)]
     atlas = {}
     for name in VERTEBRAL_MESHES:
-        marks = body_corners(read_ply(folder / f"{name}_body.ply")[0])
+        body = _body_points(folder, name)
+        marks = np.array([body_corners(body, turn) for turn in turns])
         atlas[name] = project(_solid(folder / f"{name}.ply", config.voxel_mm), marks, turns, config.shell_mm)
-    s1, hip = _in_middle(SACRUM_S1_MM), _in_middle(HIP_CENTRE_MM[None])
+    s1, hip = (np.repeat(_in_middle(points)[None], config.turns, 0) for points in (SACRUM_S1_MM, HIP_CENTRE_MM[None]))
     atlas["sacrum"] = project(_solid(folder / "S1.ply", config.voxel_mm), s1, turns, config.shell_mm)
     both = _solid(folder / "Pelvis.ply", config.hip_voxel_mm)
     middle = round(-both.origin_mm[1] / both.voxel_mm)
@@ -227,7 +251,7 @@ def build_atlas(folder: Path, config: AtlasConfig = AtlasConfig()) -> dict[str, 
         inside = both.inside.copy()
         inside[there] = False
         one = _Solid(inside, both.origin_mm, both.voxel_mm)
-        atlas[f"{side} hip"] = project(one, np.concatenate([s1, hip]), turns, config.shell_mm)
+        atlas[f"{side} hip"] = project(one, np.concatenate([s1, hip], 1), turns, config.shell_mm)
     return atlas
 
 
