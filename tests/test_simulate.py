@@ -18,7 +18,7 @@ from spineseg.dicom import read_film, write_film
 from spineseg.film import Case
 from spineseg.metrics import anatomy_faults
 from spineseg.simulate import SimulateConfig, simulate_case, true_corners, write_folder
-from spineseg.simulate.anatomy import AnatomyConfig, rims_mm
+from spineseg.simulate.anatomy import AnatomyConfig, endplate_rims, rims_mm
 from spineseg.simulate.shape import ShapeConfig, sample_spine
 
 WHOLE = SimulateConfig(rows=256, crop_probability=0.0)
@@ -239,3 +239,16 @@ def test_rims_of_endplates_part_with_the_distance_from_the_tube_and_with_the_lea
     far_tube = replace(upright, focus_mm=1e9, lean_deg=(5.0, 0.0, 0.0))
     leaning = rims_mm(bodies, np.random.default_rng(0), far_tube) / depth[:, None]
     assert np.ptp(leaning) < 1e-6 < abs(leaning[0, 0])
+
+
+@pytest.mark.parametrize("rise", [2.0, -2.0])
+def test_two_rims_part_from_a_point_in_front_to_an_open_back_and_the_outer_one_keeps_the_corners(rise: float):
+    chord = np.stack([np.linspace(0, 30, 31), np.zeros(31)], 1)
+    outward = np.array([0.0, -1.0])
+    near, far = endplate_rims(chord, rise * outward, outward, (0.0, 0.5), 2.0)
+    outer, inner = (near, far) if rise > 0 else (far, near)
+    np.testing.assert_allclose(outer[[0, -1]], chord[[0, -1]], atol=1e-12)
+    np.testing.assert_allclose(inner[[0, -1]], [(0, 0), (30, 2)], atol=1e-12)  # 2 x 0.5 x 2 mm within, behind
+    np.testing.assert_allclose((outer - inner)[15], [0, -4])  # twice the rise
+    np.testing.assert_allclose(near[:, 0], chord[:, 0])
+    assert np.all(np.diff((outer - inner)[:16, 1]) < 0)

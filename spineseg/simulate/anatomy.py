@@ -70,7 +70,7 @@ def _arc(start: np.ndarray, end: np.ndarray, sag: float, count: int = 9) -> Poin
     return start + t * chord + 4 * t * (1 - t) * sag * normal
 
 
-def _rims(
+def endplate_rims(
     chord: Points,
     rise: Float[np.ndarray, "xy=2"],
     outward: Float[np.ndarray, "xy=2"],
@@ -157,8 +157,8 @@ def _paint_body(
     posterior, behind = _arc(corners[1], corners[2], -rng.uniform(0, 2)), rng.normal(0, config.oblique_mm)
     walls = (rng.uniform(0.8, 1.6), 1.0, np.zeros(2)), (1.0, 0.6, np.array([behind, 0.0]))
     halves = zip(
-        _rims(upper, rims[0] * up, up, opening, power),
-        _rims(lower, rims[1] * up, -up, (opening[1], opening[0]), power),
+        endplate_rims(upper, rims[0] * up, up, opening, power),
+        endplate_rims(lower, rims[1] * up, -up, (opening[1], opening[0]), power),
         strict=True,
     )
     for (above, below), side, (thick, share, shift) in zip(halves, (1, -1), walls, strict=True):
@@ -286,7 +286,7 @@ def _paint_sacrum(
     upper = _arc(s1[0], s1[1], -depth * rng.uniform(-0.02, 0.06))
     rise = rim * np.array([s1[1, 1] - s1[0, 1], s1[0, 0] - s1[1, 0]]) / depth
     opening = rng.uniform(*config.open_front), 0.5 * rng.uniform(*config.open_back)
-    near, far = _rims(upper, rise, s1[0] - s1[3], opening, rng.uniform(2.0, 3.5))
+    near, far = endplate_rims(upper, rise, s1[0] - s1[3], opening, rng.uniform(2.0, 3.5))
     canvas.line(near, endplate * rng.uniform(0.5, 1.3), width_mm=rng.uniform(0.9, 2.2))
     canvas.line(far + rng.normal(0, 0.4 * config.oblique_mm, 2), endplate * rng.uniform(0.3, 0.9), width_mm=1.2)
     for line, faintest in ((smooth_open(front, 2), 0.4), (smooth_open(back, 2), 0.05)):

@@ -198,8 +198,8 @@ def body_corners(body: Vertices, turn: Float[np.ndarray, "3 3"]) -> Float[np.nda
     """Corners of a vertebral body as seen in a turn, from the points of the body alone; order as `shape.Spine`.
 
     They are the points (mm, as it lies) that the turn brings farthest along the diagonals of the body's own axes: where
-    the two rims of an endplate part, the outer one's, as readers place them. Up counts for more than along, for the upper
-    corner behind is rounded off towards the pedicles.
+    the two rims of an endplate part, the outer one's, as readers place them. Upwards counts for more than backwards,
+    for the upper corner behind is rounded off towards the pedicles.
     """
     plane = ((body - body.mean(0)) @ turn.T)[:, [0, 2]]
     found, axes = np.zeros(4, int), np.eye(2)
@@ -219,7 +219,7 @@ def _forward(corners: Float[np.ndarray, "corner=4 xz=2"]) -> Float[np.ndarray, "
     return mean / np.linalg.norm(mean)
 
 
-def _body_points(folder: Path, name: str, behind_mm: float = 3.0, half_width_mm: float = 8.0) -> Vertices:
+def body_points(folder: Path, name: str, behind_mm: float = 3.0, half_width_mm: float = 8.0) -> Vertices:
     """A body's mesh and, since some are cut off short, the bone's own points in the middle up to just behind it."""
     body, bone = (read_ply(folder / f"{name}{part}.ply")[0] for part in ("_body", ""))
     corners = body_corners(body, np.eye(3))[:, [0, 2]]
@@ -240,7 +240,7 @@ def build_atlas(folder: Path, config: AtlasConfig = AtlasConfig()) -> dict[str, 
     turns = [_rotation(rng.normal(0, config.axial_deg), rng.normal(0, config.tilt_deg)) for _ in range(config.turns)]
     atlas = {}
     for name in VERTEBRAL_MESHES:
-        body = _body_points(folder, name)
+        body = body_points(folder, name)
         marks = np.array([body_corners(body, turn) for turn in turns])
         atlas[name] = project(_solid(folder / f"{name}.ply", config.voxel_mm), marks, turns, config.shell_mm)
     s1, hip = (np.repeat(_in_middle(points)[None], config.turns, 0) for points in (SACRUM_S1_MM, HIP_CENTRE_MM[None]))
