@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from spineseg.dicom import read_film
-from spineseg.film import Case
+from spineseg.film import VERTEBRAE, Case
+from spineseg.measure import measure
 from spineseg.metrics import dice
 from spineseg.predict import Segmenter
 from spineseg.simulate import SimulateConfig, simulate_case
@@ -41,3 +42,11 @@ def test_an_example_is_segmented_well_or_called_unsure(example: tuple[Path, Case
         assert dice(prediction.masks, case.masks).min() > 0.85
     else:
         assert prediction.levels.verdict == "unsure"
+
+
+def test_an_example_shows_what_its_button_says(example: tuple[Path, Case]) -> None:
+    path, case = example
+    absent = [name for name, mask in zip(VERTEBRAE, case.masks, strict=True) if not mask.any()]
+    assert ("S1" in absent) == ("sacrum-cut-off" in path.stem)
+    if not absent:
+        assert measure(case.masks).facing == ("right" if "facing-right" in path.stem else "left")
