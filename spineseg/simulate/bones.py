@@ -168,16 +168,16 @@ class _Solid:
 
 
 def project(
-    solid: _Solid, marks: Float[np.ndarray, "turn mark xyz=3"], turns: list[np.ndarray], shell_mm: float
+    solid: _Solid, marks: Float[np.ndarray, "*turn mark xyz=3"], turns: list[np.ndarray], shell_mm: float
 ) -> Projections:
     """Sum a bone's layers along y for each turn about its own centre.
 
-    marks: points (mm) of the bone as it lies, that are carried along with each turn.
+    marks: points (mm) of the bone as it lies, that are carried along; those of each turn, or one set for all.
     """
     middle = np.array(solid.inside.shape) / 2 - 0.5
     layers = layers_of(solid.inside, solid.voxel_mm, shell_mm)
     paths, carried = [], []
-    for turn, points in zip(turns, marks, strict=True):
+    for turn, points in zip(turns, np.broadcast_to(marks, (len(turns), *marks.shape[-2:])), strict=True):
         shift = middle - turn.T @ middle
         turned = [
             ndimage.affine_transform(layer, turn.T, shift.tolist(), order=1).sum(1) * solid.voxel_mm for layer in layers
@@ -202,11 +202,11 @@ def body_corners(body: Vertices, turn: Float[np.ndarray, "3 3"]) -> Float[np.nda
     for the upper corner behind is rounded off towards the pedicles.
     """
     plane = ((body - body.mean(0)) @ turn.T)[:, [0, 2]]
+    diagonals = np.array([(1, 1.4), (-1, 1.4), (-1, -1.4), (1, -1.4)])
     found, axes = np.zeros(4, int), np.eye(2)
     for _ in range(4):
         own = plane @ axes.T
-        diagonals = np.array([(1, 1.4), (-1, 1.4), (-1, -1.4), (1, -1.4)]) / np.ptp(own, 0)
-        found = (own @ diagonals.T).argmax(0)
+        found = (own / np.ptp(own, 0) @ diagonals.T).argmax(0)
         forward = _forward(plane[found])
         axes = np.array([forward, [-forward[1], forward[0]]])
     return body[found]
@@ -219,9 +219,13 @@ def _forward(corners: Float[np.ndarray, "corner=4 xz=2"]) -> Float[np.ndarray, "
     return mean / np.linalg.norm(mean)
 
 
-def body_points(folder: Path, name: str, behind_mm: float = 3.0, half_width_mm: float = 8.0) -> Vertices:
+def body_points(
+    body: Float[np.ndarray, "body xyz=3"],
+    bone: Float[np.ndarray, "bone xyz=3"],
+    behind_mm: float = 3.0,
+    half_width_mm: float = 8.0,
+) -> Vertices:
     """A body's mesh and, since some are cut off short, the bone's own points in the middle up to just behind it."""
-    body, bone = (read_ply(folder / f"{name}{part}.ply")[0] for part in ("_body", ""))
     corners = body_corners(body, np.eye(3))[:, [0, 2]]
     ahead = (bone[:, [0, 2]] - corners[1:3].mean(0)) @ _forward(corners)
     return np.concatenate([body, bone[(ahead > -behind_mm) & (np.abs(bone[:, 1]) < half_width_mm)]])
@@ -240,23 +244,24 @@ def build_atlas(folder: Path, config: AtlasConfig = AtlasConfig()) -> dict[str, 
     turns = [_rotation(rng.normal(0, config.axial_deg), rng.normal(0, config.tilt_deg)) for _ in range(config.turns)]
     atlas = {}
     for name in VERTEBRAL_MESHES:
-        body = body_points(folder, name)
+        bone = read_ply(folder / f"{name}.ply")
+        body = body_points(read_ply(folder / f"{name}_body.ply")[0], bone[0])
         marks = np.array([body_corners(body, turn) for turn in turns])
-        atlas[name] = project(_solid(folder / f"{name}.ply", config.voxel_mm), marks, turns, config.shell_mm)
-    s1, hip = (np.repeat(_in_middle(points)[None], config.turns, 0) for points in (SACRUM_S1_MM, HIP_CENTRE_MM[None]))
-    atlas["sacrum"] = project(_solid(folder / "S1.ply", config.voxel_mm), s1, turns, config.shell_mm)
-    both = _solid(folder / "Pelvis.ply", config.hip_voxel_mm)
+        atlas[name] = project(_solid(*bone, config.voxel_mm), marks, turns, config.shell_mm)
+    s1, hip = _in_middle(SACRUM_S1_MM), _in_middle(HIP_CENTRE_MM[None])
+    atlas["sacrum"] = project(_solid(*read_ply(folder / "S1.ply"), config.voxel_mm), s1, turns, config.shell_mm)
+    both = _solid(*read_ply(folder / "Pelvis.ply"), config.hip_voxel_mm)
     middle = round(-both.origin_mm[1] / both.voxel_mm)
     for side, there in (("left", np.s_[:, :middle]), ("right", np.s_[:, middle:])):
         inside = both.inside.copy()
         inside[there] = False
         one = _Solid(inside, both.origin_mm, both.voxel_mm)
-        atlas[f"{side} hip"] = project(one, np.concatenate([s1, hip], 1), turns, config.shell_mm)
+        atlas[f"{side} hip"] = project(one, np.concatenate([s1, hip]), turns, config.shell_mm)
     return atlas
 
 
-def _solid(path: Path, voxel_mm: float) -> _Solid:
-    return _Solid(*voxelise(*read_ply(path), voxel_mm), voxel_mm)
+def _solid(vertices: Vertices, faces: Faces, voxel_mm: float) -> _Solid:
+    return _Solid(*voxelise(vertices, faces, voxel_mm), voxel_mm)
 
 
 def save_atlas(path: Path, atlas: Atlas) -> None:
