@@ -31,6 +31,7 @@ from spineseg.isolate import read_film_isolated, start_ahead
 from spineseg.labels import write_array
 from spineseg.levels import decode_ordered, decode_raw, film_masks
 from spineseg.predict import Segmenter, pick_device
+from spineseg.views import averaged
 
 KINDS = ("uncompressed", "JPEG lossless")
 APART, HERE = "read, in a process of its own", "read, in this process"
@@ -77,11 +78,14 @@ class Walk:
         image, self.fit = film_to_grid(self.film, self.card.grid)
         self.channels = normalise(image, self.fit.inside(), self.card.grid)
 
-    @torch.inference_mode()
     def through(self) -> None:
-        """There and back to where NumPy is."""
-        batch = torch.from_numpy(self.channels)[None].to(self.device)
-        self.probabilities = self.network(batch)[0].cpu().numpy()
+        """All views of the film, there and back to where NumPy is."""
+        self.probabilities = averaged(self.channels, self.segmenter.views, self.once)
+
+    @torch.inference_mode()
+    def once(self, view: np.ndarray) -> np.ndarray:
+        """One of them."""
+        return self.network(torch.from_numpy(view)[None].to(self.device))[0].cpu().numpy()
 
     def decode(self) -> None:
         """Six ordered channels, or the strongest where the card names no decoder."""

@@ -39,6 +39,7 @@ from spineseg.render import figure_channels, overlay, write_png
 from spineseg.run_report import write_report
 from spineseg.simulate import SimulateConfig, build_atlas, save_atlas, write_folder
 from spineseg.train import train
+from spineseg.views import ONE_VIEW, View
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "spineseg.safetensors"
 JsonPath = Annotated[Path | None, tyro.conf.arg(name="json")]
@@ -86,6 +87,8 @@ class PredictArguments:
     """*.safetensors with its card, or hf://owner/name@revision."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    one_view: bool = False
+    """Look at each film once and not turned and mirrored as well: faster, its contours less steady."""
     invert: bool = False
     """The films are stored the wrong way round: bone dark."""
     overlay: bool = False
@@ -108,7 +111,7 @@ def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> 
     if arguments.dicom_seg:
         require_highdicom()
     start_ahead()
-    segmenter = Segmenter.load(arguments.checkpoint, arguments.device)
+    segmenter = Segmenter.load(arguments.checkpoint, arguments.device, _views(arguments.one_view))
     arguments.out.mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
     measured: list[tuple[str, ...]] = []
@@ -141,6 +144,11 @@ def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> 
     return 1 if failed else 0
 
 
+def _views(one_view: bool) -> Sequence[View] | None:
+    """What a segmenter is to be given for the flag."""
+    return ONE_VIEW if one_view else None
+
+
 def _shown(name: str) -> str:
     """A stranger's file name as one line that the terminal can write and that does nothing to it."""
     encoding = sys.stdout.encoding or "ascii"
@@ -156,7 +164,9 @@ def _measured(out: Path, stem: str, prediction: Prediction, film: Film, facing: 
     return csv_row(stem, levels, measurements)
 
 
-def _evaluate(data: Path, out: Path, checkpoint: Path = DEFAULT_CHECKPOINT, device: str = "auto") -> int:
+def _evaluate(
+    data: Path, out: Path, checkpoint: Path = DEFAULT_CHECKPOINT, device: str = "auto", one_view: bool = False
+) -> int:
     """Score a checkpoint on labelled films: Dice per film and vertebra as CSV, a summary as JSON.
 
     Args:
@@ -164,9 +174,11 @@ def _evaluate(data: Path, out: Path, checkpoint: Path = DEFAULT_CHECKPOINT, devi
         out: folder for dice.csv, films.csv and summary.json
         checkpoint: *.safetensors with its card, or hf://owner/name@revision
         device: auto, cpu or cuda
+        one_view: look at each film once and not turned and mirrored as well
     """
     films = find_films(data)
-    summary = evaluate(Segmenter.load(checkpoint, device), tqdm(films, desc="evaluating", unit="film"), out)
+    segmenter = Segmenter.load(checkpoint, device, _views(one_view))
+    summary = evaluate(segmenter, tqdm(films, desc="evaluating", unit="film"), out)
     print(summary_table(summary))
     return 1 if summary.failed else 0
 

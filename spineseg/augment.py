@@ -72,9 +72,15 @@ def random_matrix(rng: np.random.Generator, shape: tuple[int, int], config: Augm
     linear = linear @ np.array([[aspect, rng.normal(0, config.shear)], [0.0, 1 / aspect]])
     if rng.random() < config.flip_probability and config.flips == "right":
         linear = linear @ np.diag([-1.0, 1.0])
-    middle = np.array([columns, rows]) / 2
-    moved = middle + rng.normal(0, config.shift, 2) * [columns, rows]
-    return np.column_stack([linear, moved - linear @ middle])
+    return about_middle(linear, shape, rng.normal(0, config.shift, 2) * [columns, rows])
+
+
+def about_middle(
+    linear: Float[np.ndarray, "2 2"], shape: tuple[int, int], shift: Float[np.ndarray, "2"] | float = 0.0
+) -> Matrix:
+    """The affine map of (column, row) that moves the middle of a grid of (rows, columns) by `shift` and no farther."""
+    middle = np.array(shape[::-1]) / 2
+    return np.column_stack([linear, middle + shift - linear @ middle])
 
 
 def report_flips(
@@ -94,8 +100,8 @@ def report_flips(
     return np.ascontiguousarray(channels[0]), np.ascontiguousarray(targets), np.ascontiguousarray(inside)
 
 
-def warp(channel: Image, matrix: Matrix, stride: int = 1) -> Strided:
-    """Resample at the target grid divided by `stride`, linearly, 0 from outside.
+def warp(channel: Image, matrix: Matrix, stride: int = 1, border: float = 0.0) -> Strided:
+    """Resample at the target grid divided by `stride`, linearly, `border` from outside.
 
     A stride of 2 samples where four pixels meet, which is their mean.
     """
@@ -103,9 +109,9 @@ def warp(channel: Image, matrix: Matrix, stride: int = 1) -> Strided:
     to_strided = np.array([[1 / stride, 0.0], [0.0, 1 / stride]])
     linear = to_strided @ matrix[:, :2]
     offset = to_strided @ matrix[:, 2] + linear @ [0.5, 0.5] - 0.5
-    return cv2.warpAffine(
-        channel, np.column_stack([linear, offset]), (columns // stride, rows // stride), flags=cv2.INTER_LINEAR
-    )
+    size = (columns // stride, rows // stride)
+    matrix = np.column_stack([linear, offset])
+    return cv2.warpAffine(channel, matrix, size, flags=cv2.INTER_LINEAR, borderValue=border)
 
 
 def _cut(inside: Inside, rng: np.random.Generator) -> Inside:

@@ -173,6 +173,10 @@ def grid_to_film(channels: GridChannels, to: GridFit, box: Box | None = None) ->
     return warped
 
 
+OFF_FILM = (-1.0, 0.0)
+"""What `normalise` puts into its channels off the film: black, and no contrast."""
+
+
 def _blur(image: Image, sigma: float) -> Image:
     return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
 
@@ -190,10 +194,7 @@ def local_contrast(image: Image, sigma: float) -> Image:
 
 
 def normalise(image: Image, inside: Bool[np.ndarray, "rows columns"], config: GridConfig) -> Channels:
-    """A grid image as the network's input channels; see `GridConfig.intensity`.
-
-    Off the film the first channel is -1, the local contrast 0.
-    """
+    """A grid image as the network's input channels; see `GridConfig.intensity`. Off the film they are `OFF_FILM`."""
     values = image[inside]
     limits = (0.0, 100.0) if config.intensity == "minmax" else (1.0, 99.0)
     low, high = np.percentile(values[:: max(1, values.size // 20000)], limits) if values.size else (0.0, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from spineseg.grid import GridFit, film_to_grid, normalise
 from spineseg.hub import pinned, resolve
 from spineseg.levels import LevelReport, decode_ordered, decode_raw, film_masks
 from spineseg.network import UNet
+from spineseg.views import ONE_VIEW, VIEWS, View, averaged
 
 log = logging.getLogger("spineseg.predict")
 
@@ -30,7 +32,8 @@ class MissingDevice(BadInput):
 class Prediction:
     """What a network and its decoder say of one film.
 
-    masks: at the film's size, disjoint. probabilities: 0..1 on the grid, before any rule. seconds: film to masks.
+    masks: at the film's size, disjoint. probabilities: 0..1 on the grid, the mean over views, before any rule.
+    seconds: film to masks.
     device: where the network ran; "cpu" too where the one asked for had no memory left for this film.
     """
 
@@ -54,21 +57,26 @@ def pick_device(wish: str = "auto") -> str:
 
 
 class Segmenter:
-    """A checkpoint made callable: film in, prediction out. One film at a time; safe to share between threads."""
+    """A checkpoint made callable: film in, prediction out. One film at a time; safe to share between threads.
 
-    def __init__(self, network: UNet, card: Card, device: str = "auto") -> None:
+    views: how often, and how held, the network sees a film; None for `VIEWS`, or for once where the channels are shown
+    as they are (decoder "none").
+    """
+
+    def __init__(self, network: UNet, card: Card, device: str = "auto", views: Sequence[View] | None = None) -> None:
         self.card, self.name, self.device = card, card.name, pick_device(device)
+        self.views = views or (VIEWS if card.decoder == "ordered" else ONE_VIEW)
         self._network = network.eval().to(self.device)
 
     @classmethod
-    def load(cls, path: Path | str, device: str = "auto") -> Segmenter:
+    def load(cls, path: Path | str, device: str = "auto", views: Sequence[View] | None = None) -> Segmenter:
         """From `<name>.safetensors` with its card, or `hf://owner/name@revision`, which then bears its commit's name.
 
         Raises BadCheckpoint, HubError, MissingDevice.
         """
         weights = resolve(path)
         network, card = load_checkpoint(weights)
-        return cls(network, pinned(card, weights), device)
+        return cls(network, pinned(card, weights), device, views)
 
     def __call__(self, film: Film) -> Prediction:
         """Segment one film."""
@@ -86,7 +94,7 @@ class Segmenter:
     ) -> tuple[Float32[np.ndarray, "vertebra=6 rows columns"], str]:
         """Of each vertebra, and the device that they were computed on."""
         try:
-            return _run(self._network, channels, self.device), self.device
+            return self._seen(self._network, channels, self.device), self.device
         except torch.OutOfMemoryError:
             if self.device == "cpu":
                 raise
@@ -95,7 +103,12 @@ class Segmenter:
         log.warning("%s has no memory left for a film; it is segmented on the CPU", self.device)
         spare = UNet(self.card.network).eval()
         spare.load_state_dict({name: value.cpu() for name, value in self._network.state_dict().items()})
-        return _run(spare, channels, "cpu"), "cpu"
+        return self._seen(spare, channels, "cpu"), "cpu"
+
+    def _seen(
+        self, network: UNet, channels: Float32[np.ndarray, "channel rows columns"], device: str
+    ) -> Float32[np.ndarray, "vertebra=6 rows columns"]:
+        return averaged(channels, self.views, lambda seen: _run(network, seen, device))
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ ROWS = (
     ("augment", "simulate", "levels", "network", "losses", "metrics", "render"),
     ("geometry",),
     ("measure",),
-    ("checkpoint",),
+    ("checkpoint", "views"),
     ("dataset", "recipe", "hub"),
     ("folds", "history", "optimiser"),
     ("run_report", "tensorboard"),

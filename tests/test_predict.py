@@ -18,6 +18,7 @@ from spineseg.metrics import dice
 from spineseg.network import UNet, UNetConfig
 from spineseg.predict import MissingDevice, Prediction, Segmenter, pick_device
 from spineseg.simulate import SimulateConfig, simulate_case
+from spineseg.views import ONE_VIEW, VIEWS
 
 GRID = GridConfig(rows=64, columns=48)
 SIZES = ((97, 131), (300, 65), (64, 64))
@@ -87,6 +88,29 @@ def test_loaded_twice_answers_alike(checkpoint: Path, segmenter: Segmenter, film
     assert same(Segmenter.load(str(checkpoint), "cpu")(films[0]), segmenter(films[0]))
 
 
+def test_a_film_is_looked_at_from_several_views_unless_its_channels_are_shown_raw(
+    segmenter: Segmenter, films: list[Film], monkeypatch: pytest.MonkeyPatch
+):
+    network, card = segmenter._network, segmenter.card
+    run, seen = predict._run, []
+    monkeypatch.setattr(predict, "_run", lambda *given: seen.append(given[1]) or run(*given))
+    ordered = replace(card, decoder="ordered")
+    for chosen, views in ((card, None), (ordered, ONE_VIEW), (ordered, None)):
+        seen.clear()
+        prediction = Segmenter(network, chosen, "cpu", views)(films[0])
+        assert len(seen) == (1 if chosen is card or views else len(VIEWS))
+    once = Segmenter(network, ordered, "cpu", ONE_VIEW)(films[0])
+    assert np.array_equal(once.probabilities, segmenter(films[0]).probabilities)
+    assert not np.array_equal(once.probabilities, prediction.probabilities)
+
+
+def test_a_mirrored_film_gets_the_mirrored_answer(segmenter: Segmenter, films: list[Film]):
+    several = Segmenter(segmenter._network, segmenter.card, "cpu", VIEWS)
+    film = films[0]
+    mirrored = several(Film(np.ascontiguousarray(film.image[:, ::-1]), film.spacing))
+    assert np.allclose(mirrored.probabilities[:, :, ::-1], several(film).probabilities, atol=0.02)
+
+
 def test_says_its_name_and_device(segmenter: Segmenter, films: list[Film]):
     assert (segmenter.name, segmenter.device, segmenter.card.grid) == ("tiny", "cpu", GRID)
     assert segmenter(films[0]).device == "cpu"
@@ -142,7 +166,7 @@ def test_a_network_that_knows_gives_the_truth_back(case: Case, monkeypatch: pyte
 def test_a_network_on_patches_answers_on_the_whole_grid(case: Case):
     """Its logits, at half the grid's size, are enlarged without a shift: a step in the film stays where it is."""
     config = UNetConfig(features=(4, 6))
-    segmenter = Segmenter(UNet(config), Card("step", GRID, config), "cpu")
+    segmenter = Segmenter(UNet(config), Card("step", GRID, config), "cpu", ONE_VIEW)
     step = torch.full((1, 6, 32, 24), -8.0)
     step[..., 12:] = 8.0
     segmenter._network.forward = lambda _: step  # type: ignore[method-assign]
