@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import re
 import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, UInt8, UInt16
@@ -40,6 +44,8 @@ _OURS = re.compile(r"[0-9a-f]{16}(\.[0-9a-f]+\.partial)?")
 _SIGNATURE = "made-from.json"
 _DAY_SECONDS = 24 * 3600
 _DEPTH = 65535
+_Decoded = tuple[UInt16[np.ndarray, "rows columns"], UInt8[np.ndarray, "rows columns"], tuple[str, ...]]
+"""Image and bits as in `GridCache`, and what is odd about the label."""
 
 
 class BadDataset(BadInput):
@@ -168,9 +174,12 @@ def build_cache(
     config: GridConfig,
     folder: Path,
     *,
+    processes: int = 1,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> GridCache:
     """Decode every film and its label once, or open what was decoded before; the folder appears only when whole.
+
+    processes: how many decode at once; they change nothing but the time. progress: wraps the films' numbers.
 
     Two processes that build the same one each do the work, and both use the one that was ready first. Caches whose
     films have changed since are removed.
@@ -179,40 +188,64 @@ def build_cache(
     where = _place(signature, folder)
     if not where.exists():
         _prune(folder, films[0].film.parents[1])
-        partial = folder / f"{where.name}.{secrets.token_hex(4)}.partial"
-        partial.mkdir(parents=True)
+        unfinished = folder / f"{where.name}.{secrets.token_hex(4)}.partial"
+        unfinished.mkdir(parents=True)
         try:
-            _decode(films, config, partial, progress)
-            (partial / _SIGNATURE).write_text(json.dumps(signature))
-            _give_name(partial, where)
+            _decode(films, config, unfinished, processes, progress)
+            (unfinished / _SIGNATURE).write_text(json.dumps(signature))
+            _give_name(unfinished, where)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
     return _open(where, tuple(files.name for files in films))
 
 
 def _decode(
-    films: Sequence[FilmFiles], config: GridConfig, folder: Path, progress: Callable[[Iterable[int]], Iterable[int]]
+    films: Sequence[FilmFiles],
+    config: GridConfig,
+    folder: Path,
+    processes: int,
+    progress: Callable[[Iterable[int]], Iterable[int]],
 ) -> None:
     """Write the films on the grid, and what is odd about their labels."""
     shape = (len(films), config.rows, config.columns)
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint16, shape)
     bits = np.lib.format.open_memmap(folder / "bits.npy", "w+", np.uint8, shape)
     remarks = {}
-    for index in progress(range(len(films))):
-        with naming(films[index].name):
-            case = read_case(films[index])
-        images[index], bits[index] = _on_grid(case, config)
-        if case.remarks:
-            remarks[case.name] = case.remarks
+    with _mapped(partial(_decode_one, config=config), films, processes) as decoded:
+        for index, (image, bit, remark) in zip(progress(range(len(films))), decoded, strict=True):
+            images[index], bits[index] = image, bit
+            if remark:
+                remarks[films[index].name] = remark
     images.flush()
     bits.flush()
     (folder / "remarks.json").write_text(json.dumps(remarks))
 
 
-def _give_name(partial: Path, final: Path) -> None:
+def _decode_one(files: FilmFiles, *, config: GridConfig) -> _Decoded:
+    with naming(files.name):
+        case = read_case(files)
+    return *_on_grid(case, config), case.remarks
+
+
+@contextmanager
+def _mapped(
+    one: Callable[[FilmFiles], _Decoded], films: Sequence[FilmFiles], processes: int
+) -> Iterator[Iterator[_Decoded]]:
+    """The films, decoded one by one here or several at once in processes of their own, in their order."""
+    if (processes := min(processes, len(films))) <= 1:
+        yield map(one, films)
+        return
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,))
+    try:
+        yield pool.map(one, films, chunksize=4)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _give_name(unfinished: Path, final: Path) -> None:
     """Rename the folder, unless another process was faster: a folder with something in it is never replaced."""
     try:
-        partial.rename(final)
+        unfinished.rename(final)
     except OSError:
         if not final.exists():
             raise

@@ -73,7 +73,7 @@ class TrainConfig:
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """auto: fp16 on a CUDA device, bf16 on a processor that multiplies in it, else none."""
     workers: int = 1
-    """Processes that prepare batches beside each training process."""
+    """Processes that prepare batches beside each training process, and read films into the cache before."""
     init: Path | None = None
     """Start from this checkpoint's weights instead of random ones."""
     resume: bool = False

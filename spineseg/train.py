@@ -60,6 +60,10 @@ class Diverged(BadInput):
     """The loss is no number any more."""
 
 
+class NoMemory(BadInput):
+    """A step does not fit into the device's memory."""
+
+
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """For one run. The order of the films follows from the seed and the epoch alone.
 
@@ -142,8 +146,8 @@ def train(config: TrainConfig, accelerator: Accelerator | None = None) -> list[E
 
     Returns a report for each epoch, those before a resumption included. accelerator: from `make_accelerator`, where
     other runs follow in the same processes; without it this run makes one, and ends the processes' group.
-    Raises BadInput for a folder, label or checkpoint that cannot be used, before the first step, and Diverged if the
-    loss is no number; what the last finished epoch wrote then stays.
+    Raises BadInput for a folder, label or checkpoint that cannot be used, before the first step, Diverged if the
+    loss is no number, and NoMemory if a step does not fit; what the last finished epoch wrote then stays.
     """
     if not config.resume and _holds_run(config.out):
         raise BadInput("expected an output folder without a run, got one that has one; set --resume or another --out")
@@ -249,7 +253,7 @@ def _datasets(config: TrainConfig, accelerator: Accelerator) -> tuple[FilmDatase
     trained_on, held_back = split_films(labelled, config)
     progress = partial(tqdm, desc="reading films", disable=not accelerator.is_local_main_process)
     with accelerator.local_main_process_first():
-        cache = build_cache(labelled, config.grid, config.data / ".cache", progress=progress)
+        cache = build_cache(labelled, config.grid, config.data / ".cache", processes=config.workers, progress=progress)
     dataset = partial(dataset_of, cache, config)
     return dataset(trained_on, changed=True), dataset(held_back, changed=False)
 
@@ -287,7 +291,10 @@ def _one_epoch(run: _Run, epoch: int) -> float:
         for step, (images, targets) in enumerate(bar, 1):
             if run.config.sound:
                 check_targets(targets)
-            loss = _one_step(run, images, targets)
+            try:
+                loss = _one_step(run, images, targets)
+            except torch.OutOfMemoryError:
+                raise NoMemory(_without_memory(run, len(images))) from None
             if not math.isfinite(loss):
                 raise Diverged(
                     f"expected a finite loss, got {loss} in step {step} of epoch {epoch}; go on from the last finished"
@@ -296,6 +303,16 @@ def _one_epoch(run: _Run, epoch: int) -> float:
             total += loss
             bar.set_postfix(loss=f"{total / step:.4f}")
     return total / max(len(run.batches), 1)
+
+
+def _without_memory(run: _Run, films: int) -> str:
+    """The sentence, for a step of so many films."""
+    pieces = run.config.accumulate
+    at_once = math.ceil(films / pieces)
+    advice = (
+        f"set --accumulate {2 * pieces}, the same step in smaller pieces" if at_once > 1 else "choose a smaller grid"
+    )
+    return f"expected memory on {run.accelerator.device} for {at_once} films at once, got too little; {advice}"
 
 
 def _one_step(run: _Run, images: Tensor, targets: Tensor) -> float:

@@ -119,6 +119,25 @@ def test_films_are_decoded_once(folder: Path, tmp_path: Path, decoded: list[str]
     assert np.array_equal(first.images, second.images) and np.array_equal(first.bits, second.bits)
 
 
+def test_several_processes_decode_what_one_does(source: Path, tmp_path: Path):
+    seen: list[int] = []
+    films = labelled_films(source)
+    alone = build_cache(films, GRID, tmp_path / "one")
+    several = build_cache(
+        films, GRID, tmp_path / "two", processes=2, progress=lambda it: (seen.append(k) or k for k in it)
+    )
+    assert seen == [0, 1, 2, 3, 4]
+    assert np.array_equal(several.images, alone.images) and np.array_equal(several.bits, alone.bits)
+    assert several.remarks == alone.remarks and several.names == alone.names
+
+
+def test_a_bad_label_is_named_also_by_another_process_and_nothing_stays(folder: Path, tmp_path: Path):
+    (folder / "label" / "S001-00003.mat").write_bytes(b"no label")
+    with pytest.raises(UnreadableLabel, match=r"^S001-00003: expected"):
+        build_cache(labelled_films(folder), GRID, tmp_path / "cache", processes=2)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 @pytest.mark.parametrize("part", ["img/S001-00002.dcm", "label/S001-00002.mat"])
 def test_a_changed_file_is_decoded_again(folder: Path, tmp_path: Path, decoded: list[str], part: str):
     before = build_cache(labelled_films(folder), GRID, tmp_path / "cache")

@@ -36,7 +36,7 @@ from spineseg.predict import Segmenter
 from spineseg.recipe import REPORT_AUGMENT, TrainConfig
 from spineseg.simulate import SimulateConfig, write_folder
 from spineseg.tensorboard import MissingTensorBoard
-from spineseg.train import Diverged, train, warmed_average
+from spineseg.train import Diverged, NoMemory, train, warmed_average
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -476,6 +476,24 @@ def test_a_loss_that_is_no_number_stops_and_leaves_the_last_good_state(
     monkeypatch.setattr(FilmDataset, "__getitem__", item)
     AcceleratorState._reset_state(True)
     assert_alike(train(tiny(films, tmp_path, resume=True, **SHUFFLED)), unbroken[1], 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "sentence"),
+    [
+        (2, "expected memory on cpu for 3 films at once, got too little; set --accumulate 4, the same step in smaller"),
+        (5, "expected memory on cpu for 1 films at once, got too little; choose a smaller grid"),
+    ],
+)
+def test_a_step_without_memory_stops_and_says_what_to_do(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: int, sentence: str
+):
+    def without_memory(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setitem(training.LOSSES, "bce+dice", without_memory)
+    with pytest.raises(NoMemory, match=re.escape(sentence)):
+        train(tiny(films, tmp_path, accumulate=pieces))
 
 
 def test_films_of_a_patient_are_held_back_together_and_nobody_is_named(films: Path, tmp_path: Path):
