@@ -30,9 +30,9 @@ if ON_ZERO_GPU:  # must come before torch, which is imported where a model is lo
         importlib.import_module("spaces")
 
 from spineseg.film import BadInput  # noqa: E402
+from spineseg.heaps import few_heaps  # noqa: E402
 from spineseg.isolate import read_film_isolated, read_label_isolated, start_ahead  # noqa: E402
 from spineseg.ui.access import account  # noqa: E402
-from spineseg.ui.heaps import few_heaps  # noqa: E402
 from spineseg.ui.models import Loading  # noqa: E402
 from spineseg.ui.page import build_page, serve  # noqa: E402
 from spineseg.ui.quiet import keep_quiet  # noqa: E402

@@ -28,6 +28,7 @@ from spineseg.files import write_table, write_text
 from spineseg.film import BACKGROUND, VERTEBRAE, BadInput, Film
 from spineseg.geometry import Facing
 from spineseg.handin import HandinReport, array_stem, check_handin, films_named
+from spineseg.heaps import keep_freed
 from spineseg.hub import pack, push, resolve
 from spineseg.isolate import read_film_isolated, start_ahead
 from spineseg.labels import read_label, to_array, write_array
@@ -239,6 +240,7 @@ def _training(name: str) -> Callable[..., int]:
             return _check(config.data)
         if config.init is not None:
             config = replace(config, init=resolve(config.init))
+        keep_freed()
         if config.folds and not config.fold:
             cross_validate(config)
         else:

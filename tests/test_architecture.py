@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "spineseg"
 
 # A new file gets its place here first. Files of one row do not import each other.
 ROWS = (
-    ("film", "files", "limits"),
+    ("film", "files", "heaps", "limits"),
     ("dicom", "dicom_seg", "labels", "patients"),
     ("isolate",),
     ("grid",),

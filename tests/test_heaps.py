@@ -1,4 +1,4 @@
-"""Heaps: many threads share the few that there may be."""
+"""Heaps: many threads share the few that there may be, and what was freed is there for the next step."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from spineseg.ui.heaps import HEAPS
+from spineseg.heaps import HEAPS
 
 COUNT = """
 import ctypes, os, threading
-from spineseg.ui.heaps import few_heaps
+from spineseg.heaps import few_heaps
 if {few}:
     assert few_heaps()
 together = threading.Barrier(12)
@@ -29,10 +29,34 @@ print(os.read(out, 1 << 16).decode().count("<heap nr="))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own")
+FAULTS = """
+import resource
+from spineseg.heaps import keep_freed
+if {kept}:
+    assert keep_freed()
+for _ in range(9):
+    tensor = bytearray(b"1") * (64 << 20)
+    del tensor
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize() >> 20)
+"""
+
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own")
+
+
+@needs_glibc
 def test_threads_share_few_heaps():
     few, usual = (
         int(subprocess.run([sys.executable, "-c", COUNT.format(few=few)], check=True, capture_output=True).stdout)
         for few in (True, False)
     )
     assert few <= HEAPS < usual
+
+
+@needs_glibc
+def test_what_was_freed_is_not_taken_from_the_system_again():
+    kept, usual = (
+        int(subprocess.run([sys.executable, "-c", FAULTS.format(kept=kept)], check=True, capture_output=True).stdout)
+        for kept in (True, False)
+    )
+    assert usual >= 9 * 64  # MB of pages that the system cleared
+    assert kept < 3 * 64
