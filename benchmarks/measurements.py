@@ -3,11 +3,12 @@
 Usage: python -m benchmarks.measurements [--films DIR] [--checkpoint FILE] [--simulated 100] [--true-masks 30]
        python -m benchmarks.measurements --figure docs/measurements.png
 
-Four sets, each with its number of films: exact masks of simulated spines at the size of a film, which is what the
+Five sets, each with its number of films: exact masks of simulated spines at the size of a film, which is what the
 geometry alone costs; corners of the same spines moved as far as two people's placements differ, which is what a
 reference placed by eye costs; a frozen series of simulated films that no published checkpoint is trained on (seed
-9000), against the simulator's corners; and labelled films of DIR (img/, label/), against the corners of their labels.
-The last two leave out films whose levels are wrong, which they count. Prints tables, then one line of JSON.
+9000), against the simulator's corners; labelled films of DIR (img/, label/), against the corners of their labels; and
+films on which a shutter hides one half of L1 or of S1, which must not be measured then. The third and fourth leave out
+films whose levels are wrong, which they count. Prints tables, then one line of JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -26,6 +27,7 @@ from tqdm import tqdm
 
 from spineseg.dataset import labelled_films, read_case
 from spineseg.files import write_text
+from spineseg.film import VERTEBRAE, Case, Film
 from spineseg.measure import Measurements, measure, measure_corners, measure_prediction
 from spineseg.metrics import levels_right
 from spineseg.predict import Segmenter
@@ -123,7 +125,7 @@ def placed_by_eye(count: int) -> Measured:
     compared = []
     for index, corners in enumerate(spines):
         placed = measure_corners(strayed(corners, deviation, rng))
-        compared += [replace(one, error=None) for one in compare(str(index), placed, measure_corners(corners))]
+        compared += compare(str(index), placed, measure_corners(corners))
     return Measured(compared, count, 0)
 
 
@@ -152,6 +154,38 @@ def labelled(segmenter: Segmenter, folder: Path) -> Measured:
             continue
         compared += compare(case.name, measure_prediction(prediction), measure(case.masks))
     return Measured(compared, len(files), wrong)
+
+
+def half_hidden(segmenter: Segmenter, cases: Iterable[Case]) -> dict[str, dict[str, int]]:
+    """What is said of films on which a shutter, turned a little, hides one half of a vertebra.
+
+    How often it is measured all the same, how often the film is called sure, and how many vertebrae beside it are left
+    out for the shutter.
+    """
+    rng = np.random.default_rng(TRUE_SEED)
+    counts = {name: {"films": 0, "measured": 0, "sure": 0, "others left out": 0} for name in ("L1", "S1")}
+    for case in cases:
+        for name, count in counts.items():
+            if not (mask := case.masks[VERTEBRAE.index(name)]).any():
+                continue
+            prediction = segmenter(behind_shutter(case.film, mask, below=name == "S1", rng=rng))
+            measured = measure_prediction(prediction)
+            shuttered = [v for v, reason in measured.left_out.items() if reason.endswith("what the film shows")]
+            count["films"] += 1
+            count["measured"] += name in measured.corners
+            count["sure"] += prediction.levels.verdict == "sure"
+            count["others left out"] += len(set(shuttered) - {name})
+    return counts
+
+
+def behind_shutter(film: Film, mask: np.ndarray, *, below: bool, rng: np.random.Generator) -> Film:
+    """One grey value beyond a line through the middle of the mask, turned by a degree or so."""
+    row, column = (float(place.mean()) for place in np.nonzero(mask))
+    rows, columns = np.indices(film.shape, sparse=True)
+    past = rows - row - np.tan(np.deg2rad(rng.normal(0, 1))) * (columns - column)
+    low, high = np.percentile(film.image, [1, 99])
+    fill = low + rng.choice([0.0, 0.0, 0.1, 1.0]) * (high - low)
+    return Film(np.where(past > 0 if below else past < 0, fill, film.image).astype(np.float32), film.spacing)
 
 
 def rows_of(compared: Iterable[Compared]) -> dict[str, dict[str, float]]:
@@ -221,6 +255,10 @@ def main() -> None:
         sets["simulated"] = simulated(segmenter, chosen.simulated)
     if chosen.films:
         sets["labelled"] = labelled(segmenter, chosen.films)
+    hidden = {
+        "simulated": (simulate_case(FROZEN_SEED, k, FACING_LEFT) for k in range(chosen.simulated // 5)),
+        "labelled": map(read_case, labelled_films(chosen.films)) if chosen.films else [],
+    }
     result: dict[str, object] = {"checkpoint": segmenter.name, "commit": segmenter.card.origin.get("commit")}
     for name, measured in sets.items():
         rows = rows_of(measured.compared)
@@ -228,6 +266,9 @@ def main() -> None:
         for kind, row in rows.items():
             print(f"{kind:26}" + "".join(f"{key} {value:<9.4g}" for key, value in row.items()))
         result[name] = {"films": measured.films, "wrong": measured.wrong, "figures": rows}
+    print("\none half of a vertebra behind a shutter")
+    result["half hidden"] = {name: half_hidden(segmenter, cases) for name, cases in hidden.items()}
+    print(result["half hidden"])
     text = json.dumps(result)
     if chosen.json:
         write_text(chosen.json, text + "\n")

@@ -106,6 +106,8 @@ class PredictArguments:
 
 def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> int:
     """Segment films into arrays of rows x columns x 7."""
+    if arguments.copy_patient and not arguments.dicom_seg:
+        raise BadInput("expected --copy-patient together with --dicom-seg, got it alone; arrays hold no patient field")
     films = list(films_named(arguments.films))
     if not films:
         raise BadInput("expected DICOM files, found none in the folder; name a file or a folder that holds some")

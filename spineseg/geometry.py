@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import least_squares
 
 from spineseg.film import VERTEBRAE, Masks, bounding_box
+from spineseg.grid import Box
 from spineseg.levels import one_piece
 
 Mask = Bool[np.ndarray, "rows columns"]
@@ -124,16 +125,18 @@ def _sampled(mask: Mask, row_to_column: float) -> Pixels:
     return Pixels(place * [row_to_column, 1.0], sampled.ravel())
 
 
-def touches_edge(mask: Mask, share: float = 0.02) -> bool:
-    """Whether the mask's largest piece reaches the film's edge, or ends nearer to it than this share of its own height.
+def touches_edge(mask: Mask, within: Box | None = None, share: float = 0.02) -> bool:
+    """Whether the mask's largest piece reaches the edge, or ends nearer to it than this share of its own height.
 
-    Two pixels are always too near: a network's mask ends a little before a body that the edge cuts.
+    within: rows and columns whose edge it is; the film's own if not given. Two pixels are always too near: a
+    network's mask ends a little before a body that the edge cuts.
     """
     rows, columns = bounding_box(one_piece(mask))
     if rows.start == rows.stop:
         return False
     margin = max(share * (rows.stop - rows.start), 2.0)
-    room = (rows.start, mask.shape[0] - rows.stop, columns.start, mask.shape[1] - columns.stop)
+    high, wide = within or (slice(0, mask.shape[0]), slice(0, mask.shape[1]))
+    room = (rows.start - high.start, high.stop - rows.stop, columns.start - wide.start, wide.stop - columns.stop)
     return bool(min(room) <= margin)
 
 
@@ -377,16 +380,18 @@ def read_spine(
     usable: Collection[str] = VERTEBRAE,
     sharpness: Sharpness | None = None,
     facing: Facing | None = None,
+    visible: Box | None = None,
 ) -> Spine:
     """Bodies with the anterior side told from the posterior one, in square pixels of a column's width.
 
     row_to_column: height of a pixel over its width. usable: names of the vertebrae that may be measured. sharpness: at
     points of the film, pixel centres at whole numbers; without it all parts of a side count alike. facing: where the
     front is, if that is known; else it is told by how the spine turns, which a kyphotic or a flat one leaves wrong.
+    visible: the part of the film that shows anything, all of it if not given.
     """
     shown = {k: mask for k, mask in enumerate(masks) if mask.any()}
     centres = {k: _centre(mask) * [row_to_column, 1.0] for k, mask in shown.items()}
-    cut = {k for k, mask in shown.items() if VERTEBRAE[k] in usable and touches_edge(mask)}
+    cut = {k: edge for k, mask in shown.items() if VERTEBRAE[k] in usable and (edge := _edge(mask, visible))}
     bodies, left_out = {}, {}
     for k, name in enumerate(VERTEBRAE):
         if k not in shown:
@@ -394,7 +399,7 @@ def read_spine(
         elif name not in usable:
             left_out[name] = "flagged as unsure"
         elif k in cut:
-            left_out[name] = "cut by the edge of the film"
+            left_out[name] = f"cut by the edge of {cut[k]}"
         else:
             try:
                 bodies[name] = fit_body(shown[k], _downwards(centres, k), row_to_column, sharpness)
@@ -406,6 +411,13 @@ def read_spine(
     if told == "right":
         bodies = {name: _mirrored(body) for name, body in bodies.items()}
     return Spine(bodies, left_out, told, abs(turn))
+
+
+def _edge(mask: Mask, visible: Box | None) -> str:
+    """Of what the edge is that cuts the mask; empty where none does."""
+    if touches_edge(mask):
+        return "the film"
+    return "what the film shows" if visible is not None and touches_edge(mask, visible) else ""
 
 
 def _centre(mask: Mask) -> Float[np.ndarray, "rc=2"]:

@@ -8,7 +8,7 @@ sides of each body anew within the masks' own uncertainty.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from spineseg.film import VERTEBRAE, BadInput, Masks, Spacing
 from spineseg.geometry import SIDES, Body, Facing, Spine, meet, read_spine
-from spineseg.grid import GridFit
+from spineseg.grid import Box, GridFit
 from spineseg.levels import LevelConfig, LevelReport
 
 LUMBAR = VERTEBRAE[:5]
@@ -47,9 +47,17 @@ MEYERDING_BACKWARD = (15.0, *MEYERDING[1:])
 """The same backward. Among 502 people's outlines the mean was 4 to 7 per cent backward with a deviation of 5 to 9, and
 4 to 13 per cent of them reached 15 (docs/measurements.md)."""
 
+MOST_ERROR = {"deg": 45.0, "%": 50.0, "": 0.5, "mm": 25.0}
+"""Error, by unit, beyond which a figure tells nothing and is withheld, with the grade made from it. Twice as much as
+the largest on films that show a spine; fields of noise reach thousands."""
+_GRADED = {"genant_grade": "compression_percent", "meyerding_grade": "slip_percent"}
+
 _DRAWS = 400
 _LEAST_TURN_DEG = 20.0
 """Below this the front of the spine cannot be told from its back."""
+
+Source = Literal["nothing", "outline", "probability"]
+"""What errors rest on: nothing where corners are given as known, and no error is stated then."""
 
 Draws = Float[np.ndarray, "draw"]
 Vectors = Float[np.ndarray, "*any rc=2"]
@@ -91,7 +99,8 @@ class Measurements:
     """All figures of one film, by key in a fixed order.
 
     left_out: vertebrae without figures, with the reason. corners: of each measured body, (row, column): cranial-
-    anterior, cranial-posterior, caudal-posterior, caudal-anterior. error_from: what the errors rest on.
+    anterior, cranial-posterior, caudal-posterior, caudal-anterior. error_from: what the errors rest on. withheld: names
+    of figures that are too uncertain to be given (`MOST_ERROR`).
     facing: the side of the film that the front of the body is on; None if it could not be told, and then no figures.
     """
 
@@ -101,7 +110,8 @@ class Measurements:
     lines: tuple[Line, ...]
     facing: Facing | None
     spacing: Spacing | None
-    error_from: Literal["outline", "probability"]
+    error_from: Source
+    withheld: tuple[str, ...] = ()
 
     def __getitem__(self, key: str) -> Figure:
         """The figure of that key; KeyError where it could not be measured."""
@@ -118,6 +128,7 @@ class Measurements:
             "error": "half the width of the 95 % interval",
             "error_from": self.error_from,
             "left_out": self.left_out,
+            "withheld": self.withheld,
             "facing": self.facing,
             "millimetres": None if self.spacing is None else self.spacing.plane,
             "corners_row_column": self.corners,
@@ -141,15 +152,19 @@ def measure_corners(
             bodies[name] = Body(four, middles, np.zeros(len(SIDES)))
         else:
             left_out[name] = "no corners"
-    return _measured(Spine(bodies, left_out, "left", 180.0), np.zeros((6, 4, 2)), spacing, "outline")
+    return _measured(Spine(bodies, left_out, "left", 180.0), np.zeros((6, 4, 2)), spacing, "nothing")
 
 
 @dataclass(frozen=True, eq=False)
 class BoneMap:
-    """A network's probability of bone on its grid, and where the film lies on it; its soft edges tell the errors."""
+    """A network's probability of bone on its grid, and where the film lies on it; its soft edges tell the errors.
+
+    visible: rows and columns of the film that show anything (`visible.visible_part`); all of them if not given.
+    """
 
     bone: Float32[np.ndarray, "grid_rows grid_columns"]
     fit: GridFit
+    visible: Box | None = None
 
     def probability(self, points: Vectors) -> Float[np.ndarray, "*any"]:
         """Of bone, 0..1, at points of the film, (row, column), pixel centres at whole numbers."""
@@ -186,6 +201,9 @@ class Predicted(Protocol):
     @property
     def levels(self) -> LevelReport: ...  # noqa: D102
 
+    @property
+    def visible(self) -> Box: ...  # noqa: D102
+
 
 def measure_prediction(
     prediction: Predicted, spacing: Spacing | None = None, *, facing: Facing | None = None
@@ -196,8 +214,8 @@ def measure_prediction(
     facing: see `measure`.
     """
     bone = np.minimum(prediction.probabilities.sum(0), 1.0).astype(np.float32)
-    usable = sure_vertebrae(prediction.levels)
-    return measure(prediction.masks, spacing, usable=usable, bone_map=BoneMap(bone, prediction.fit), facing=facing)
+    usable, bone_map = sure_vertebrae(prediction.levels), BoneMap(bone, prediction.fit, prediction.visible)
+    return measure(prediction.masks, spacing, usable=usable, bone_map=bone_map, facing=facing)
 
 
 def sure_vertebrae(levels: LevelReport) -> frozenset[str]:
@@ -227,16 +245,18 @@ def measure(
 ) -> Measurements:
     """Measure one film.
 
-    usable: names of the vertebrae that may be measured; others, and those absent, cut by the film's edge or not shaped
-    like a body, yield no figure. bone_map: what the errors rest on for a network's masks (`measure_prediction` gives
-    it); without it they hold only how well the outlines fix the sides, not whether the outlines are right. facing: the
-    side that the front of the body is on, if that is known; without it a spine that turns too little yields no figure,
-    and a kyphotic one is taken for a lordotic one that faces the other way. Raises BadInput for another array.
+    usable: names of the vertebrae that may be measured; others, and those absent, cut by the edge of the film or of its
+    visible part or not shaped like a body, yield no figure. bone_map: what the errors rest on for a network's masks
+    (`measure_prediction` gives it); without it they hold only how well the outlines fix the sides, not whether the
+    outlines are right. facing: the side that the front of the body is on, if that is known; without it a spine that
+    turns too little yields no figure, and a kyphotic one is taken for a lordotic one that faces the other way.
+    Raises BadInput for another array.
     """
     check_masks(masks)
     row_to_column = spacing.row_mm / spacing.column_mm if spacing else 1.0
-    spine = read_spine(masks, row_to_column, usable, None if bone_map is None else bone_map.sharpness, facing)
-    source: Literal["outline", "probability"] = "outline" if bone_map is None else "probability"
+    sharpness, visible = (bone_map.sharpness, bone_map.visible) if bone_map else (None, None)
+    spine = read_spine(masks, row_to_column, usable, sharpness, facing, visible)
+    source: Source = "outline" if bone_map is None else "probability"
     if facing is None and spine.turn_deg < _LEAST_TURN_DEG:
         reason = "which side is the front cannot be told"
         left_out = {name: spine.left_out.get(name, reason) for name in VERTEBRAE}
@@ -251,15 +271,28 @@ def _measured(
     spine: Spine,
     errors: Float[np.ndarray, "vertebra=6 side=4 kind=2"],
     spacing: Spacing | None,
-    source: Literal["outline", "probability"],
+    source: Source,
 ) -> Measurements:
     """Figures of bodies that are known, their errors and lines."""
     drawn = _drawn(spine, errors)
     found = {key: values for key, values in _figures(drawn, spacing) if np.isfinite(values[0])}
     figures = {key: _figure(key, values, spacing) for key, values in found.items()}
+    if source == "nothing":
+        figures = {key: replace(figure, error=None) for key, figure in figures.items()}
+    withheld = {key: figure.name for key, figure in figures.items() if _vague(key, figures)}
+    figures = {key: figure for key, figure in figures.items() if key not in withheld}
     back = np.array([spacing.column_mm / spacing.row_mm if spacing else 1.0, 1.0])
     corners = {name: [(float(r), float(c)) for r, c in body.corners * back] for name, body in spine.bodies.items()}
-    return Measurements(figures, spine.left_out, corners, tuple(_lines(spine, back)), spine.facing, spacing, source)
+    lines, told = tuple(_lines(spine, back)), tuple(dict.fromkeys(withheld.values()))
+    return Measurements(figures, spine.left_out, corners, lines, spine.facing, spacing, source, told)
+
+
+def _vague(key: str, figures: dict[str, Figure]) -> bool:
+    """Whether the figure's error, or a grade's figure's, tells that nothing is known."""
+    for graded, figure in _GRADED.items():
+        key = key.replace(graded, figure)
+    error = figures[key].error
+    return error is not None and error > MOST_ERROR[KINDS[key].unit]
 
 
 # One table over films

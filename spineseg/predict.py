@@ -15,11 +15,12 @@ from torch.nn import functional
 
 from spineseg.checkpoint import Card, load_checkpoint
 from spineseg.film import VERTEBRAE, BadInput, Film, Masks
-from spineseg.grid import GridFit, film_to_grid, normalise
+from spineseg.grid import Box, GridFit, film_to_grid, normalise
 from spineseg.hub import pinned, resolve
 from spineseg.levels import LevelReport, decode_ordered, decode_raw, film_masks
 from spineseg.network import UNet
 from spineseg.views import ONE_VIEW, VIEWS, View, averaged
+from spineseg.visible import visible_part
 
 log = logging.getLogger("spineseg.predict")
 
@@ -35,6 +36,7 @@ class Prediction:
     masks: at the film's size, disjoint. probabilities: 0..1 on the grid, the mean over views, before any rule.
     seconds: film to masks.
     device: where the network ran; "cpu" too where the one asked for had no memory left for this film.
+    visible: rows and columns of the film that show anything, within a shutter or a collimator's blades.
     """
 
     masks: Masks
@@ -43,6 +45,7 @@ class Prediction:
     levels: LevelReport
     seconds: float
     device: str
+    visible: Box
 
 
 def pick_device(wish: str = "auto") -> str:
@@ -83,11 +86,12 @@ class Segmenter:
         began = time.perf_counter()
         image, to = film_to_grid(film, self.card.grid)
         probabilities, device = self._probabilities(normalise(image, to.inside(), self.card.grid))
-        film_rows = (to.row_offset, to.rows - to.row_offset)
+        visible = visible_part(image, to)
+        film_rows = (visible[0].start * to.row_scale + to.row_offset, visible[0].stop * to.row_scale + to.row_offset)
         ordered = self.card.decoder == "ordered"
         decoded = decode_ordered(probabilities, film_rows=film_rows) if ordered else decode_raw(probabilities)
         masks = film_masks(decoded.channels, to, pieces=ordered)
-        return Prediction(masks, probabilities, to, decoded.report, time.perf_counter() - began, device)
+        return Prediction(masks, probabilities, to, decoded.report, time.perf_counter() - began, device, visible)
 
     def _probabilities(
         self, channels: Float32[np.ndarray, "channel rows columns"]

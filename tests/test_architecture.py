@@ -16,6 +16,7 @@ ROWS = (
     ("dicom", "dicom_seg", "labels", "patients"),
     ("isolate",),
     ("grid",),
+    ("visible",),
     ("augment", "simulate", "levels", "network", "losses", "metrics", "render"),
     ("geometry",),
     ("measure",),

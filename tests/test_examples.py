@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.measurements import behind_shutter
 from spineseg.dicom import read_film
 from spineseg.film import VERTEBRAE, Case
-from spineseg.measure import measure
+from spineseg.measure import measure, measure_prediction
 from spineseg.metrics import dice
 from spineseg.predict import Segmenter
 from spineseg.simulate import SimulateConfig, simulate_case
@@ -42,6 +43,18 @@ def test_an_example_is_segmented_well_or_called_unsure(example: tuple[Path, Case
         assert dice(prediction.masks, case.masks).min() > 0.85
     else:
         assert prediction.levels.verdict == "unsure"
+
+
+def test_a_vertebra_half_behind_a_shutter_makes_the_film_unsure_and_is_not_measured(
+    example: tuple[Path, Case], segmenter: Segmenter
+) -> None:
+    _, case = example
+    for name in ("L1", "S1"):
+        if (mask := case.masks[VERTEBRAE.index(name)]).any():
+            rng = np.random.default_rng(1)
+            prediction = segmenter(behind_shutter(case.film, mask, below=name == "S1", rng=rng))
+            assert prediction.levels.verdict == "unsure"
+            assert name not in measure_prediction(prediction).corners
 
 
 def test_an_example_shows_what_its_button_says(example: tuple[Path, Case]) -> None:

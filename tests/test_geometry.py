@@ -152,6 +152,12 @@ def test_touching_the_edge():
     speck = mask.copy()
     speck[0, 0] = True
     assert not touches_edge(speck)
+    part = (slice(10, 80), slice(20, 90))
+    assert not touches_edge(mask, part)
+    assert all(
+        touches_edge(mask, within)
+        for within in ((slice(30, 80), part[1]), (slice(10, 71), part[1]), (part[0], slice(40, 90)))
+    )
     assert touches_edge(mask[18:]) and not touches_edge(mask[17:])  # two pixels are too near, three are not
 
 

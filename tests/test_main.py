@@ -145,6 +145,11 @@ def test_predict_writes_segmentation_objects(data: Path, checkpoint: Path, tmp_p
     assert content[128:132] == b"DICM" and b"LUMBAR_VERTEBRAE" in content
 
 
+def test_copy_patient_alone_is_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["predict", str(data / "img"), "--out", str(tmp_path / "out"), "--copy-patient"]) != 0
+    assert "together with --dicom-seg" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are no text")
 def test_predict_takes_every_name_that_a_file_can_have(
     data: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -14,13 +14,15 @@ from scipy import ndimage
 from test_geometry import filled
 
 from spineseg.film import VERTEBRAE, BadInput, Masks, Spacing, bounding_box
-from spineseg.grid import GridConfig, GridFit, fit
+from spineseg.grid import Box, GridConfig, GridFit, fit
 from spineseg.levels import LevelReport
 from spineseg.measure import (
     GENANT,
     KEYS,
+    KINDS,
     MEYERDING,
     MEYERDING_BACKWARD,
+    MOST_ERROR,
     SOURCES,
     BoneMap,
     Measurements,
@@ -230,6 +232,14 @@ def test_nothing_is_said_of_a_vertebra_that_cannot_be_measured():
     assert cut.left_out == {"S1": "cut by the edge of the film"} and "sacral_slope_deg" not in cut.figures
 
 
+def test_nothing_is_said_of_a_vertebra_that_a_shutter_cuts():
+    seen = blurred(3.0)
+    rows = slice(int(np.flatnonzero(seen.masks[0].any(1))[0]) + 20, 10_000)
+    cut = measure_prediction(replace(seen, visible=(rows, slice(0, 10_000))))
+    assert cut.left_out == {"L1": "cut by the edge of what the film shows"}
+    assert "lordosis_L1_S1_deg" not in cut.figures and "lordosis_L4_S1_deg" in cut.figures
+
+
 def test_no_figure_where_front_and_back_cannot_be_told():
     """A column of equal blocks without any curve."""
     masks = np.zeros((6, 700, 200), bool)
@@ -249,6 +259,7 @@ class Blurred:
     probabilities: np.ndarray
     fit: GridFit
     levels: LevelReport = SURE
+    visible: Box = (slice(0, 10_000), slice(0, 10_000))
 
 
 def blurred(soft: float, levels: LevelReport = SURE) -> Blurred:
@@ -288,6 +299,20 @@ def test_softness_of_a_logistic_edge_is_its_deviation():
     assert places.sharpness(np.array([[100.0, 25.0]]))[0] == pytest.approx(1 / 12, abs=0.002)
 
 
+def test_what_is_too_uncertain_is_withheld_with_its_grade():
+    """Noise of which a network makes bodies: sides so soft that their lines may meet anywhere."""
+    seen = blurred(3.0)
+    flat = np.full_like(seen.probabilities, 0.15)
+    measured = measure_prediction(replace(seen, probabilities=flat), Spacing(0.5, 0.5, "detector"))
+    kept = [(key, figure.error) for key, figure in measured.figures.items() if figure.error is not None]
+    assert "L2 compression" in measured.withheld and not {"L2_compression_percent", "L2_genant_grade"} & set(
+        measured.figures
+    )
+    assert all(error <= MOST_ERROR[KINDS[key].unit] for key, error in kept)
+    assert measured.as_dict()["withheld"] == measured.withheld
+    assert measure_prediction(seen).withheld == ()
+
+
 def test_a_side_that_no_edge_shows_has_a_large_error():
     """Bone that goes on across the disc of L3 and L4, as where two bodies have grown together."""
     seen = blurred(1.0)
@@ -310,6 +335,7 @@ def test_two_crushed_neighbours_do_not_hide_each_other():
 def test_l5_low_behind_is_healthy_and_its_sunken_middle_is_not():
     corners = blocks(wedge={"L5": (88.0, 72.0)})
     healthy = measure_corners(corners)
+    assert healthy.error_from == "nothing" and {row.error for row in healthy.table()} == {None}
     assert healthy["L5_compression_percent"].value < 2
     sunk = measure(sunken(corners, 4, 24))
     assert 22 < sunk["L5_compression_percent"].value < 30.5  # 30; a hollow so deep pulls the corners in a little

@@ -41,6 +41,7 @@ class FakeResult:
     levels: LevelReport
     seconds: float = 1.25
     device: str = "cuda:0"
+    visible: tuple[slice, slice] = (slice(0, 10_000), slice(0, 10_000))
 
 
 @dataclass

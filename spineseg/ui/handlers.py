@@ -225,7 +225,7 @@ class Handlers:
             result.device,
             asdict(self.segmenters[name].card),
             np.rint(result.probabilities * 255).astype(np.uint8),
-            BoneMap(bone, result.fit),
+            BoneMap(bone, result.fit, result.visible),
         )
 
 

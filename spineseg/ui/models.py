@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from spineseg.film import Film, Masks
-from spineseg.grid import GridFit
+from spineseg.grid import Box, GridFit
 from spineseg.levels import LevelReport
 
 
@@ -46,6 +46,11 @@ class Result(Protocol):
     @property
     def device(self) -> str:
         """As torch calls it."""
+        ...
+
+    @property
+    def visible(self) -> Box:
+        """Rows and columns of the film that show anything."""
         ...
 
 

@@ -136,7 +136,8 @@ def measurements(desk: Desk | None) -> str:
     rows = "".join(_measured(row) for row in measured.table())
     plane = f"Millimetres at the {measured.spacing.plane}. " if measured.spacing else ""
     reasons = dict.fromkeys(measured.left_out.values())
-    left = "; ".join(f"{', '.join(n for n, why in measured.left_out.items() if why == r)}: {r}" for r in reasons)
+    said = [f"{', '.join(n for n, why in measured.left_out.items() if why == r)}: {r}" for r in reasons]
+    left = "; ".join([*said, *(f"{name}: too uncertain" for name in measured.withheld)])
     return (
         f'<p class="quiet">{plane}± half of a 95 % interval, from the masks’ own uncertainty.</p>'
         f'<table class="numbers"><tbody>{rows}</tbody></table>'
