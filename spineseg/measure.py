@@ -47,7 +47,7 @@ MEYERDING_BACKWARD = (15.0, *MEYERDING[1:])
 """The same backward. Among 502 people's outlines the mean was 4 to 7 per cent backward with a deviation of 5 to 9, and
 4 to 13 per cent of them reached 15 (docs/measurements.md)."""
 
-MOST_ERROR = {"deg": 45.0, "%": 50.0, "": 0.5, "mm": 25.0}
+MOST_ERROR = {"deg": 60.0, "%": 100.0, "": 2.0, "mm": 40.0}
 """Error, by unit, beyond which a figure tells nothing and is withheld, with the grade made from it. Twice as much as
 the largest on films that show a spine; fields of noise reach thousands."""
 _GRADED = {"genant_grade": "compression_percent", "meyerding_grade": "slip_percent"}

@@ -305,9 +305,8 @@ def test_what_is_too_uncertain_is_withheld_with_its_grade():
     flat = np.full_like(seen.probabilities, 0.15)
     measured = measure_prediction(replace(seen, probabilities=flat), Spacing(0.5, 0.5, "detector"))
     kept = [(key, figure.error) for key, figure in measured.figures.items() if figure.error is not None]
-    assert "L2 compression" in measured.withheld and not {"L2_compression_percent", "L2_genant_grade"} & set(
-        measured.figures
-    )
+    gone = {"L1_L2_slip_percent", "L1_L2_meyerding_grade"}
+    assert "L1 slip on L2" in measured.withheld and not gone & set(measured.figures)
     assert all(error <= MOST_ERROR[KINDS[key].unit] for key, error in kept)
     assert measured.as_dict()["withheld"] == measured.withheld
     assert measure_prediction(seen).withheld == ()
