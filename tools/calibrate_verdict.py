@@ -1,4 +1,4 @@
-"""Choose the verdict's four thresholds on simulated films, whole and spoiled in the six ways of benchmarks/accuracy.py.
+"""Choose the verdict's four thresholds on simulated films, whole and spoiled in the ways of benchmarks/accuracy.py.
 
 Usage: python -m tools.calibrate_verdict [--films 100] [--checkpoint FILE] [--atlas FILE]
 
