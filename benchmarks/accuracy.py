@@ -44,15 +44,25 @@ def upside_down(case: Case) -> Case:
     return _changed(case, lambda plane: plane[::-1])
 
 
+def _top_of_s1(case: Case) -> int:
+    """Its first row."""
+    return int(np.flatnonzero(case.masks[S1].any(1))[0])
+
+
+def _end_of_l1(case: Case) -> int:
+    """One past its last row."""
+    return int(np.flatnonzero(case.masks[L1].any(1))[-1]) + 1
+
+
 def without_s1(case: Case) -> Case:
     """Cut above S1."""
-    last = int(np.flatnonzero(case.masks[S1].any(1))[0])
+    last = _top_of_s1(case)
     return _changed(case, lambda plane: plane[:last])
 
 
 def without_l1(case: Case) -> Case:
     """Cut below L1."""
-    first = int(np.flatnonzero(case.masks[L1].any(1))[-1]) + 1
+    first = _end_of_l1(case)
     return _changed(case, lambda plane: plane[first:])
 
 
@@ -65,12 +75,12 @@ def _shuttered(case: Case, rows: slice) -> Case:
 
 def s1_shuttered(case: Case) -> Case:
     """Black from the top of S1 down."""
-    return _shuttered(case, slice(int(np.flatnonzero(case.masks[S1].any(1))[0]), None))
+    return _shuttered(case, slice(_top_of_s1(case), None))
 
 
 def l1_shuttered(case: Case) -> Case:
     """Black down to the bottom of L1."""
-    return _shuttered(case, slice(0, int(np.flatnonzero(case.masks[L1].any(1))[-1]) + 1))
+    return _shuttered(case, slice(0, _end_of_l1(case)))
 
 
 def inverted(case: Case) -> Case:

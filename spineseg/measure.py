@@ -8,7 +8,7 @@ sides of each body anew within the masks' own uncertainty.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -152,7 +152,7 @@ def measure_corners(
             bodies[name] = Body(four, middles, np.zeros(len(SIDES)))
         else:
             left_out[name] = "no corners"
-    return _measured(Spine(bodies, left_out, "left", 180.0), np.zeros((6, 4, 2)), spacing, "nothing")
+    return _measured(Spine(bodies, left_out, "left", 180.0), None, spacing, "nothing")
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,9 +213,14 @@ def measure_prediction(
     Vertebrae whose own level is uncertain are left out. The verdict on the film as a whole is the caller's to show.
     facing: see `measure`.
     """
-    bone = np.minimum(prediction.probabilities.sum(0), 1.0).astype(np.float32)
-    usable, bone_map = sure_vertebrae(prediction.levels), BoneMap(bone, prediction.fit, prediction.visible)
+    usable, bone_map = sure_vertebrae(prediction.levels), bone_map_of(prediction)
     return measure(prediction.masks, spacing, usable=usable, bone_map=bone_map, facing=facing)
+
+
+def bone_map_of(prediction: Predicted) -> BoneMap:
+    """Of all vertebrae together, as `measure` takes it."""
+    bone = np.minimum(prediction.probabilities.sum(0), 1.0).astype(np.float32)
+    return BoneMap(bone, prediction.fit, prediction.visible)
 
 
 def sure_vertebrae(levels: LevelReport) -> frozenset[str]:
@@ -269,16 +274,14 @@ def measure(
 
 def _measured(
     spine: Spine,
-    errors: Float[np.ndarray, "vertebra=6 side=4 kind=2"],
+    errors: Float[np.ndarray, "vertebra=6 side=4 kind=2"] | None,
     spacing: Spacing | None,
     source: Source,
 ) -> Measurements:
-    """Figures of bodies that are known, their errors and lines."""
+    """Figures of bodies that are known, their errors (none stated if none are given) and lines."""
     drawn = _drawn(spine, errors)
     found = {key: values for key, values in _figures(drawn, spacing) if np.isfinite(values[0])}
     figures = {key: _figure(key, values, spacing) for key, values in found.items()}
-    if source == "nothing":
-        figures = {key: replace(figure, error=None) for key, figure in figures.items()}
     withheld = {key: figure.name for key, figure in figures.items() if _vague(key, figures)}
     figures = {key: figure for key, figure in figures.items() if key not in withheld}
     back = np.array([spacing.column_mm / spacing.row_mm if spacing else 1.0, 1.0])
@@ -398,14 +401,19 @@ class _Drawn:
         return ca, cp, lp, la
 
 
-def _drawn(spine: Spine, errors: Float[np.ndarray, "vertebra=6 side=4 kind=2"]) -> _Drawn:
-    """Each side moved and tilted at random (the same numbers every time); corners are where neighbours meet anew."""
+def _drawn(spine: Spine, errors: Float[np.ndarray, "vertebra=6 side=4 kind=2"] | None) -> _Drawn:
+    """Each side moved and tilted at random (the same numbers every time); corners are where neighbours meet anew.
+
+    Without errors only the first draw.
+    """
     corners = np.full((len(VERTEBRAE), 4, 2), np.nan)
     middles = np.full((len(VERTEBRAE), 2, 2), np.nan)
     for name, body in spine.bodies.items():
         corners[VERTEBRAE.index(name)], middles[VERTEBRAE.index(name)] = body.corners, body.middles
     if spine.facing == "right":
         corners, middles = corners * [1, -1], middles * [1, -1]
+    if errors is None:
+        return _Drawn(corners[None], middles[None])
     half = (np.roll(corners, -1, 1) - corners) / 2
     outward = np.stack([-half[..., 1], half[..., 0]], -1) / _length(half)[..., None]
     move = np.random.default_rng(0).normal(size=(_DRAWS + 1, *errors.shape)) * errors
@@ -592,7 +600,7 @@ def _angles(drawn: _Drawn) -> Iterator[tuple[str, Draws]]:
 
 
 def _figure(key: str, values: Draws, spacing: Spacing | None) -> Figure:
-    """Value of the first draw, error from the rest."""
+    """Value of the first draw, error from the rest, if there are any."""
     kind, value, unit = KINDS[key], float(values[0]), KINDS[key].unit
     if key.endswith("_genant_grade"):
         return Figure(key, kind.name, float(grade(value, GENANT)), unit, None, kind.source)
@@ -601,7 +609,7 @@ def _figure(key: str, values: Draws, spacing: Spacing | None) -> Figure:
         return Figure(key, kind.name, float(grade(abs(value), limits)), unit, None, kind.source)
     # An angle near 180 degrees may jump to -180 between draws.
     spread = (values[1:] - value + 180) % 360 - 180 if unit == "deg" else values[1:] - value
-    error = 1.96 * float(np.sqrt(np.mean(spread**2)))
+    error = 1.96 * float(np.sqrt(np.mean(spread**2))) if len(spread) else None
     if key.endswith("_compression_percent"):
         value = max(value, 0.0)
     if "_slip_" in key:

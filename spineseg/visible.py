@@ -22,12 +22,10 @@ def visible_part(image: Image, to: GridFit) -> Box:
     (rows) that do, differ; a shutter's fill, blades, saturated air and lung do not, whatever letters stand there. The
     part ends within one grid pixel of the true edge, on the inner side; blades may be turned by a few degrees.
     """
-    inside = to.inside()
-    rows, columns = bounding_box(inside)
-    picture = image[rows, columns]
+    picture = image[bounding_box(to.inside())]
     low, high = np.percentile(picture[::3, ::3], [1, 99])
     unit = np.clip((picture - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
-    down, across = slice(0, unit.shape[0]), slice(0, unit.shape[1])
+    down = across = slice(None)
     for _ in range(_ROUNDS):  # a row is judged within the columns that hold a picture, and they within its rows
         down = _span(_spread(unit[:, across], 1) > _LEAST_SPREAD)
         across = _span(_spread(unit[down], 0) > _LEAST_SPREAD)

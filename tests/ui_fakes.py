@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spineseg.film import VERTEBRAE, Film, Masks, Spacing
-from spineseg.grid import GridConfig, GridFit, fit, masks_to_grid
+from spineseg.grid import Box, GridConfig, GridFit, fit, masks_to_grid
 from spineseg.levels import LevelReport
 from spineseg.simulate import SimulateConfig, simulate_case
 
@@ -41,7 +41,7 @@ class FakeResult:
     levels: LevelReport
     seconds: float = 1.25
     device: str = "cuda:0"
-    visible: tuple[slice, slice] = (slice(0, 10_000), slice(0, 10_000))
+    visible: Box = (slice(0, 10_000), slice(0, 10_000))
 
 
 @dataclass

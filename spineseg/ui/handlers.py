@@ -20,7 +20,7 @@ from gradio.utils import get_upload_folder
 
 from spineseg.film import BadInput, Film
 from spineseg.labels import Label, to_array
-from spineseg.measure import BoneMap
+from spineseg.measure import bone_map_of
 from spineseg.ui import panels, takeaway
 from spineseg.ui.correction import Correction, NothingChosen, pack
 from spineseg.ui.models import Model, Result, device
@@ -216,7 +216,6 @@ class Handlers:
         """A model's masks with all that the page says of them."""
         name = self._known(model)
         result = self.predict(name, desk.oriented)
-        bone = np.minimum(result.probabilities.sum(0), 1.0).astype(np.float32)
         return Answer(
             name,
             pack(result.masks),
@@ -225,7 +224,7 @@ class Handlers:
             result.device,
             asdict(self.segmenters[name].card),
             np.rint(result.probabilities * 255).astype(np.uint8),
-            BoneMap(bone, result.fit, result.visible),
+            bone_map_of(result),
         )
 
 
