@@ -29,16 +29,16 @@ if ON_ZERO_GPU:  # must come before torch, which is imported where a model is lo
     with suppress(ImportError):
         importlib.import_module("spaces")
 
+from spineseg.allocator import limit_arenas  # noqa: E402
 from spineseg.film import BadInput  # noqa: E402
-from spineseg.heaps import few_heaps  # noqa: E402
-from spineseg.isolate import read_film_isolated, read_label_isolated, start_ahead  # noqa: E402
+from spineseg.io.isolation import read_film_isolated, read_label_isolated, start_ahead  # noqa: E402
 from spineseg.ui.access import account  # noqa: E402
 from spineseg.ui.models import Loading  # noqa: E402
 from spineseg.ui.page import build_page, serve  # noqa: E402
 from spineseg.ui.quiet import keep_quiet  # noqa: E402
 
 if TYPE_CHECKING:
-    from spineseg.predict import Segmenter
+    from spineseg.inference.segmenter import Segmenter
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads go with the server, however it is stopped
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     keep_quiet()
-    few_heaps()
+    limit_arenas()
     segmenters = Loading({name: partial(load, checkpoint) for name, checkpoint in named(checkpoints).items()})
     if ON_ZERO_GPU:  # the models must be on the device before the page starts; elsewhere they load behind it
         list(segmenters.values())
@@ -112,7 +112,7 @@ def _short(checkpoint: str) -> tuple[str, str]:
 
 def load(checkpoint: str) -> Segmenter:
     """Fetches what is on the Hub; imports torch only here, in the loading thread. Raises BadInput."""
-    from spineseg.predict import Segmenter
+    from spineseg.inference.segmenter import Segmenter
 
     return Segmenter.load(checkpoint)
 

@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from spineseg.dataset import labelled_films, read_case
-from spineseg.files import write_text
+from spineseg.evaluation.metrics import anatomy_faults, dice, levels_right
 from spineseg.film import Case, Film
-from spineseg.metrics import anatomy_faults, dice, levels_right
-from spineseg.predict import Segmenter
+from spineseg.inference.segmenter import Segmenter
+from spineseg.io.files import write_text
+from spineseg.io.folder import labelled_films, read_case
 from spineseg.simulate import SimulateConfig, build_atlas, simulate_case
 from spineseg.simulate.bones import Atlas
 

@@ -23,11 +23,11 @@ from benchmarks.isolation import enlarged
 from benchmarks.networks import Probabilities, count, finished
 from benchmarks.running import Row, write_rows
 from benchmarks.timing import options, spread, surroundings, take_turns, tell
-from spineseg.checkpoint import load_checkpoint
-from spineseg.dataset import labelled_films
-from spineseg.evaluate import Summary, evaluate
-from spineseg.predict import Segmenter, pick_device
-from spineseg.render import write_png
+from spineseg.evaluation.evaluate import Summary, evaluate
+from spineseg.inference.segmenter import Segmenter, pick_device
+from spineseg.io.folder import labelled_films
+from spineseg.io.pictures import write_png
+from spineseg.model.checkpoint import load_checkpoint
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -17,14 +17,14 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.running import read_rows, write_rows
-from spineseg.augment import AugmentConfig
-from spineseg.dataset import labelled_films, read_case
+from spineseg.data.augment import AugmentConfig
+from spineseg.evaluation.metrics import dice, levels_right
 from spineseg.film import Case
-from spineseg.grid import GridConfig
-from spineseg.metrics import dice, levels_right
-from spineseg.network import UNetConfig
-from spineseg.predict import Segmenter
-from spineseg.train import TrainConfig, train
+from spineseg.inference.segmenter import Segmenter
+from spineseg.io.folder import labelled_films, read_case
+from spineseg.model.config import GridConfig, UNetConfig
+from spineseg.training.config import TrainConfig
+from spineseg.training.loop import train
 
 GRID = GridConfig(rows=256, columns=192)
 NETWORK = UNetConfig(features=(16, 24, 32, 48, 64, 80))

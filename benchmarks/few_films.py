@@ -25,14 +25,14 @@ from tqdm import tqdm
 
 from benchmarks.charts import LINES, Axis, Curve, Picture, chart, stacked
 from benchmarks.running import Row, epochs_done, logged, read_rows, write_rows
-from spineseg.checkpoint import read_card
-from spineseg.dataset import BadDataset, FilmFiles, labelled_films
-from spineseg.evaluate import evaluate
-from spineseg.files import write_text
-from spineseg.predict import Segmenter
-from spineseg.recipe import TrainConfig
-from spineseg.render import write_png
-from spineseg.train import train
+from spineseg.evaluation.evaluate import evaluate
+from spineseg.inference.segmenter import Segmenter
+from spineseg.io.files import write_text
+from spineseg.io.folder import BadDataset, FilmFiles, labelled_films
+from spineseg.io.pictures import write_png
+from spineseg.model.card import read_card
+from spineseg.training.config import TrainConfig
+from spineseg.training.loop import train
 
 Arm = Literal["fine-tuned", "from nothing"]
 ARMS: tuple[Arm, ...] = ("fine-tuned", "from nothing")

@@ -23,10 +23,12 @@ from pydicom.encaps import encapsulate
 from pydicom.filereader import dcmread
 from pydicom.uid import JPEGLosslessSV1
 
-from spineseg.dicom import read_film, write_film
 from spineseg.film import Film
-from spineseg.isolate import Readers, _checked_image, _film
-from spineseg.limits import DEFAULT_LIMITS
+from spineseg.io.dicom import read_film
+from spineseg.io.dicom_write import write_film
+from spineseg.io.isolation import Readers, _checked_image
+from spineseg.io.limits import DEFAULT_LIMITS
+from spineseg.io.reader_process import film_job
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "1-pelvis-in-view.dcm"
 BITS = 12
@@ -101,7 +103,7 @@ def measure(path: Path, times: int, rest_s: float) -> dict[str, dict[str, float]
         readers.start_ahead(ahead)
 
         def apart(film: Path, readers: Readers = readers) -> object:
-            return _checked_image(readers.run(_film, str(film), False, DEFAULT_LIMITS).array, DEFAULT_LIMITS)
+            return _checked_image(readers.run(film_job, str(film), False, DEFAULT_LIMITS).array, DEFAULT_LIMITS)
 
         seconds[name] = timed(apart, path, times, rest_s if ahead else 0.0)
         readers.close()

@@ -32,10 +32,11 @@ import cv2
 import numpy as np
 from gradio_client import Client, handle_file
 
-from spineseg.dicom import read_film, write_film
 from spineseg.film import Film
-from spineseg.labels import to_array
-from spineseg.predict import Segmenter
+from spineseg.inference.segmenter import Segmenter
+from spineseg.io.dicom import read_film
+from spineseg.io.dicom_write import write_film
+from spineseg.io.labels import to_array
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINT = ROOT / "checkpoints" / "spineseg.safetensors"

@@ -25,13 +25,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from spineseg.dataset import labelled_films, read_case
-from spineseg.files import write_text
+from spineseg.evaluation.metrics import levels_right
 from spineseg.film import VERTEBRAE, Case, Film
-from spineseg.measure import Measurements, measure, measure_corners, measure_prediction
-from spineseg.metrics import levels_right
-from spineseg.predict import Segmenter
-from spineseg.render import to_uint8, write_png
+from spineseg.inference.segmenter import Segmenter
+from spineseg.io.files import write_text
+from spineseg.io.folder import labelled_films, read_case
+from spineseg.io.pictures import write_png
+from spineseg.measure.measurements import Measurements, measure, measure_corners, measure_prediction
+from spineseg.render import to_uint8
 from spineseg.simulate import SimulateConfig, exact_masks, simulate_case, true_corners
 
 FROZEN_SEED, TRUE_SEED = 9000, 8000

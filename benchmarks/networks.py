@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from benchmarks.running import Row
 from spineseg.film import VERTEBRAE
-from spineseg.network import parameter_count
+from spineseg.model.unet import parameter_count
 
 
 class Probabilities(nn.Module):

@@ -26,7 +26,7 @@ from benchmarks.isolation import BITS, enlarged
 from benchmarks.load import page as started_page
 from benchmarks.running import Row
 from benchmarks.timing import options, seconds_of, spread, surroundings, tell
-from spineseg.dicom import write_film
+from spineseg.io.dicom_write import write_film
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")

@@ -67,13 +67,14 @@ class Rival:
 
 
 def _ours() -> nn.Module:
-    from spineseg.checkpoint import load_checkpoint
+    from spineseg.model.checkpoint import load_checkpoint
 
     return load_checkpoint(CHECKPOINT)[0]
 
 
 def _report() -> nn.Module:
-    from spineseg.network import PRESETS, UNet
+    from spineseg.model.config import PRESETS
+    from spineseg.model.unet import UNet
 
     return UNet(PRESETS["report-6"])
 
@@ -311,10 +312,10 @@ def prepare(folder: Path, *, export: bool) -> float:
 
     from benchmarks.isolation import EXAMPLE
     from benchmarks.networks import Probabilities
-    from spineseg.checkpoint import read_card
-    from spineseg.dicom import read_film
-    from spineseg.grid import film_to_grid, normalise
-    from spineseg.recipe import REPORT_GRID
+    from spineseg.inference.grid import film_to_grid, normalise
+    from spineseg.io.dicom import read_film
+    from spineseg.model.card import read_card
+    from spineseg.training.config import REPORT_GRID
 
     film = read_film(EXAMPLE)
     for name, grid in ((OURS, read_card(CHECKPOINT).grid), (REPORT, REPORT_GRID)):

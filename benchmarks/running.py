@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from spineseg.files import write_text
+from spineseg.io.files import write_text
 
 Row = dict[str, Any]
 

@@ -23,15 +23,17 @@ from benchmarks.isolation import BITS, enlarged, write_jpeg
 from benchmarks.networks import Probabilities, count, finished, machine_rates, roofline_row
 from benchmarks.running import Row
 from benchmarks.timing import CHECKPOINT, memory_of, options, peak_mb, python, spread, surroundings, take_turns, tell
-from spineseg.checkpoint import load_checkpoint
-from spineseg.dicom import read_film, write_film
 from spineseg.film import Film
-from spineseg.grid import film_to_grid, normalise
-from spineseg.isolate import read_film_isolated, start_ahead
-from spineseg.labels import write_array
-from spineseg.levels import decode_ordered, decode_raw, film_masks
-from spineseg.predict import Segmenter, pick_device
-from spineseg.views import averaged
+from spineseg.inference.grid import film_to_grid, normalise
+from spineseg.inference.levels import decode_ordered, decode_raw
+from spineseg.inference.masks import film_masks
+from spineseg.inference.segmenter import Segmenter, pick_device
+from spineseg.inference.views import averaged
+from spineseg.io.dicom import read_film
+from spineseg.io.dicom_write import write_film
+from spineseg.io.isolation import read_film_isolated, start_ahead
+from spineseg.io.labels import write_array
+from spineseg.model.checkpoint import load_checkpoint
 
 KINDS = ("uncompressed", "JPEG lossless")
 APART, HERE = "read, in a process of its own", "read, in this process"
@@ -144,7 +146,7 @@ def stage_rows(films: dict[str, list[Path]], out: Path, device: str, repeats: in
 
 _HERE = "import sys, json; from pathlib import Path; "
 _READER = _HERE + (
-    "from spineseg.dicom import read_film; from benchmarks.timing import memory_of;"
+    "from spineseg.io.dicom import read_film; from benchmarks.timing import memory_of;"
     "print(json.dumps(memory_of(lambda: read_film(sys.argv[1]))))"
 )
 _STAGES = _HERE + (

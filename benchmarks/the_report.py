@@ -36,14 +36,14 @@ from benchmarks.report.cells import (
 from benchmarks.report.pictures import Shown
 from benchmarks.report.results import Results, mean_dice
 from benchmarks.running import Row, logged, write_rows
-from spineseg.checkpoint import load_checkpoint, save_checkpoint
-from spineseg.dataset import labelled_films
-from spineseg.dicom import read_film
-from spineseg.files import write_text
 from spineseg.film import BadInput
-from spineseg.grid import grid_to_film
-from spineseg.predict import Segmenter
-from spineseg.render import write_png
+from spineseg.inference.grid import grid_to_film
+from spineseg.inference.segmenter import Segmenter
+from spineseg.io.dicom import read_film
+from spineseg.io.files import write_text
+from spineseg.io.folder import labelled_films
+from spineseg.io.pictures import write_png
+from spineseg.model.checkpoint import load_checkpoint, save_checkpoint
 
 PICTURED = (*CORNERS, replace(REPORT, loss="dice"))
 PICTURED_FILM = 3

@@ -23,7 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.running import Row
-from spineseg.files import write_text
+from spineseg.io.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINT = ROOT / "checkpoints" / "spineseg.safetensors"
@@ -155,8 +155,8 @@ def table(rows: Sequence[Row]) -> str:
 
 def surroundings(device: str, packages: Sequence[str] = ()) -> Row:
     """Commit, hardware and versions, as a checkpoint's card has them; `packages` that are installed besides."""
-    from spineseg.recipe import TrainConfig
-    from spineseg.train import origin
+    from spineseg.training.config import TrainConfig
+    from spineseg.training.provenance import origin
 
     found = origin(TrainConfig(Path(), Path()), 0, 0.0, device)
     versions = found["versions"] | {name: known for name in packages if (known := _version(name))}
@@ -184,7 +184,7 @@ def _processor() -> str:
 
 def line(benchmark: str, settings: Row, place: Row, tables: Mapping[str, Sequence[Row]]) -> str:
     """All that was measured as one line of JSON; null where a figure is no number."""
-    from spineseg.history import nullified
+    from spineseg.io.files import nullified
 
     return json.dumps(
         nullified({"benchmark": benchmark, "settings": settings, **place, "tables": tables}), allow_nan=False

@@ -29,13 +29,15 @@ from torch.utils.data import DataLoader
 from benchmarks.networks import finished
 from benchmarks.running import Row
 from benchmarks.timing import options, seconds_of, spread, surroundings, take_turns, tell
-from spineseg.dataset import FilmDataset, GridCache, build_cache, labelled_films, write_case
-from spineseg.losses import LOSSES
-from spineseg.network import UNet
-from spineseg.optimiser import make_optimiser
-from spineseg.recipe import TrainConfig, settled
+from spineseg.data.cache import GridCache, build_cache
+from spineseg.data.dataset import FilmDataset
+from spineseg.io.folder import labelled_films, write_case
+from spineseg.model.losses import LOSSES
+from spineseg.model.unet import UNet
 from spineseg.simulate import SimulateConfig, write_folder
-from spineseg.train import dataset_of, make_accelerator
+from spineseg.training.config import TrainConfig, settled
+from spineseg.training.loop import dataset_of, make_accelerator
+from spineseg.training.optimisation import make_optimiser
 
 SEED = 9100
 """Of the films; no published checkpoint is trained on that series."""

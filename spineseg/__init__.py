@@ -9,15 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spineseg.dicom import read_film
     from spineseg.film import VERTEBRAE, Film
-    from spineseg.labels import to_array
-    from spineseg.predict import Segmenter
+    from spineseg.inference.segmenter import Segmenter
+    from spineseg.io.dicom import read_film
+    from spineseg.io.labels import to_array
 
 __all__ = ["VERTEBRAE", "Film", "Segmenter", "read_film", "to_array"]
 __version__ = "0.1.0"
-
-_HOME = {"Film": "film", "VERTEBRAE": "film", "read_film": "dicom", "to_array": "labels", "Segmenter": "predict"}
+_HOME = {
+    "Film": "film",
+    "VERTEBRAE": "film",
+    "read_film": "io.dicom",
+    "to_array": "io.labels",
+    "Segmenter": "inference.segmenter",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32
 
 VERTEBRAE = ("L1", "L2", "L3", "L4", "L5", "S1")
 """Cranial to caudal; the order of the first six channels everywhere."""
-
 BACKGROUND = "background"
 CHANNELS = (*VERTEBRAE, BACKGROUND)
 """The seven channels of an array: six vertebral bodies, then the complement of their union."""
-
 Masks = Bool[np.ndarray, "vertebra=6 rows columns"]
-
 SPACING_MM = (0.001, 100.0)
 """Least and most distance of two pixels that a film may state; any other is a slip, or there to break what computes."""
 
@@ -86,3 +83,9 @@ def bounding_box(mask: Bool[np.ndarray, "rows columns"]) -> tuple[slice, slice]:
     high = slice(int(rows[0]), int(rows[-1]) + 1)
     columns = np.flatnonzero(mask[high].any(axis=0))
     return high, slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def down_the_spine(centres: Float[np.ndarray, "body 2"]) -> Float[np.ndarray, "2"]:
+    """Unit vector (row, column) of the line that fits the centres best, pointing down the film."""
+    axis = np.linalg.svd(centres - centres.mean(axis=0))[2][0]
+    return axis if axis[0] >= 0 else -axis

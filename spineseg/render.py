@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from spineseg.files import replacing
 from spineseg.film import BACKGROUND, VERTEBRAE, Film, Masks, bounding_box
 
 Grey = UInt8[np.ndarray, "rows columns"]
@@ -42,15 +40,11 @@ Found by a search for six colours whose least CIEDE2000 distance is large over a
 green-blind and blue-blind eyes, at 45 % opacity over a mid-grey film: 15 (`tests/test_render.py` measures it), where
 Okabe and Ito's palette, made for print, has 5.6. The order is that in which neighbours differ most: 29.
 """
-
 DIFFERENCES = {"only in {a}": COLOURS[0], "only in {b}": COLOURS[1], "other name": COLOURS[5]}
 """Colours of a difference map between two sets of masks, a and b."""
-
 BACKGROUND_COLOUR = Colour("#808080")
-
 LEGEND = {**dict(zip(VERTEBRAE, COLOURS, strict=True)), BACKGROUND: BACKGROUND_COLOUR}
 """The colour of each of the seven channels, by name."""
-
 _WHITE, _DARK, _PAPER = (255, 255, 255), (16, 16, 16), (32, 32, 32)
 _DECIMATED_PX = 512
 _TITLE_ROWS = 28
@@ -146,21 +140,6 @@ def label_picture(masks: Masks) -> Grey:
     for value, mask in enumerate(masks, 1):
         picture[mask] = value
     return picture
-
-
-def png_bytes(picture: Picture | Grey) -> bytes:
-    """The picture as a PNG file."""
-    stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".png", stored)[1].tobytes()
-
-
-def write_png(path: Path | str, picture: Picture | Grey) -> None:
-    """Write the picture to exactly this path, whatever its extension; nobody ever sees half of the file.
-
-    Raises OSError if the folder is missing or cannot be written.
-    """
-    with replacing(path) as stream:
-        stream.write(png_bytes(picture))
 
 
 def _tint(picture: Picture, grey: Grey, mask: Bool[np.ndarray, "rows columns"], colour: Colour, opacity: float) -> None:

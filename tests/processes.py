@@ -8,10 +8,9 @@ from pathlib import Path
 
 import torch
 
-from spineseg.grid import GridConfig
-from spineseg.network import UNetConfig
-from spineseg.recipe import TrainConfig
-from spineseg.train import make_accelerator, train
+from spineseg.model.config import GridConfig, UNetConfig
+from spineseg.training.config import TrainConfig
+from spineseg.training.loop import make_accelerator, train
 
 
 def small(data: Path, out: Path) -> TrainConfig:

@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from spineseg.dataset import write_case
+from spineseg.evaluation.metrics import dice
 from spineseg.film import Case
-from spineseg.grid import GridConfig
-from spineseg.history import EpochReport
-from spineseg.metrics import dice
-from spineseg.network import UNetConfig
-from spineseg.predict import Segmenter
-from spineseg.recipe import TrainConfig
+from spineseg.inference.segmenter import Segmenter
+from spineseg.io.folder import write_case
+from spineseg.model.config import GridConfig, UNetConfig
 from spineseg.simulate import SimulateConfig, simulate_case, write_folder
-from spineseg.train import NoMemory, train
+from spineseg.training.config import TrainConfig
+from spineseg.training.history import EpochReport
+from spineseg.training.loop import NoMemory, train
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks.measurements import behind_shutter
-from spineseg.dicom import read_film
+from spineseg.evaluation.metrics import dice
 from spineseg.film import VERTEBRAE, Case
-from spineseg.measure import measure, measure_prediction
-from spineseg.metrics import dice
-from spineseg.predict import Segmenter
+from spineseg.inference.segmenter import Segmenter
+from spineseg.io.dicom import read_film
+from spineseg.measure.measurements import measure, measure_prediction
 from spineseg.simulate import SimulateConfig, simulate_case
 from tools.make_examples import CHOSEN, ROWS, SEED
 

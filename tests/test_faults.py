@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spineseg import __main__ as commands
-from spineseg.checkpoint import Card, save_checkpoint
-from spineseg.dicom import write_film
+from spineseg import cli as commands
 from spineseg.film import Film
-from spineseg.grid import GridConfig
-from spineseg.labels import write_array, write_mat
-from spineseg.network import UNet, UNetConfig
-from spineseg.render import write_png
+from spineseg.io.dicom_write import write_film
+from spineseg.io.labels import write_array, write_mat
+from spineseg.io.pictures import write_png
+from spineseg.model.card import Card
+from spineseg.model.checkpoint import save_checkpoint
+from spineseg.model.config import GridConfig, UNetConfig
+from spineseg.model.unet import UNet
 
 LINUX = sys.platform == "linux"
 ROOT = Path(__file__).parents[1]
@@ -68,7 +69,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / name
     path.write_bytes(b"old")
     real = open
-    monkeypatch.setattr("spineseg.files.open", lambda file, mode: Full(real(file, mode), room), raising=False)
+    monkeypatch.setattr("spineseg.io.files.open", lambda file, mode: Full(real(file, mode), room), raising=False)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         WRITERS[name](path)
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == [name]
@@ -81,7 +82,7 @@ def test_a_full_disk_costs_the_command_a_line(
     checkpoint = tmp_path / "tiny.safetensors"
     save_checkpoint(checkpoint, UNet(NETWORK), Card("a", GridConfig(rows=32, columns=24), NETWORK))
     real = open
-    monkeypatch.setattr("spineseg.files.open", lambda file, mode: Full(real(file, mode), 1000), raising=False)
+    monkeypatch.setattr("spineseg.io.files.open", lambda file, mode: Full(real(file, mode), 1000), raising=False)
     given = ["predict", str(tmp_path / "a.dcm"), "--out", str(tmp_path / "out"), "--checkpoint", str(checkpoint)]
     assert commands.main([*given, "--device", "cpu"]) == 1
     assert "No space left on device" in capsys.readouterr().err
@@ -92,7 +93,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from spineseg.labels import write_array
+from spineseg.io.labels import write_array
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     write_array(Path(sys.argv[1]), np.ones((6, 256, 256), bool))
@@ -115,7 +116,7 @@ KILLED = """
 import sys
 from pathlib import Path
 import numpy as np
-from spineseg.labels import write_array
+from spineseg.io.labels import write_array
 for number in range(10**6):
     masks = np.zeros((6, 512, 512), bool)
     masks[number % 6] = True

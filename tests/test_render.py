@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from spineseg.film import CHANNELS, VERTEBRAE, Film, Masks
+from spineseg.io.pictures import png_bytes, write_png
 from spineseg.render import (
     COLOURS,
     DIFFERENCES,
@@ -21,9 +22,7 @@ from spineseg.render import (
     figure_channels,
     label_picture,
     overlay,
-    png_bytes,
     to_uint8,
-    write_png,
 )
 
 # Linear RGB as seen without red, green or blue cones. Source: Machado, Oliveira and Fernandes (2009), severity 1.

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spineseg.film import VERTEBRAE, Film, Masks, Spacing
-from spineseg.grid import Box, GridConfig, GridFit, fit, masks_to_grid
-from spineseg.levels import LevelReport
+from spineseg.inference.grid import Box, GridFit, fit, masks_to_grid
+from spineseg.inference.levels import LevelReport
+from spineseg.model.config import GridConfig
 from spineseg.simulate import SimulateConfig, simulate_case
 
 FILM = Film(np.arange(70 * 40, dtype=np.float32).reshape(70, 40), Spacing(0.5, 0.5, "detector"))

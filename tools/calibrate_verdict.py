@@ -19,10 +19,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.accuracy import SPOILERS
+from spineseg.evaluation.metrics import levels_right
 from spineseg.film import Case
-from spineseg.levels import LevelConfig, certainty
-from spineseg.metrics import levels_right
-from spineseg.predict import Segmenter
+from spineseg.inference.levels import LevelConfig, certainty
+from spineseg.inference.segmenter import Segmenter
 from spineseg.simulate import SimulateConfig, load_atlas, simulate_case
 
 SEED = 9500

@@ -11,9 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from spineseg.dicom import write_film
 from spineseg.film import Case
-from spineseg.render import overlay, write_png
+from spineseg.io.dicom_write import write_film
+from spineseg.io.pictures import write_png
+from spineseg.render import overlay
 from spineseg.simulate import SimulateConfig, simulate_case
 
 SEED = 71

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spineseg.checkpoint import load_checkpoint, save_checkpoint
+from spineseg.model.checkpoint import load_checkpoint, save_checkpoint
 
 
 def without_folders(origin: Mapping[str, Any]) -> dict[str, Any]:

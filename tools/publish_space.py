@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spineseg.film import BadInput
-from spineseg.hub import pack, push
+from spineseg.model.hub import pack, push
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("README.md", "LICENSE", "CITATION.cff", "SECURITY.md", "CHANGELOG.md", "LOG.md", "requirements.txt", "app.py")

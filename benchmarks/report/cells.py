@@ -19,17 +19,20 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.running import Row, epochs_done
-from spineseg.augment import AugmentConfig
-from spineseg.checkpoint import load_checkpoint
-from spineseg.dataset import FilmDataset, build_cache, labelled_films, write_case
+from spineseg.data.augment import AugmentConfig
+from spineseg.data.cache import build_cache
+from spineseg.data.dataset import FilmDataset
+from spineseg.evaluation.metrics import dice, response_matrix
 from spineseg.film import VERTEBRAE
-from spineseg.grid import GridConfig
-from spineseg.losses import LossName
-from spineseg.metrics import dice, response_matrix
-from spineseg.network import UNet, UNetConfig, parameter_count, receptive_field
-from spineseg.recipe import TrainConfig
+from spineseg.io.folder import labelled_films, write_case
+from spineseg.model.checkpoint import load_checkpoint
+from spineseg.model.config import GridConfig, UNetConfig, receptive_field
+from spineseg.model.losses import LossName
+from spineseg.model.unet import UNet, parameter_count
 from spineseg.simulate import SimulateConfig, write_folder
-from spineseg.train import EpochReport, train
+from spineseg.training.config import TrainConfig
+from spineseg.training.history import EpochReport
+from spineseg.training.loop import train
 
 Flips = Literal["right", "report"]
 Context = Literal["small", "whole"]

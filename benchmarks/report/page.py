@@ -27,8 +27,8 @@ from benchmarks.report.results import (
 )
 from benchmarks.running import Row
 from spineseg.film import VERTEBRAE
-from spineseg.losses import LossName, bce
-from spineseg.network import PRESETS, receptive_field
+from spineseg.model.config import PRESETS, receptive_field
+from spineseg.model.losses import LossName, bce
 
 REPORT_LEVEL_PX = 100
 """About the height of a level on the report's films at 1024 x 1024."""
@@ -209,7 +209,7 @@ def _below_zero(results: Results) -> str:
     )
     cure = (
         "The cure: the background is where no vertebra is, and training refuses a target outside 0..1"
-        " (`spineseg.losses.check_targets`)."
+        " (`spineseg.model.losses.check_targets`)."
     )
     row = results.find(REPORT_7)
     if row is None:

@@ -12,7 +12,7 @@ from benchmarks.charts import LINES, Axis, Curve, Picture, around, chart, matrix
 from benchmarks.report.cells import CORNERS, REPORT, REPORT_7, Length, Recipe
 from benchmarks.report.results import Results, mean_dice, named_percent
 from spineseg.film import VERTEBRAE, Film
-from spineseg.losses import LossName
+from spineseg.model.losses import LossName
 from spineseg.render import figure_channels
 
 

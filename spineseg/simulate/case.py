@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Float
 
 from spineseg.film import VERTEBRAE, Case, Film, Masks, Spacing
-from spineseg.simulate.anatomy import AnatomyConfig, paint_person
+from spineseg.simulate.anatomy import paint_person
 from spineseg.simulate.bones import Atlas, load_atlas
 from spineseg.simulate.canvas import Canvas
+from spineseg.simulate.config import AnatomyConfig
 from spineseg.simulate.exposure import ExposureConfig, expose
 from spineseg.simulate.shape import ShapeConfig, Spine, sample_spine
 
@@ -140,7 +141,7 @@ def write_folder(
 ) -> None:
     """Write `count` cases with `write(out, case)`; the number of processes changes nothing but the time.
 
-    write: see `spineseg.dataset.write_case`. atlas: file of `bones.save_atlas`.
+    write: see `io.folder.write_case`. atlas: file of `bones.save_atlas`.
     progress: wraps an iterable, given its `total`.
     """
     one = partial(_write_one, out=out, seed=seed, config=config, write=write, atlas=atlas)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from spineseg.evaluation.metrics import dice, hausdorff95, iou, levels_right
 from spineseg.film import VERTEBRAE, Spacing
-from spineseg.metrics import dice, hausdorff95, iou, levels_right
 from spineseg.ui.correction import Bits, Correction, unpack
 
 

@@ -19,8 +19,8 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from spineseg.film import BadInput, Film
-from spineseg.labels import Label, to_array
-from spineseg.measure import bone_map_of
+from spineseg.io.labels import Label, to_array
+from spineseg.measure.measurements import bone_map_of
 from spineseg.ui import panels, takeaway
 from spineseg.ui.correction import Correction, NothingChosen, pack
 from spineseg.ui.models import Model, Result, device
@@ -28,11 +28,9 @@ from spineseg.ui.session import Answer, Desk
 from spineseg.ui.uploads import take, uploaded
 
 log = logging.getLogger("spineseg.ui")
-
 GENERIC = "Something went wrong here, not with what you did; try again, or try another film."
 NOTHING, REFERENCE = "", "reference"
 """What a film may be compared with, beside the names of models."""
-
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
 

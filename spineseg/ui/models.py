@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from spineseg.film import Film, Masks
-from spineseg.grid import Box, GridFit
-from spineseg.levels import LevelReport
+from spineseg.inference.grid import Box, GridFit
+from spineseg.inference.levels import LevelReport
 
 
 @runtime_checkable
 class Result(Protocol):
-    """What the page needs of a `spineseg.predict.Prediction`; see there."""
+    """What the page needs of a `Prediction`; see there."""
 
     @property
     def masks(self) -> Masks:
@@ -56,7 +56,7 @@ class Result(Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """What the page needs of a `spineseg.predict.Segmenter`.
+    """What the page needs of a `Segmenter`.
 
     Not imported from there: that imports torch, which takes seconds, and the page is up before that.
     """
@@ -68,7 +68,7 @@ class Model(Protocol):
 
     @property
     def card(self) -> Any:
-        """A `spineseg.checkpoint.Card`."""
+        """A `Card`."""
         ...
 
     def __call__(self, film: Film, /) -> Result:

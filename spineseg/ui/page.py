@@ -13,7 +13,7 @@ import gradio as gr
 from gradio import themes
 
 from spineseg.film import Film
-from spineseg.labels import Label
+from spineseg.io.labels import Label
 from spineseg.ui.access import Closed
 from spineseg.ui.handlers import NOTHING, REFERENCE, Handlers
 from spineseg.ui.models import Model, Result
@@ -29,9 +29,7 @@ SESSIONS = 40
 """Films held at once; one of 3000 x 2500 takes 50 MB."""
 WAITING = 40
 """Presses that may wait in line; the next one is told that the page is busy."""
-
 LATE = "Expected the film as it was, but another press came between; press again"
-
 _MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 _READ: dict[str, Any] = {"concurrency_id": "read", "concurrency_limit": 2}
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}

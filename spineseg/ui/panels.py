@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spineseg.film import VERTEBRAE
-from spineseg.measure import Row
+from spineseg.measure.measurements import Row
 from spineseg.render import LEGEND
 from spineseg.ui.correction import Correction
 from spineseg.ui.models import device

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from spineseg.film import VERTEBRAE, Film
-from spineseg.levels import LevelReport
-from spineseg.measure import BoneMap, Measurements, measure, sure_vertebrae
+from spineseg.inference.levels import LevelReport
+from spineseg.measure.errors import BoneMap
+from spineseg.measure.measurements import Measurements, measure, sure_vertebrae
 from spineseg.ui.compare import Comparison, compare
 from spineseg.ui.correction import Bits, Correction, unpack
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from spineseg import __version__
 from spineseg.film import CHANNELS, VERTEBRAE, Masks
-from spineseg.labels import mat_bytes, to_array
-from spineseg.render import label_picture, overlay, png_bytes
+from spineseg.io.labels import mat_bytes, to_array
+from spineseg.io.pictures import png_bytes
+from spineseg.render import label_picture, overlay
 from spineseg.ui.correction import NothingChosen, unpack
 from spineseg.ui.session import Desk
 

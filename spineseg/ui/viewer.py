@@ -16,13 +16,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from spineseg.film import CHANNELS, VERTEBRAE
-from spineseg.measure import Line
+from spineseg.measure.measurements import Line
 from spineseg.render import DIFFERENCES, LEGEND, to_uint8
 from spineseg.ui.correction import Bits
 from spineseg.ui.session import Answer, Desk
 
 JPEG_QUALITY = 90
-
 Payload = dict[str, Any]
 """What the viewer is told: a film, or what changed about the film that it shows.
 
@@ -32,10 +31,8 @@ take them away: title, corrected, undecoded (a model without rules, whose channe
 (gzip of one byte per pixel in base64) and, unless the viewer has them already, raw (the network's channels: their
 grid's size, and where it lies on the film). lines: measuring lines. file: a file to save.
 """
-
 KEEP: Payload = {"keep": True}
 """Leaves the viewer as it is. Gradio remembers each component's last value for the session: this makes it forget."""
-
 SCRIPTS = ("viewer-state.js", "viewer-draw.js", "viewer-move.js", "viewer-controls.js", "viewer-files.js")
 
 

@@ -1,0 +1,305 @@
+"""Films with label maps as other tools keep them (PNG, NIfTI) to the folder that `train` reads, whole or not at all.
+
+A label map holds a whole number for each pixel, and a table says which vertebra each number is; or there is one PNG
+for each vertebra. NIfTI stores where the axes point, and tools differ in the order in which they store them, so a
+picture is brought to film rows and columns by what its header says, not by how it lies in the file.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from spineseg.data.check import mask_findings
+from spineseg.film import VERTEBRAE, BadInput, Film, Masks, Spacing
+from spineseg.io.dicom import read_film
+from spineseg.io.dicom_write import write_film
+from spineseg.io.files import naming
+from spineseg.io.folder import IMAGES, LABELS
+from spineseg.io.labels import write_array, write_mat
+from spineseg.io.nifti import Orientation, film_plane, read_nifti
+from spineseg.io.pictures import UnreadablePicture, read_png
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+FILM_SUFFIXES = (".dcm", ".png", *NIFTI_SUFFIXES)
+MAP_SUFFIXES = (".png", *NIFTI_SUFFIXES)
+DEFAULT_VALUES = {name: k for k, name in enumerate(VERTEBRAE, 1)}
+"""L1 = 1 ... S1 = 6."""
+_ASSIGNMENT = re.compile(r"(?P<vertebra>[A-Za-z]\d)=(?P<value>\d+)")
+_DEEPEST = 2**16 - 1
+_MISPLACED = ("across", "upside down", "exchanged", "order")
+"""Findings that a wrong orientation or a wrong table of values gives; `check` says the others."""
+
+
+class NotConverted(BadInput):
+    """Nothing was written. failed: a sentence for each pair that cannot be converted, by name."""
+
+    def __init__(self, failed: Mapping[str, str], pairs: int) -> None:
+        super().__init__(
+            f"expected all of {pairs} pairs to convert, {len(failed)} do not; correct them, or --skip them"
+        )
+        self.failed = failed
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """What is converted, from where to where."""
+
+    films: Path
+    """Folder of films: .dcm, .png (grey, 8 or 16 bits, bone bright), .nii or .nii.gz."""
+    labels: Path
+    """Folder of label maps, <film>.png, .nii or .nii.gz; or of one PNG per vertebra, <film>_L1.png or <film>/L1.png."""
+    out: Path
+    """Folder that is made, with img/*.dcm and label/*."""
+    values: tuple[str, ...] = tuple(f"{name}={value}" for name, value in DEFAULT_VALUES.items())
+    """Which number is which vertebra, as L1=20 L2=21."""
+    ignore: tuple[int, ...] = ()
+    """Numbers that are something else, and become background."""
+    film_suffix: str = ""
+    """What a film's name ends with beyond its label's, as _0000."""
+    label_suffix: str = ""
+    """What a label's name ends with beyond its film's, as _seg."""
+    label_format: Literal["mat", "npy"] = "mat"
+    orientation: Orientation = "header"
+    """Of NIfTI: header, where it says that the axes point; for files whose header is wrong, stored (the first axis runs
+    to the right, the second down) or exchanged."""
+    invert: bool = False
+    """Bone is dark in the films."""
+    skip: bool = False
+    """Leave out what cannot be converted, instead of converting nothing."""
+    force: bool = False
+    """Replace a folder of an earlier conversion."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """names: films written. left_out: a sentence for each film or label that was not, by file name."""
+
+    names: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def convert_folder(config: ConvertConfig, *, progress: Callable[[Iterable[str]], Iterable[str]] = iter) -> Converted:
+    """Convert all pairs of films and labels. The folder appears when every pair has been written, or not at all.
+
+    progress: wraps the names. Raises BadInput if there is nothing to convert, NotConverted if some pair cannot be
+    (with `skip`: if none can).
+    """
+    table = value_table(config.values)
+    films = _by_stem(config.films, FILM_SUFFIXES, config.film_suffix)
+    labels = _labels_by_stem(config, films)
+    left_out = {films[n].name: "expected a label of its name, found none" for n in films.keys() - labels.keys()}
+    left_out |= {labels[n][0].name: "expected a film of its name, found none" for n in labels.keys() - films.keys()}
+    pairs = sorted(films.keys() & labels.keys())
+    if not pairs:
+        raise BadInput(
+            f"expected films and labels of the same names, got {len(films)} films and {len(labels)} labels without a "
+            "pair; see --film-suffix and --label-suffix"
+        )
+    written: list[str] = []
+    failed: dict[str, str] = {}
+    with _whole_folder(config.out, config.force) as folder:
+        for name in progress(pairs):
+            try:
+                _convert_one(name, films[name], labels[name], folder, table, config)
+                written.append(name)
+            except BadInput as error:
+                failed[name] = str(error)
+        if failed and (not config.skip or not written):
+            raise NotConverted(failed, len(pairs))
+    return Converted(tuple(written), dict(sorted((left_out | failed).items())))
+
+
+def _convert_one(
+    name: str, film: Path, labels: Sequence[Path], folder: Path, table: Mapping[str, int], config: ConvertConfig
+) -> None:
+    picture = read_picture(film, config.orientation, invert=config.invert)
+    if len(labels) == 1 and _stem(labels[0], MAP_SUFFIXES) == name + config.label_suffix:
+        values, spacing = read_label_map(labels[0], config.orientation)
+        masks = masks_of_map(values, table, config.ignore)
+    else:
+        masks, spacing = _masks_of_parts(labels, config), None
+    if masks.shape[1:] != picture.shape:
+        got, want = (" x ".join(map(str, shape)) for shape in (masks.shape[1:], picture.shape))
+        advice = "; try --orientation" if masks.shape[1:] == picture.shape[::-1] else "; do they belong together?"
+        raise UnreadablePicture(f"expected a label of the film's {want} rows x columns, got {got}{advice}")
+    for finding in mask_findings(name, masks):
+        if finding.kind in _MISPLACED:
+            raise UnreadablePicture(f"{finding.sentence}, or give another --orientation or --values")
+    picture = replace(picture, spacing=picture.spacing or spacing)
+    stored, bits = stored_values(picture)
+    write_film(folder / IMAGES / f"{name}.dcm", stored, bits_stored=bits)
+    write = write_mat if config.label_format == "mat" else write_array
+    write(folder / LABELS / f"{name}.{config.label_format}", masks)
+
+
+# Which number is which vertebra
+
+
+def value_table(assignments: Sequence[str]) -> dict[str, int]:
+    """`L1=20 L2=21 ...` as a table. Raises BadInput for other words, a name or a number that comes twice, or 0."""
+    table: dict[str, int] = {}
+    for text in assignments:
+        match = _ASSIGNMENT.fullmatch(text)
+        if not match or match["vertebra"].upper() not in VERTEBRAE:
+            raise BadInput(f"expected values as L1=20 L2=21, of {' '.join(VERTEBRAE)}, got another word; write them so")
+        name, value = match["vertebra"].upper(), int(match["value"])
+        if name in table or value in (0, *table.values()):
+            raise BadInput(f"expected each vertebra and each number above 0 once, got {name}={value}; correct --values")
+        table[name] = value
+    return table
+
+
+def masks_of_map(
+    values: Int32[np.ndarray, "rows columns"], table: Mapping[str, int], ignore: Collection[int] = ()
+) -> Masks:
+    """Six masks; a vertebra that the table lacks is empty. Raises UnreadablePicture for a number that is in neither."""
+    found = {int(value) for value in np.unique(values)}
+    if unknown := sorted(found - {0, *table.values(), *ignore}):
+        listed = " ".join(map(str, unknown[:8])) + (" ..." if len(unknown) > 8 else "")
+        raise UnreadablePicture(
+            f"expected numbers that --values explains, got also {listed}; add them or --ignore them"
+        )
+    return np.stack([values == table[name] if name in table else np.zeros_like(values, bool) for name in VERTEBRAE])
+
+
+def _masks_of_parts(parts: Sequence[Path], config: ConvertConfig) -> Masks:
+    """One PNG for each vertebra: 0 outside, one other number inside. A vertebra without a file is empty."""
+    by_name: dict[str, np.ndarray] = {}
+    for path in parts:
+        with naming(path.name):
+            values, _ = read_label_map(path, config.orientation)
+            if len(np.unique(values)) > 2 or (values.min() != 0 and values.max() != values.min()):
+                raise UnreadablePicture("expected 0 and one other number in the PNG of one vertebra, got more; save so")
+            by_name[_vertebra_of(path, config.label_suffix) or ""] = values != 0
+    shapes = {mask.shape for mask in by_name.values()}
+    if len(shapes) > 1:
+        raise UnreadablePicture("expected the PNGs of one film to be of one size, got several; save them alike")
+    return np.stack([by_name.get(name, np.zeros(shapes.copy().pop(), bool)) for name in VERTEBRAE])
+
+
+# Which files belong together
+
+
+def _stem(path: Path, suffixes: Sequence[str]) -> str | None:
+    """The name without its ending, or None for another kind of file."""
+    ending = next((suffix for suffix in suffixes if path.name.lower().endswith(suffix)), None)
+    return path.name[: -len(ending)] if ending and not path.name.startswith(".") else None
+
+
+def _by_stem(folder: Path, suffixes: Sequence[str], beyond: str) -> dict[str, Path]:
+    """Files by the name of their film. Raises BadInput for two of one name."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        stem = _stem(path, suffixes) if path.is_file() else None
+        if stem is None or not stem.endswith(beyond):
+            continue
+        name = stem.removesuffix(beyond)
+        if name in found:
+            raise BadInput(f"expected one file of each name, got {found[name].name} and {path.name}; remove one")
+        found[name] = path
+    return found
+
+
+def _labels_by_stem(config: ConvertConfig, films: Collection[str]) -> dict[str, tuple[Path, ...]]:
+    """The label map of each film, or the PNGs of its vertebrae: <film>_L1.png and so on, or <film>/L1.png."""
+    maps = _by_stem(config.labels, MAP_SUFFIXES, config.label_suffix)
+    parts: dict[str, list[Path]] = {}
+    for path in sorted(config.labels.glob("*/*.png")):
+        if _vertebra_of(path, config.label_suffix):
+            parts.setdefault(path.parent.name, []).append(path)
+    for stem, path in list(maps.items()):
+        if stem not in films and stem[:-3] in films and _vertebra_of(path, config.label_suffix):
+            parts.setdefault(stem[:-3], []).append(maps.pop(stem))
+    if twice := maps.keys() & parts.keys():
+        raise BadInput(f"expected a label map or one PNG per vertebra for {min(twice)}, got both; remove one kind")
+    return {name: (path,) for name, path in maps.items()} | {name: tuple(paths) for name, paths in parts.items()}
+
+
+def _vertebra_of(path: Path, beyond: str) -> str | None:
+    """L1 for 7_L1.png, 7-l1.png and L1.png; None for a name that ends otherwise."""
+    match = re.fullmatch(r"(?:.+[_.-])?(?P<vertebra>[LlSs]\d)", path.stem.removesuffix(beyond))
+    name = match["vertebra"].upper() if match and path.suffix.lower() == ".png" else None
+    return name if name in VERTEBRAE else None
+
+
+# Reading
+
+
+def read_picture(path: Path, orientation: Orientation = "header", *, invert: bool = False) -> Film:
+    """A film from DICOM, PNG or NIfTI, told apart by its ending. Raises UnreadablePicture or UnreadableFilm.
+
+    NIfTI's spacing is taken for the detector's, which claims less; see `film_plane`.
+    """
+    if path.suffix.lower() == ".dcm":
+        return read_film(path, invert=invert)
+    if path.suffix.lower() == ".png":
+        values, spacing = read_png(path), None
+    else:
+        values, spacing = film_plane(read_nifti(path), orientation)
+    if min(values.shape) < 64 or not np.isfinite(values).all() or values.min() == values.max():
+        raise UnreadablePicture("expected a picture of at least 64 x 64 pixels with more than one value, got another")
+    film = Film(np.ascontiguousarray(values, dtype=np.float32), spacing)
+    return film.inverted() if invert else film
+
+
+def read_label_map(
+    path: Path, orientation: Orientation = "header"
+) -> tuple[Int32[np.ndarray, "rows columns"], Spacing | None]:
+    """The number of each pixel, in film rows and columns, from PNG or NIfTI. Raises UnreadablePicture."""
+    if path.suffix.lower() == ".png":
+        values, spacing = read_png(path), None
+    else:
+        values, spacing = film_plane(read_nifti(path), orientation)
+    if not np.all((values >= 0) & (values <= _DEEPEST)) or np.any(values != np.rint(values)):  # false for NaN
+        raise UnreadablePicture(f"expected whole numbers from 0 to {_DEEPEST}, got others; save the labels as integers")
+    return values.astype(np.int32), spacing
+
+
+# Writing
+
+
+def stored_values(film: Film) -> tuple[Film, int]:
+    """The film as 12 or 16 bits hold it, and how many: unchanged if its values are whole and fit, else stretched."""
+    image, (low, high) = film.image, (float(film.image.min()), float(film.image.max()))
+    if low < 0 or high > _DEEPEST or np.any(image != np.rint(image)):
+        unit: Float32[np.ndarray, "rows columns"] = (image - low) / np.float32(high - low)
+        return Film(np.rint(unit * _DEEPEST).astype(np.float32), film.spacing), 16
+    return film, 12 if high < 2**12 else 16
+
+
+@contextmanager
+def _whole_folder(out: Path, force: bool) -> Iterator[Path]:
+    """A hidden folder beside `out` that takes its place at the end; on failure `out` stays as it was.
+
+    Raises BadInput if `out` is there without `force`, or holds anything but what a conversion writes.
+    """
+    if out.exists():
+        if not out.is_dir() or {path.name for path in out.iterdir()} - {IMAGES, LABELS}:
+            raise BadInput(f"expected a folder of {IMAGES} and {LABELS} alone, got more; name another folder")
+        if not force and any(out.iterdir()):
+            raise BadInput("expected a new folder, got one with films in it; name another --out, or --force")
+    out = out.resolve()
+    part = out.with_name(f".{secrets.token_hex(8)}.part")
+    old = part.with_suffix(".old")
+    try:
+        for name in (IMAGES, LABELS):
+            (part / name).mkdir(parents=True)
+        yield part
+        if out.exists():
+            out.rename(old)
+        part.rename(out)
+    finally:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        for leftover in (part, old):
+            shutil.rmtree(leftover, ignore_errors=True)

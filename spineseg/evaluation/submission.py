@@ -1,0 +1,157 @@
+"""The challenge's hand-in: which files are films, what a film's array is called, whether a folder of arrays will do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from spineseg.data.check import Counted, Finding, mask_findings
+from spineseg.film import CHANNELS, VERTEBRAE, BadInput
+from spineseg.io.dicom import read_film
+from spineseg.io.labels import to_array
+
+FILM_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""Endings that a film's array is named without, in either case."""
+ARRAY_SUFFIX = ".npy"
+_NO_FILM = ("DICOMDIR",)
+"""Files without an ending that archives put beside their films."""
+_WARNED_ONLY = ("pieces", "size", "gap", "empty")
+"""What is odd about masks, yet keeps to the challenge's form."""
+
+
+@dataclass(frozen=True)
+class HandinReport(Counted):
+    """Whether a folder of arrays answers a set of films; without findings if it does."""
+
+    films: int
+    arrays: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        verdict = "not a valid hand-in" if self.errors else "a valid hand-in"
+        return f"{verdict}: {self.films} films, {self.arrays} arrays, {self.errors} errors, {self.warnings} warnings"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; holds file names but no folder."""
+        return {
+            "valid": self.errors == 0,
+            "films": self.films,
+            "arrays": self.arrays,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def films_named(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files themselves, and those of each folder that may be films, by name."""
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith((".", *_NO_FILM)))
+            yield from (p for p in inside if p.suffix.lower() in FILM_SUFFIXES or not _has_ending(p))
+        else:
+            yield path
+
+
+def _has_ending(path: Path) -> bool:
+    """Whether the name has an ending that is no number; a film may be named by its unique identifier, 1.2.840.10008."""
+    return bool(path.suffix) and not path.suffix[1:].isdigit()
+
+
+def array_stem(film: Path) -> str:
+    """The name that a film's array goes by: 121 for 121, 121.dcm and 121.DCM."""
+    return film.stem if _has_ending(film) else film.name
+
+
+def check_handin(
+    arrays: Path,
+    films: Path,
+    *,
+    progress: Callable[[Iterable[Path]], Iterable[Path]] = iter,
+) -> HandinReport:
+    """Compare a folder of arrays with a folder of films, as `predict` reads it; changes nothing.
+
+    progress: wraps the films. Raises BadInput if there is no film.
+    """
+    expected = {}
+    findings: list[Finding] = []
+    for film in films_named([films]):
+        if expected.setdefault(array_stem(film), film) != film:
+            findings.append(
+                _error(film.name, "same name", f"expected a name of its own, got that of {array_stem(film)}")
+            )
+    if not expected:
+        raise BadInput("expected DICOM films in the folder, found none; name the folder that holds the test films")
+    for film in progress(expected.values()):
+        findings += _check_one(film, arrays / f"{array_stem(film)}{ARRAY_SUFFIX}")
+    extras = list(_extras(arrays, expected.keys()))
+    count = sum(1 for _ in arrays.glob(f"[!.]*{ARRAY_SUFFIX}"))
+    findings = sorted([*findings, *extras], key=lambda finding: (finding.severity != "error", finding.film))
+    return HandinReport(len(expected), count, tuple(findings))
+
+
+def _extras(arrays: Path, stems: Collection[str]) -> Iterator[Finding]:
+    """Files that answer no film."""
+    for path in arrays.glob("[!.]*"):
+        if path.suffix != ARRAY_SUFFIX:
+            yield Finding(path.name, "warning", "no array", "expected .npy arrays alone, found another file; remove it")
+        elif path.stem not in stems:
+            yield _error(path.name, "no film", "expected a film of that name, found none; leave the array out")
+
+
+def _error(name: str, kind: str, sentence: str) -> Finding:
+    return Finding(name, "error", kind, sentence)
+
+
+def _check_one(film: Path, array: Path) -> list[Finding]:
+    if not array.is_file():
+        return [_error(array.name, "no array", f"expected the array of {film.name}, found none; predict that film")]
+    try:
+        shape = read_film(film).shape
+    except BadInput as error:
+        return [_error(film.name, "unreadable film", str(error))]
+    try:
+        return list(array_findings(array.name, _opened(array, shape)))
+    except BadInput as error:
+        return [_error(array.name, "form", str(error))]
+
+
+def _opened(path: Path, shape: tuple[int, int]) -> Shaped[np.ndarray, "rows columns channel=7"]:
+    """The array, whose form is known before its values are read. Raises BadInput for another form."""
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise BadInput("expected a sound .npy array of numbers, got something else; write it again") from None
+    expected = (*shape, len(CHANNELS))
+    if not isinstance(stored, np.ndarray) or stored.shape != expected:
+        got = " x ".join(map(str, getattr(stored, "shape", ()))) or "something else"
+        axes = sorted(getattr(stored, "shape", ())) == sorted(expected)
+        advice = "exchange its axes" if axes else "resize the masks back to the film's own size"
+        raise BadInput(f"expected rows x columns x 7 = {' x '.join(map(str, expected))}, got {got}; {advice}")
+    if stored.dtype not in (np.uint8, np.bool_):
+        raise BadInput(f"expected uint8 or bool, got {stored.dtype}; write 0 and 1 as uint8")
+    return stored
+
+
+def array_findings(name: str, stored: Shaped[np.ndarray, "rows columns channel=7"]) -> Iterator[Finding]:
+    """What is wrong with the values of an array of the right form."""
+    array = np.asarray(stored).view(np.uint8)
+    if array.max() > 1:
+        yield _error(name, "values", f"expected 0 and 1, got values up to {array.max()}; write each mask as 0 and 1")
+        return
+    masks = np.ascontiguousarray(np.moveaxis(array[..., : len(VERTEBRAE)], -1, 0)).view(np.bool_)
+    if shared := int(np.count_nonzero(masks.sum(axis=0, dtype=np.uint8) > 1)):
+        yield _error(name, "overlap", f"expected each pixel in one vertebra, got {shared} in several; give each to one")
+    if wrong := int(np.count_nonzero(to_array(masks)[..., -1] != array[..., -1])):
+        sentence = f"expected the complement of the six as background, got another in {wrong} pixels; write that"
+        yield _error(name, "background", sentence)
+    for finding in mask_findings(name, masks):
+        if finding.kind == "overlap":  # said above
+            continue
+        lenient = finding.kind in _WARNED_ONLY and masks.any()
+        yield Finding(name, "warning" if lenient else "error", finding.kind, finding.sentence)

@@ -1,0 +1,212 @@
+"""Film to the network's grid and exactly back.
+
+A film is scaled by one factor until it fits, and stands in the middle of the grid. Going there, each grid pixel is
+the mean over the area that it covers (masks become area fractions); coming back, values are interpolated between
+grid pixel centres. Both use the same affine map, so nothing shifts by half a pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+from scipy import sparse
+
+from spineseg.film import Film, Masks, bounding_box
+from spineseg.model.config import GridConfig
+
+Image = Float32[np.ndarray, "rows columns"]
+Strided = Float32[np.ndarray, "strided_rows strided_columns"]
+Channels = Float32[np.ndarray, "channel rows columns"]
+GridImage = Float32[np.ndarray, "grid_rows grid_columns"]
+GridChannels = Float32[np.ndarray, "channel grid_rows grid_columns"]
+
+
+@dataclass(frozen=True)
+class GridFit:
+    """Where a film lies on a grid: grid coordinate = film coordinate * scale + offset, pixel edges at whole numbers."""
+
+    film_rows: int
+    film_columns: int
+    rows: int
+    columns: int
+    row_scale: float
+    column_scale: float
+    row_offset: float
+    column_offset: float
+
+    def inside(self) -> Bool[np.ndarray, "rows columns"]:
+        """Grid pixels whose centre lies on the film."""
+        row = (np.arange(self.rows) + 0.5 - self.row_offset) / self.row_scale
+        column = (np.arange(self.columns) + 0.5 - self.column_offset) / self.column_scale
+        return np.outer((row > 0) & (row < self.film_rows), (column > 0) & (column < self.film_columns))
+
+
+def fit(shape: tuple[int, int], config: GridConfig) -> GridFit:
+    """Place a film of (rows, columns) on the grid."""
+    film_rows, film_columns = shape
+    row_scale, column_scale = config.rows / film_rows, config.columns / film_columns
+    if config.keep_aspect:
+        row_scale = column_scale = min(row_scale, column_scale)
+    return GridFit(
+        film_rows,
+        film_columns,
+        config.rows,
+        config.columns,
+        row_scale,
+        column_scale,
+        (config.rows - film_rows * row_scale) / 2,
+        (config.columns - film_columns * column_scale) / 2,
+    )
+
+
+def _area_weights(film_size: int, grid_size: int, scale: float, offset: float) -> sparse.csr_array:
+    """(grid, film) matrix: share of each grid pixel that each film pixel covers; rows sum to 1 on the film."""
+    edges = np.arange(film_size + 1) * scale + offset
+    first = np.clip(np.floor(edges[:-1]).astype(int), 0, grid_size - 1)
+    last = np.clip(np.ceil(edges[1:]).astype(int) - 1, 0, grid_size - 1)
+    span = int((last - first).max()) + 1
+    pixel = np.arange(film_size)
+    rows, columns, values = [], [], []
+    for step in range(span):
+        cell = first + step
+        overlap = np.minimum(edges[1:], cell + 1) - np.maximum(edges[:-1], cell)
+        keep = (overlap > 1e-12) & (cell < grid_size)
+        rows.append(cell[keep])
+        columns.append(pixel[keep])
+        values.append(overlap[keep])
+    weights = (np.concatenate(values).astype(np.float32), (np.concatenate(rows), np.concatenate(columns)))
+    return sparse.coo_array(weights, shape=(grid_size, film_size)).tocsr()
+
+
+def _weights(to: GridFit) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Area weights along rows and along columns."""
+    return (
+        _area_weights(to.film_rows, to.rows, to.row_scale, to.row_offset),
+        _area_weights(to.film_columns, to.columns, to.column_scale, to.column_offset),
+    )
+
+
+def _to_grid(image: Image, down: sparse.csr_array, across: sparse.csr_array) -> GridImage:
+    """Mean over each grid pixel's whole area, what lies off the film counting as 0."""
+    return np.ascontiguousarray((across @ (down @ image).T).T, dtype=np.float32)
+
+
+def film_to_grid(film: Film, config: GridConfig) -> tuple[GridImage, GridFit]:
+    """The film's image on the grid in its own units, 0 off the film; and where it lies.
+
+    A pixel at the border holds the mean of what the film covers of it, so that no dark rim appears.
+    """
+    to = fit(film.shape, config)
+    down, across = _weights(to)
+    covered = np.outer(down.sum(1), across.sum(1)).astype(np.float32)
+    return _to_grid(film.image, down, across) / np.maximum(covered, 1e-6), to
+
+
+def masks_to_grid(masks: Masks, to: GridFit) -> GridChannels:
+    """Share of each grid pixel that each mask covers, 0..1."""
+    down, across = _weights(to)
+    fractions = np.zeros((len(masks), to.rows, to.columns), np.float32)
+    for fraction, mask in zip(fractions, masks, strict=True):
+        fraction[:] = _to_grid(mask.astype(np.float32), down, across)
+    return np.clip(fractions, 0, 1)
+
+
+Box = tuple[slice, slice]
+"""Rows and columns of a film."""
+
+
+def film_box(channel: GridImage, to: GridFit) -> Box:
+    """The part of the film that values of the channel other than 0 can reach when they are interpolated."""
+    rows, columns = bounding_box(channel != 0)
+    if rows.start == rows.stop:
+        return rows, columns
+    return (
+        _reached(rows, to.row_scale, to.row_offset, to.film_rows),
+        _reached(columns, to.column_scale, to.column_offset, to.film_columns),
+    )
+
+
+def _reached(used: slice, scale: float, offset: float, size: int) -> slice:
+    """Film pixels whose centre lies within one grid pixel of those used, and one more; none where those are off it."""
+    first = math.floor((used.start - 0.5 - offset) / scale) - 1
+    last = math.ceil((used.stop + 0.5 - offset) / scale) + 1
+    return slice(min(max(first, 0), size), min(max(last, 0), size))
+
+
+def grid_to_film(channels: GridChannels, to: GridFit, box: Box | None = None) -> Channels:
+    """Interpolate grid channels at the film's pixel centres: (channel, film rows, film columns), or those of `box`."""
+    rows, columns = (slice(0, to.film_rows), slice(0, to.film_columns)) if box is None else box
+    high, wide = rows.stop - rows.start, columns.stop - columns.start
+    matrix = np.array(
+        [
+            [to.column_scale, 0, (columns.start + 0.5) * to.column_scale + to.column_offset - 0.5],
+            [0, to.row_scale, (rows.start + 0.5) * to.row_scale + to.row_offset - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped = np.empty((len(channels), high, wide), np.float32)
+    for at_film, channel in zip(warped, channels, strict=True):  # written in place: a copy of all would be 180 MB
+        cv2.warpAffine(channel, matrix, (wide, high), dst=at_film, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return warped
+
+
+OFF_FILM = (-1.0, 0.0)
+"""What `normalise` puts into its channels off the film: black, and no contrast."""
+
+
+def _blur(image: Image, sigma: float) -> Image:
+    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+
+
+def local_contrast(image: Image, sigma: float) -> Image:
+    """(image - local mean) / local deviation over a Gaussian neighbourhood, limited to -3..3."""
+    step = 4
+    rows, columns = image.shape
+    small = cv2.resize(image, (columns // step, rows // step), interpolation=cv2.INTER_AREA)
+    mean = cv2.resize(_blur(small, sigma / step), (columns, rows), interpolation=cv2.INTER_LINEAR)
+    rest = image - mean
+    square = cv2.resize(rest * rest, (columns // step, rows // step), interpolation=cv2.INTER_AREA)
+    variance = cv2.resize(_blur(square, sigma / step), (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return np.clip(rest / (np.sqrt(np.maximum(variance, 0)) + 0.01), -3, 3).astype(np.float32)
+
+
+def normalise(image: Image, inside: Bool[np.ndarray, "rows columns"], config: GridConfig) -> Channels:
+    """A grid image as the network's input channels; see `GridConfig.intensity`. Off the film they are `OFF_FILM`."""
+    values = image[inside]
+    limits = (0.0, 100.0) if config.intensity == "minmax" else (1.0, 99.0)
+    low, high = np.percentile(values[:: max(1, values.size // 20000)], limits) if values.size else (0.0, 1.0)
+    unit = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
+    unit[~inside] = 0
+    channels = [(unit - 0.5) / 0.5]
+    if config.intensity == "local":
+        channels.append(local_contrast(unit, config.local_px) * inside)
+    return np.stack(channels).astype(np.float32)
+
+
+Matrix = Float[np.ndarray, "two=2 three=3"]
+
+
+def about_middle(
+    linear: Float[np.ndarray, "2 2"], shape: tuple[int, int], shift: Float[np.ndarray, "2"] | float = 0.0
+) -> Matrix:
+    """The affine map of (column, row) that moves the middle of a grid of (rows, columns) by `shift` and no farther."""
+    middle = np.array(shape[::-1]) / 2
+    return np.column_stack([linear, middle + shift - linear @ middle])
+
+
+def warp(channel: Image, matrix: Matrix, stride: int = 1, border: float = 0.0) -> Strided:
+    """Resample at the target grid divided by `stride`, linearly, `border` from outside.
+
+    A stride of 2 samples where four pixels meet, which is their mean.
+    """
+    rows, columns = channel.shape
+    to_strided = np.array([[1 / stride, 0.0], [0.0, 1 / stride]])
+    linear = to_strided @ matrix[:, :2]
+    offset = to_strided @ matrix[:, 2] + linear @ [0.5, 0.5] - 0.5
+    size = (columns // stride, rows // stride)
+    matrix = np.column_stack([linear, offset])
+    return cv2.warpAffine(channel, matrix, size, flags=cv2.INTER_LINEAR, borderValue=border)

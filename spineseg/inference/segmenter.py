@@ -1,0 +1,109 @@
+"""Film to prediction: the border between NumPy and torch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch.nn import functional
+
+from spineseg.film import VERTEBRAE, BadInput, Film
+from spineseg.inference.grid import film_to_grid, normalise
+from spineseg.inference.levels import decode_ordered, decode_raw
+from spineseg.inference.masks import film_masks
+from spineseg.inference.prediction import Prediction
+from spineseg.inference.views import ONE_VIEW, VIEWS, View, averaged
+from spineseg.inference.visible_field import visible_part
+from spineseg.model.card import Card
+from spineseg.model.checkpoint import load_checkpoint
+from spineseg.model.hub import pinned, resolve
+from spineseg.model.unet import UNet
+
+log = logging.getLogger("spineseg.inference")
+
+
+class MissingDevice(BadInput):
+    """The device asked for is not there."""
+
+
+def pick_device(wish: str = "auto") -> str:
+    """The wish, or for "auto" cuda where there is one, else cpu. Raises MissingDevice if this machine has no such."""
+    if wish == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=wish)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise MissingDevice(f"expected a device of this machine, got {wish}; use auto or cpu") from None
+    return wish
+
+
+class Segmenter:
+    """A checkpoint made callable: film in, prediction out. One film at a time; safe to share between threads.
+
+    views: how often, and how held, the network sees a film; None for `VIEWS`, or for once where the channels are shown
+    as they are (decoder "none").
+    """
+
+    def __init__(self, network: UNet, card: Card, device: str = "auto", views: Sequence[View] | None = None) -> None:
+        self.card, self.name, self.device = card, card.name, pick_device(device)
+        self.views = views or (VIEWS if card.decoder == "ordered" else ONE_VIEW)
+        self._network = network.eval().to(self.device)
+
+    @classmethod
+    def load(cls, path: Path | str, device: str = "auto", views: Sequence[View] | None = None) -> Segmenter:
+        """From `<name>.safetensors` with its card, or `hf://owner/name@revision`, which then bears its commit's name.
+
+        Raises BadCheckpoint, HubError, MissingDevice.
+        """
+        weights = resolve(path)
+        network, card = load_checkpoint(weights)
+        return cls(network, pinned(card, weights), device, views)
+
+    def __call__(self, film: Film) -> Prediction:
+        """Segment one film."""
+        began = time.perf_counter()
+        image, to = film_to_grid(film, self.card.grid)
+        probabilities, device = self._probabilities(normalise(image, to.inside(), self.card.grid))
+        visible = visible_part(image, to)
+        film_rows = (visible[0].start * to.row_scale + to.row_offset, visible[0].stop * to.row_scale + to.row_offset)
+        ordered = self.card.decoder == "ordered"
+        decoded = decode_ordered(probabilities, film_rows=film_rows) if ordered else decode_raw(probabilities)
+        masks = film_masks(decoded.channels, to, pieces=ordered)
+        return Prediction(masks, probabilities, to, decoded.report, time.perf_counter() - began, device, visible)
+
+    def _probabilities(
+        self, channels: Float32[np.ndarray, "channel rows columns"]
+    ) -> tuple[Float32[np.ndarray, "vertebra=6 rows columns"], str]:
+        """Of each vertebra, and the device that they were computed on."""
+        try:
+            return self._seen(self._network, channels, self.device), self.device
+        except torch.OutOfMemoryError:
+            if self.device == "cpu":
+                raise
+        # outside of the handler, which holds on to what the failed attempt had taken
+        torch.cuda.empty_cache()
+        log.warning("%s has no memory left for a film; it is segmented on the CPU", self.device)
+        spare = UNet(self.card.network).eval()
+        spare.load_state_dict({name: value.cpu() for name, value in self._network.state_dict().items()})
+        return self._seen(spare, channels, "cpu"), "cpu"
+
+    def _seen(
+        self, network: UNet, channels: Float32[np.ndarray, "channel rows columns"], device: str
+    ) -> Float32[np.ndarray, "vertebra=6 rows columns"]:
+        return averaged(channels, self.views, lambda seen: _run(network, seen, device))
+
+
+@torch.inference_mode()
+def _run(
+    network: UNet, channels: Float32[np.ndarray, "channel rows columns"], device: str
+) -> Float32[np.ndarray, "vertebra=6 rows columns"]:
+    batch = torch.from_numpy(channels)[None].to(device)
+    logits = network(batch).float()
+    if logits.shape[-2:] != batch.shape[-2:]:
+        logits = functional.interpolate(logits, size=batch.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.sigmoid(logits)[0, : len(VERTEBRAE)].cpu().numpy()

@@ -1,0 +1,60 @@
+"""One film seen several times, a little turned and mirrored; what the network says of each, averaged in place.
+
+Where a network draws an edge hangs a little on where a film lies on the grid, and an angle between two endplates hangs
+on that. Averaging over views takes most of it out (Wang et al. 2019, doi:10.1016/j.neucom.2019.01.103, for
+segmentation); LOG.md, 2026-11-26, has what it gives here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from spineseg.inference.grid import OFF_FILM, Matrix, about_middle, warp
+
+Channels = Float32[np.ndarray, "channel rows columns"]
+Probabilities = Float32[np.ndarray, "vertebra=6 rows columns"]
+
+
+@dataclass(frozen=True)
+class View:
+    """How a film is held: turned by turn_deg, clockwise as it is seen, then mirrored left to right or not."""
+
+    turn_deg: float = 0.0
+    mirrored: bool = False
+
+    def matrix(self, shape: tuple[int, int]) -> Matrix:
+        """From the film's (column, row) to the view's, pixel edges at whole numbers, on a grid of (rows, columns)."""
+        turn = np.deg2rad(self.turn_deg)
+        linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        return about_middle(np.diag([-1.0, 1.0]) @ linear if self.mirrored else linear, shape)
+
+
+ONE_VIEW = (View(),)
+VIEWS = tuple(View(turn_deg, mirrored) for mirrored in (False, True) for turn_deg in (0.0, -7.0, 7.0))
+"""Turns that training makes too, about the film as it is, which alone reaches every corner of the grid. With each goes
+its mirror image, so that a film facing right gets the mirrored answer of the same film facing left. Larger and smaller
+views besides gained little (LOG.md, 2026-11-26)."""
+
+
+def averaged(channels: Channels, views: Sequence[View], run: Callable[[Channels], Probabilities]) -> Probabilities:
+    """The mean over views of what `run` gives of each, turned back; channels: as `grid.normalise` gives them.
+
+    Where a view does not reach, the others count.
+    """
+    total, reached = np.float32(0), np.float32(0)
+    for view in views:
+        there = view.matrix(channels.shape[1:])
+        back = _inverse(there)
+        seen = np.stack([warp(c, there, border=off) for c, off in zip(channels, OFF_FILM, strict=False)])
+        total = total + np.stack([warp(p, back) for p in run(seen)])
+        reached = reached + warp(np.ones(channels.shape[1:], np.float32), back)
+    return total / np.maximum(reached, 1e-6)
+
+
+def _inverse(matrix: Matrix) -> Matrix:
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])

@@ -1,0 +1,56 @@
+"""Which part of a film shows anything: within a shutter and a collimator's blades, outside air and lung gone black."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from spineseg.film import bounding_box
+from spineseg.inference.grid import Box, GridFit, Image
+
+_LEAST_SPREAD = 0.08
+"""A line shows a picture from this span of its 10th to 90th percentile on, over the film's of the 1st to 99th."""
+_ROUNDS = 3
+
+
+def visible_part(image: Image, to: GridFit) -> Box:
+    """Rows and columns of the film between the outermost ones that hold a picture; all of them where none does.
+
+    image: the film on its grid (`film_to_grid`), in any unit. A line holds a picture if its values, over the columns
+    (rows) that do, differ; a shutter's fill, blades, saturated air and lung do not, whatever letters stand there. The
+    part ends within one grid pixel of the true edge, on the inner side; blades may be turned by a few degrees.
+    """
+    picture = image[bounding_box(to.inside())]
+    low, high = np.percentile(picture[::3, ::3], [1, 99])
+    unit = np.clip((picture - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
+    down = across = slice(None)
+    for _ in range(_ROUNDS):  # a row is judged within the columns that hold a picture, and they within its rows
+        down = _span(_spread(unit[:, across], 1) > _LEAST_SPREAD)
+        across = _span(_spread(unit[down], 0) > _LEAST_SPREAD)
+    return (
+        _on_film(down, unit.shape[0], to.row_scale, to.film_rows),
+        _on_film(across, unit.shape[1], to.column_scale, to.film_columns),
+    )
+
+
+def _spread(unit: Image, axis: int) -> Float[np.ndarray, "line"]:
+    low, high = np.percentile(unit, [10, 90], axis=axis)
+    return high - low
+
+
+def _span(lines: Bool[np.ndarray, "line"]) -> slice:
+    """From the first that is true to the last; all of them if none is."""
+    found = np.flatnonzero(lines)
+    return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, len(lines))
+
+
+def _on_film(part: slice, size: int, scale: float, film_size: int) -> slice:
+    """Film pixels of grid pixels that begin with the film's first, of which there are `size`.
+
+    The outermost grid pixel of the part, which an edge may halve, is left out; the film's own edge stays where it is.
+    """
+    first = math.ceil((part.start + 1) / scale) if part.start > 0 else 0
+    last = math.floor((part.stop - 1) / scale) if part.stop < size else film_size
+    return slice(first, last) if first < last else slice(0, film_size)

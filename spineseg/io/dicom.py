@@ -1,0 +1,77 @@
+"""DICOM file to `Film`.
+
+Reading is a function of the path alone, so that a process of its own can do it (`isolation`).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from spineseg.film import Film
+from spineseg.io.dicom_header import NATIVE, PREAMBLE_BYTES, UnreadableFilm, parse
+from spineseg.io.dicom_pixels import check_frame, check_native, decode, image_of
+from spineseg.io.limits import DEFAULT_LIMITS, Limits
+
+_MAGIC = {
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"PK": "a ZIP archive",
+    b"%PDF": "a PDF document",
+    b"\x1f\x8b": "a gzip archive",
+    b"II*\0": "a TIFF picture",
+    b"MM\0*": "a TIFF picture",
+    b"MATLAB": "a MATLAB file",
+    b"\x93NUMPY": "a NumPy array",
+}
+
+
+def read_film(path: str | os.PathLike[str], *, invert: bool = False, limits: Limits = DEFAULT_LIMITS) -> Film:
+    """Read one grey radiograph: stored values after rescale, brighter = denser as the header has it.
+
+    invert: exchange dense and clear, for a film stored dark-boned under a tag that says otherwise.
+    Raises UnreadableFilm; its sentence holds neither the path nor a word of the header.
+    Source: DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (rescale), 10.7 (spacing); PS3.5 8 and annex A.
+    """
+    try:
+        film = _read(path, limits)
+        return film.inverted() if invert else film
+    except MemoryError:
+        raise UnreadableFilm("expected a film that fits into memory, got a larger one; export it smaller") from None
+
+
+def _read(path: str | os.PathLike[str], limits: Limits) -> Film:
+    content = _read_bytes(path, limits)
+    header, pixels = parse(content, limits)
+    del content
+    encoded = check_native(header, pixels) if header.syntax in NATIVE else check_frame(header, pixels)
+    return Film(image_of(decode(encoded, header), header, encoded.bits), header.spacing)
+
+
+# The file
+
+
+def _read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
+    """The whole of a regular file that has the mark of DICOM; never waits for a pipe."""
+    try:
+        with open(path, "rb", opener=_without_waiting) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise UnreadableFilm("expected a DICOM file, got a folder or a device; choose one file")
+            content = stream.read(limits.max_bytes + 1) or b""  # None where a system's own file has nothing to say yet
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnreadableFilm):
+            raise
+        kind = "a folder" if isinstance(error, IsADirectoryError) else "one that is missing or may not be opened"
+        raise UnreadableFilm(f"expected a DICOM file, got {kind}; choose one file that can be read") from None
+    if len(content) > limits.max_bytes:
+        megabytes = limits.max_bytes / 2**20
+        raise UnreadableFilm(f"expected a file of at most {megabytes:.0f} MB, got a larger one; export a single film")
+    if content[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] != b"DICM":
+        kinds = (kind for magic, kind in _MAGIC.items() if content.startswith(magic))
+        found = next(kinds, "another kind of file") if content else "an empty file"
+        raise UnreadableFilm(f"expected a DICOM file (DICM after 128 bytes), got {found}; export the film as DICOM")
+    return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

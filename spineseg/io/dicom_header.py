@@ -1,0 +1,297 @@
+"""What a DICOM file says of its one image: read by pydicom, checked before a pixel is touched.
+
+No tag of the patient is converted, kept or quoted.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
+
+from spineseg.film import SPACING_MM, BadInput, Spacing
+from spineseg.io.limits import Limits
+
+IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+RLE = "1.2.840.10008.1.2.5"
+NATIVE = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
+JPEG_FRAMES = {
+    "1.2.840.10008.1.2.4.50": (0xC0, 0xC1),
+    "1.2.840.10008.1.2.4.51": (0xC0, 0xC1),
+    "1.2.840.10008.1.2.4.57": (0xC3,),
+    "1.2.840.10008.1.2.4.70": (0xC3,),
+    "1.2.840.10008.1.2.4.80": (0xF7,),
+    "1.2.840.10008.1.2.4.81": (0xF7,),
+}
+"""Transfer syntaxes of JPEG and JPEG-LS, with the frame header markers that each may hold (ITU T.81 B.1, T.87 C.1)."""
+JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+SYNTAXES = (*NATIVE, RLE, *JPEG_FRAMES, *JPEG_2000)
+"""Every transfer syntax that is read. Deflated is not: a small file may inflate to gigabytes."""
+_CROSS_SECTIONAL = ("CT", "MR", "PT", "NM")
+_TAGS = tuple(
+    Tag(keyword)
+    for keyword in (
+        "Modality",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "NumberOfFrames",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "ModalityLUTSequence",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "PixelSpacing",
+        "PixelSpacingCalibrationType",
+        "ImagerPixelSpacing",
+        "SharedFunctionalGroupsSequence",
+        "PerFrameFunctionalGroupsSequence",
+    )
+)
+"""All that is ever looked at: no tag of the patient is converted, kept or quoted."""
+PIXEL_DATA = Tag("PixelData")
+PREAMBLE_BYTES = 128
+"""Bytes before the letters DICM (PS3.10 7.1)."""
+
+
+class UnreadableFilm(BadInput):
+    """The file is not one grey radiograph that can be read safely."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checked header says of the one image; `inverted`: MONOCHROME1, the lowest value is the brightest."""
+
+    syntax: str
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    inverted: bool
+    slope: float
+    intercept: float
+    spacing: Spacing | None
+
+
+# The header
+
+_PYDICOM_LOCK = threading.Lock()
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom's warnings and log lines back: they quote what the header holds.
+
+    One thread at a time, as the list of warning filters belongs to the whole process.
+    """
+    logger = logging.getLogger("pydicom")
+    with _PYDICOM_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before, logger.disabled = logger.disabled, True
+        try:
+            yield
+        finally:
+            logger.disabled = before
+
+
+def parse(content: bytes, limits: Limits) -> tuple[Header, bytes]:
+    """The checked header and the value of Pixel Data, which is not touched before the header has passed."""
+    stream = BytesIO(content)
+    stream.seek(PREAMBLE_BYTES + 4)
+    with quiet_pydicom():
+        try:
+            syntax = _read_syntax(stream)
+            header = _check_header(_read_elements(stream, syntax, _TAGS, last=0x7FE00000), syntax, limits)
+            return header, _read_pixels(stream, syntax, header.bits_allocated)
+        except UnreadableFilm:
+            raise
+        except MemoryError:
+            raise
+        except RecursionError:
+            raise UnreadableFilm("expected a plain header, got sequences nested too deeply; export it again") from None
+        except Exception:  # pydicom lets a damaged header raise nearly anything, and quotes it
+            raise UnreadableFilm("expected a sound DICOM header, got a damaged one; export the film again") from None
+
+
+def _read_syntax(stream: BytesIO) -> str:
+    """The transfer syntax, one that is read. Leaves the stream behind the file's own (0002) group."""
+    meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+    syntax = str(meta.get("TransferSyntaxUID", ""))
+    if syntax not in SYNTAXES:
+        known = UID(syntax).name not in ("", syntax)  # else it could be any text
+        name = UID(syntax).name if known else "an unknown one" if syntax else "none"
+        raise UnreadableFilm(
+            f"expected an uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000 transfer syntax, got {name}; "
+            "export the film uncompressed"
+        )
+    return syntax
+
+
+def _read_elements(stream: BytesIO, syntax: str, tags: tuple[BaseTag, ...], last: int) -> Dataset:
+    """The named top-level elements up to tag `last`; leaves the stream at the next one."""
+    return read_dataset(
+        stream,
+        syntax == IMPLICIT,
+        syntax != BIG_ENDIAN,
+        stop_when=lambda tag, _vr, _length: tag > last,
+        specific_tags=list(tags),
+    )
+
+
+def _read_pixels(stream: BytesIO, syntax: str, bits: int) -> bytes:
+    """The value of Pixel Data with samples of `bits`: words in little endian order, or a frame's fragments."""
+    elements = _read_elements(stream, syntax, (PIXEL_DATA,), last=PIXEL_DATA)
+    if PIXEL_DATA not in elements:
+        raise UnreadableFilm("expected pixel data, got a header alone or a file cut short; copy the film again")
+    element: Any = elements.get_item(PIXEL_DATA)
+    undefined = getattr(element, "length", 0) == 0xFFFFFFFF  # an empty element comes without its length
+    if undefined == (syntax in NATIVE):
+        raise UnreadableFilm("expected pixel data as the transfer syntax has it, got the other kind; export it again")
+    pixels = element.value or b""
+    if syntax == BIG_ENDIAN and (bits > 8 or element.VR != "OB"):  # OW swaps 8-bit samples too (PS3.5 8.2)
+        return np.frombuffer(pixels[: len(pixels) // 2 * 2], dtype=">u2").astype("<u2").tobytes()
+    return pixels
+
+
+def _check_header(elements: Dataset, syntax: str, limits: Limits) -> Header:
+    """Every number that decoding relies on, or the first reason why it is not a film."""
+    if any(keyword not in elements for keyword in ("Rows", "Columns", "BitsAllocated")):
+        raise UnreadableFilm(
+            "expected an image, got a DICOM object without one (a report, a document, or a file cut short); "
+            "choose the radiograph itself"
+        )
+    _check_kind(elements)
+    rows, columns = _integer(elements, "Rows"), _integer(elements, "Columns")
+    _check_size(rows, columns, limits)
+    allocated, stored = _integer(elements, "BitsAllocated"), _integer(elements, "BitsStored")
+    high_bit, sign = _integer(elements, "HighBit", stored - 1), _integer(elements, "PixelRepresentation", 0)
+    if allocated not in (8, 16) or not 2 <= stored <= high_bit + 1 <= allocated or sign not in (0, 1):
+        raise UnreadableFilm(
+            f"expected 8 or 16 bits for a pixel, got {stored} of {allocated} with high bit {high_bit}; "
+            "export the film with 8 to 16 bits"
+        )
+    slope, intercept = _rescale(elements)
+    return Header(
+        syntax=syntax,
+        rows=rows,
+        columns=columns,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=high_bit,
+        signed=sign == 1,
+        inverted=_text(elements, "PhotometricInterpretation") == "MONOCHROME1",
+        slope=slope,
+        intercept=intercept,
+        spacing=_spacing(elements),
+    )
+
+
+def _check_kind(elements: Dataset) -> None:
+    """One frame of one grey channel, without a lookup table between stored and meant values."""
+    photometric, samples = _text(elements, "PhotometricInterpretation"), _integer(elements, "SamplesPerPixel", 1)
+    if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        kind = "a palette" if photometric == "PALETTE COLOR" else f"colour or an unknown kind with {samples} channels"
+        raise UnreadableFilm(f"expected one grey channel, got {kind}; export the film as MONOCHROME2")
+    frames = _integer(elements, "NumberOfFrames", 1)
+    if frames != 1:
+        raise UnreadableFilm(f"expected one frame, got {frames}; export a single image")
+    if elements.get("ModalityLUTSequence"):
+        raise UnreadableFilm("expected a slope and an intercept, got a Modality LUT; export the film without the table")
+
+
+def _check_size(rows: int, columns: int, limits: Limits) -> None:
+    low, high = limits.min_side, limits.max_side
+    if not (low <= rows <= high and low <= columns <= high):
+        raise UnreadableFilm(f"expected {low} to {high} rows and columns, got {rows} x {columns}; choose another film")
+    if rows * columns > limits.max_pixels:
+        most = limits.max_pixels / 1e6
+        raise UnreadableFilm(f"expected at most {most:g} million pixels, got {rows} x {columns}; export it smaller")
+
+
+def _integer(elements: Dataset, keyword: str, default: int | None = None) -> int:
+    value = elements.get(keyword)
+    if value is None or value == "":
+        value = default
+    try:
+        return int(value)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        raise UnreadableFilm(f"expected one whole number as {keyword}, got none; export the film again") from None
+
+
+def _text(elements: Dataset, keyword: str) -> str:
+    return str(elements.get(keyword) or "").strip()
+
+
+def _numbers(elements: Dataset, keyword: str) -> tuple[float, ...]:
+    """The finite numbers of a decimal string; empty when it holds anything else."""
+    value = elements.get(keyword)
+    values = value if isinstance(value, MultiValue) else [] if value in (None, "") else [value]
+    try:
+        numbers = tuple(float(each) for each in values)
+    except (TypeError, ValueError):
+        return (math.nan,)
+    return numbers
+
+
+def _macro(elements: Dataset, keyword: str) -> Dataset:
+    """Functional group `keyword` of a multi-frame object's only frame (PS3.3 C.7.6.16), else the top level itself."""
+    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        for group in elements.get(groups) or ():
+            for macro in group.get(keyword) or ():
+                return macro
+    return elements
+
+
+def _rescale(elements: Dataset) -> tuple[float, float]:
+    """(slope, intercept) from stored to meant values; neighbours must stay apart in float32."""
+    macro = _macro(elements, "PixelValueTransformationSequence")
+    slopes, intercepts = _numbers(macro, "RescaleSlope") or (1.0,), _numbers(macro, "RescaleIntercept") or (0.0,)
+    (slope, *more), (intercept, *others) = slopes, intercepts
+    usable = 1e-6 < abs(slope) < 1e6 and abs(intercept) < 2**23 * abs(slope)  # false for NaN
+    if more or others or not usable:
+        raise UnreadableFilm("expected a finite rescale slope and intercept, got unusable ones; export the film again")
+    return slope, intercept
+
+
+def _spacing(elements: Dataset) -> Spacing | None:
+    """Millimetres with the plane they hold in, or None where none are stated or they cannot be meant.
+
+    Imager Pixel Spacing is the detector's. Pixel Spacing is meant to be the patient's, but an uncalibrated projection
+    repeats the detector's there; standing alone and without a calibration type it could be either (PS3.3 10.7.1.1),
+    and a projection's is then taken for the detector's, which claims less.
+    """
+    macro = _macro(elements, "PixelMeasuresSequence")
+    detector, pixel = _pair(elements, "ImagerPixelSpacing"), _pair(macro, "PixelSpacing")
+    if pixel is None:
+        return None if detector is None else Spacing(*detector, plane="detector")
+    if _text(elements, "Modality") in _CROSS_SECTIONAL:
+        return Spacing(*pixel, plane="patient")
+    if detector is None:
+        return Spacing(*pixel, plane="patient" if _text(elements, "PixelSpacingCalibrationType") else "detector")
+    same = all(math.isclose(a, b, rel_tol=1e-4) for a, b in zip(detector, pixel, strict=True))
+    return Spacing(*detector, plane="detector") if same else Spacing(*pixel, plane="patient")
+
+
+def _pair(elements: Dataset, keyword: str) -> tuple[float, float] | None:
+    numbers = _numbers(elements, keyword)
+    if len(numbers) != 2 or not all(SPACING_MM[0] <= each <= SPACING_MM[1] for each in numbers):
+        return None
+    return numbers[0], numbers[1]

@@ -1,0 +1,226 @@
+"""DICOM pixel data to an image, decoded by SimpleITK with GDCM forced.
+
+GDCM never sees the file itself but a copy made of its pixel data and a few checked numbers. For in a file as
+it comes, nested sequences, frame counts and lying lengths crash GDCM or make it answer with foreign memory; it turns
+MONOCHROME1 over, but fails on some signed depths; it misreads a high bit that is not the last stored one; and its
+errors quote the path. So it gets MONOCHROME2 words, and sign, MONOCHROME1 and rescale are applied here, once.
+
+The copy is kept in memory; where a system cannot (macOS, Windows) it is a temporary file that obeys TMPDIR.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from jaxtyping import Float32, Integer
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+
+from spineseg.io.dicom_header import EXPLICIT, JPEG_2000, JPEG_FRAMES, NATIVE, PIXEL_DATA, RLE, Header, UnreadableFilm
+from spineseg.io.dicom_write import new_dataset, set_pixel_module
+
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """Pixel data as GDCM gets it: whole words of `bits` bits, native little endian or one compressed frame."""
+
+    syntax: str
+    bits: int
+    signed: bool
+    content: bytes
+
+
+# The pixel data
+
+
+def check_native(header: Header, pixels: bytes) -> _Encoded:
+    """Exactly the bytes that the size asks for, and the one that makes an odd length even."""
+    expected = header.rows * header.columns * header.bits_allocated // 8
+    if len(pixels) not in (expected, expected + expected % 2):
+        raise UnreadableFilm(
+            f"expected {expected} bytes of pixels for {header.rows} x {header.columns}, got {len(pixels)}; "
+            "copy the film again"
+        )
+    return _Encoded(EXPLICIT, header.bits_allocated, False, pixels)
+
+
+def check_frame(header: Header, pixels: bytes) -> _Encoded:
+    """One compressed frame whose own header agrees with the file's."""
+    try:
+        frame = next(generate_frames(pixels, number_of_frames=1))
+        if header.syntax == RLE:
+            _check_rle(header, frame)
+            return _Encoded(RLE, header.bits_allocated, False, frame)
+        rows, columns, channels, bits, signed = (
+            _jpeg_2000_size(frame) if header.syntax in JPEG_2000 else _jpeg_size(frame, JPEG_FRAMES[header.syntax])
+        )
+    except (ValueError, IndexError, struct.error, StopIteration):
+        raise UnreadableFilm("expected one whole compressed image, got a damaged one; copy the film again") from None
+    if (rows, columns, channels) != (header.rows, header.columns, 1):
+        raise UnreadableFilm(
+            f"expected a compressed image of {header.rows} x {header.columns} x 1 as the header says, "
+            f"got {rows} x {columns} x {channels}; export the film again"
+        )
+    unsure = header.signed and not signed and bits < header.bits_stored  # where is the sign?
+    if bits > header.bits_allocated or header.high_bit != header.bits_stored - 1 or unsure:
+        raise UnreadableFilm(
+            f"expected a compressed image of {header.bits_stored} bits as the header says, got {bits}; "
+            "export the film again"
+        )
+    return _Encoded(header.syntax, bits, signed, frame)
+
+
+def _check_rle(header: Header, frame: bytes) -> None:
+    """Raises ValueError unless there is one whole segment for each byte of a pixel, in order (PS3.5 G.5).
+
+    GDCM dies of none, and fills a short one up from the next.
+    """
+    count, *offsets = struct.unpack("<16L", frame[:64])
+    starts = offsets[: header.bits_allocated // 8]
+    if count != len(starts) or starts[0] != 64 or any(offsets[count:]):
+        raise ValueError
+    for start, end in zip(starts, [*starts[1:], len(frame)], strict=True):
+        if not start < end <= len(frame) or not _unpacks_to(frame[start:end], header.rows * header.columns):
+            raise ValueError
+
+
+def _unpacks_to(segment: bytes, length: int) -> bool:
+    """Whether a PackBits segment holds at least `length` bytes (PS3.5 G.3.2)."""
+    at, end = 0, len(segment)
+    while length > 0 and at + 1 < end:
+        control = segment[at]
+        if control < 128:
+            length -= control + 1
+            at += control + 2
+        else:
+            length -= 257 - control if control > 128 else 0
+            at += 2 if control > 128 else 1
+    return length <= 0 and at <= end
+
+
+def _jpeg_size(frame: bytes, markers: tuple[int, ...]) -> tuple[int, int, int, int, bool]:
+    """(rows, columns, channels, bits, signed) of a complete JPEG or JPEG-LS stream (ITU T.81 B.2.2)."""
+    if frame[:2] != b"\xff\xd8" or b"\xff\xd9" not in frame[-16:]:
+        raise ValueError
+    at = 2
+    while frame[at] == 0xFF:
+        marker = frame[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker in markers:
+            bits, rows, columns, channels = struct.unpack(">BHHB", frame[at + 4 : at + 10])
+            return rows, columns, channels, bits, False
+        elif (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker in (0xD9, 0xDA):
+            break
+        else:
+            at += 2 + struct.unpack(">H", frame[at + 2 : at + 4])[0]
+    raise ValueError
+
+
+def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int, int, bool]:
+    """(rows, columns, channels, bits, signed) of a complete JPEG 2000 stream, bare or in boxes (ITU T.800 A.5.1)."""
+    start = frame.find(b"\xff\x4f\xff\x51", 0, 1024)
+    if start < 0 or (start > 0 and frame[4:8] != b"jP  ") or b"\xff\xd9" not in frame[-16:]:
+        raise ValueError
+    right, bottom, left, top = struct.unpack(">4L", frame[start + 8 : start + 24])
+    channels, depth, *steps = struct.unpack(">H3B", frame[start + 40 : start + 45])
+    if steps != [1, 1]:  # a thinned-out component would decode to another size
+        raise ValueError
+    return bottom - top, right - left, channels, (depth & 0x7F) + 1, depth > 0x7F
+
+
+def decode(encoded: _Encoded, header: Header) -> Integer[np.ndarray, "rows columns"]:
+    """What GDCM makes of the pixel data: the words themselves, as MONOCHROME2 without rescale leaves them alone."""
+    try:
+        with _copy(_bare_dataset(encoded, header)) as path:
+            reader = sitk.ImageFileReader()
+            reader.SetImageIO("GDCMImageIO")
+            reader.SetFileName(path)
+            words = sitk.GetArrayFromImage(reader.Execute())
+    except OSError:
+        raise UnreadableFilm("expected room for a temporary copy, got none; free some space and try again") from None
+    except RuntimeError:
+        raise UnreadableFilm("expected pixels that can be decoded, got damaged ones; export the film again") from None
+    if words.shape != (1, header.rows, header.columns) or words.dtype.kind not in "iu" or words.dtype.itemsize > 2:
+        raise UnreadableFilm("expected the image that the header states, got another; export the film again")
+    return words[0]
+
+
+@contextmanager
+def _copy(dataset: Dataset) -> Iterator[str]:
+    """Path of a file with this content: in memory only where that can be (Linux), else in a temporary folder."""
+    if not (hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()):
+        with tempfile.TemporaryDirectory(prefix="spineseg-") as folder:
+            dataset.save_as(copy := Path(folder, "film.dcm"), enforce_file_format=True)
+            yield str(copy)
+        return
+    descriptor = os.memfd_create("film")
+    with os.fdopen(descriptor, "wb") as stream:
+        dataset.save_as(stream, enforce_file_format=True)
+        stream.flush()
+        yield f"/proc/self/fd/{descriptor}"
+
+
+def _bare_dataset(encoded: _Encoded, header: Header) -> Dataset:
+    """The least header that GDCM decodes by; nothing of the original but checked numbers."""
+    dataset = new_dataset(_SECONDARY_CAPTURE, "2.25.1", encoded.syntax)
+    set_pixel_module(dataset, (header.rows, header.columns), encoded.bits, encoded.signed, "MONOCHROME2")
+    if encoded.syntax == EXPLICIT:
+        dataset.add_new(PIXEL_DATA, "OW", encoded.content)
+    else:
+        dataset.add_new(PIXEL_DATA, "OB", encapsulate([encoded.content]))
+        dataset[PIXEL_DATA].is_undefined_length = True
+    return dataset
+
+
+# From words to an image
+
+
+def image_of(
+    words: Integer[np.ndarray, "rows columns"], header: Header, bits: int
+) -> Float32[np.ndarray, "rows columns"]:
+    """Words of `bits` bits as the header means them: sign, MONOCHROME1 and rescale applied; finite, not constant."""
+    stored = _stored_values(words, header, bits)
+    if header.inverted:  # lowest + highest value of the type: 2^bits - 1, or -1 for signed
+        stored = (-1 if header.signed else 2**header.bits_stored - 1) - stored
+    if (header.slope, header.intercept) == (1.0, 0.0):
+        image = stored.astype(np.float32)
+    else:
+        image = (stored * header.slope + header.intercept).astype(np.float32)
+    low, high = float(image.min()), float(image.max())
+    if not (math.isfinite(low) and math.isfinite(high) and high > low):
+        raise UnreadableFilm("expected a picture, got one single value everywhere; choose another film")
+    return image
+
+
+def _stored_values(
+    words: Integer[np.ndarray, "rows columns"], header: Header, bits: int
+) -> Integer[np.ndarray, "rows columns"]:
+    """The `bits_stored` bits below and at `high_bit` of each word, signed where the header says so (PS3.5 8.1.1).
+
+    Other bits of a native word are unused or hold an overlay. In a codestream deeper than `bits_stored` they may only
+    repeat the sign or be 0, else the header's depth is wrong and cutting them off would fold the picture over.
+    """
+    wide = words.astype(np.int32)
+    mask = 2**header.bits_stored - 1
+    values = wide >> (header.high_bit + 1 - header.bits_stored) & mask
+    if header.signed:
+        values -= (values >> (header.bits_stored - 1)) << header.bits_stored
+    if header.syntax not in (*NATIVE, RLE) and bits != header.bits_stored:
+        whole = 2**bits - 1
+        if np.any((wide & whole != values & whole) & (wide & whole != values & mask)):
+            raise UnreadableFilm(
+                f"expected pixels of {header.bits_stored} bits as the header says, got larger ones; export it again"
+            )
+    return values

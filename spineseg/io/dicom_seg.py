@@ -1,0 +1,131 @@
+"""Masks -> a DICOM segmentation object that belongs to its film; the only user of highdicom (extra `dicom-seg`).
+
+Six binary segments on the film's own pixels. A projection film has no place in the patient, so the object refers to the
+film's image, and has neither pixel measures in the patient nor an orientation.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from spineseg import __version__
+from spineseg.film import VERTEBRAE, BadInput, Masks
+from spineseg.io.files import replacing
+
+CODES = {
+    "L1": ("66794005", "L1 vertebra"),
+    "L2": ("14293000", "L2 vertebra"),
+    "L3": ("36470004", "L3 vertebra"),
+    "L4": ("11994002", "L4 vertebra"),
+    "L5": ("49668003", "L5 vertebra"),
+    "S1": ("65985001", "S1 vertebra"),
+}
+"""SNOMED CT, as in DICOM PS3.16 context group 7603."""
+PATIENT = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
+"""What a segmentation object would repeat of the film's header, and does not unless asked to."""
+_KEPT = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns", "Modality")
+
+
+class NoSegmentation(BadInput):
+    """A segmentation object cannot be written here or for this film."""
+
+
+def write_segmentation(
+    path: str | os.PathLike[str],
+    film_path: str | os.PathLike[str],
+    masks: Masks,
+    *,
+    model: str,
+    copy_patient: bool = False,
+) -> None:
+    """Write the masks that are not empty as one DICOM SEG file.
+
+    film_path: the film they belong to, one that `read_film` accepts; its study, series and image identifiers are
+    repeated, for a viewer finds the film by them. model: name of the checkpoint. copy_patient: repeat name, identity,
+    dates and the like (`PATIENT`) from the film as well; without it they are empty.
+    Raises NoSegmentation if highdicom is missing, no mask is filled, or the film lacks its identifiers.
+    Source: DICOM PS3.3 A.51, C.8.20.
+    """
+    hd = require_highdicom()
+    shown = [k for k in range(len(VERTEBRAE)) if masks[k].any()]
+    if not shown:
+        raise NoSegmentation("expected at least one vertebra, found none; there is nothing to write")
+    film = _header(hd, film_path, PATIENT if copy_patient else ())
+    if (film.Rows, film.Columns) != masks.shape[1:]:
+        raise NoSegmentation("expected masks of the film's own size, got another; segment this film again")
+    segmentation = hd.seg.Segmentation(
+        source_images=[film],
+        pixel_array=masks[shown].transpose(1, 2, 0)[None].astype("uint8"),
+        segmentation_type="BINARY",
+        segment_descriptions=[_described(hd, n, VERTEBRAE[k], model) for n, k in enumerate(shown, 1)],
+        series_instance_uid=hd.UID(),
+        series_number=1,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer="spineseg",
+        manufacturer_model_name=model[:64],
+        software_versions=__version__,
+        device_serial_number="none",
+        content_label="LUMBAR_VERTEBRAE",
+        content_description="Vertebral bodies L1 to S1; not for diagnosis",
+        omit_empty_frames=False,
+    )
+    segmentation.PatientOrientation = None
+    with replacing(path) as stream:
+        segmentation.save_as(stream, enforce_file_format=True)
+
+
+def require_highdicom() -> Any:
+    """The library, which is an extra and imports slowly. Raises NoSegmentation if it is missing."""
+    try:
+        import highdicom
+    except ImportError:
+        raise NoSegmentation("expected highdicom, which is not installed; pip install 'highdicom==0.28.2'") from None
+    return highdicom
+
+
+def _described(hd: Any, number: int, name: str, model: str) -> Any:
+    """What one segment is and what found it."""
+    value, meaning = CODES[name]
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name,
+        segmented_property_category=hd.sr.CodedConcept("91723000", "SCT", "Anatomical Structure"),
+        segmented_property_type=hd.sr.CodedConcept(value, "SCT", meaning),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=f"spineseg {model}"[:64],
+            version=__version__,
+            family=hd.sr.CodedConcept("123110", "DCM", "Artificial Intelligence"),
+        ),
+    )
+
+
+def _header(hd: Any, film_path: str | os.PathLike[str], patient: tuple[str, ...]) -> Any:
+    """The film's header with nothing in it but what is needed. Raises NoSegmentation."""
+    try:
+        with open(film_path, "rb") as stream:
+            header = hd.imread(stream)
+    except Exception:  # pydicom lets a damaged header raise nearly anything, and quotes it
+        raise NoSegmentation("expected a film whose header can be read again, got a damaged one; export it") from None
+    lacking = [keyword for keyword in _KEPT[:4] if not header.get(keyword)]
+    if lacking:
+        raise NoSegmentation(f"expected a film that states {lacking[0]}, got none; a segmentation refers to it")
+    for element in list(header):
+        if element.keyword not in (*_KEPT, *patient):
+            del header[element.tag]
+    for keyword in PATIENT:
+        if keyword not in header:
+            setattr(header, keyword, None)
+    return header

@@ -1,0 +1,63 @@
+"""Files that appear whole or not at all, and whose errors name the file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from spineseg.film import BadInput
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream whose content becomes the file in one step at the end; on failure the old file stays, nothing else.
+
+    The content waits beside its place under a hidden name.
+    Raises OSError if the folder is missing or cannot be written.
+    """
+    final = Path(path)
+    part = final.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with open(part, "xb") as stream:
+            yield stream
+        os.replace(part, final)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Make the file this text, in UTF-8, as `replacing` does; of a file name that is no text the odd bytes escaped."""
+    with replacing(path) as stream:
+        stream.write(text.encode(errors="backslashreplace"))
+
+
+def write_table(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Make the file a CSV table with one line for its columns and one for each row, as `replacing` does."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    write_text(path, text.getvalue())
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Start the sentence of any BadInput with the name of the file that it is about."""
+    try:
+        yield
+    except BadInput as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def nullified(value: Any) -> Any:
+    """With None for every number that is not finite, which JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {key: nullified(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [nullified(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,73 @@
+"""A folder of films and labels: `img/<stem>.dcm` with `label/<stem>.mat` or `label/<stem>.npy`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spineseg.film import BadInput, Case
+from spineseg.io.dicom import read_film
+from spineseg.io.dicom_write import write_film
+from spineseg.io.labels import read_label, write_mat
+
+IMAGES, LABELS = "img", "label"
+LABEL_SUFFIXES = (".mat", ".npy")
+"""In the order in which a label is looked for."""
+
+
+class BadDataset(BadInput):
+    """A folder that cannot be trained on."""
+
+
+class NoFilms(BadDataset):
+    """The folder holds no film."""
+
+
+@dataclass(frozen=True)
+class FilmFiles:
+    """Where a film and its label are; label is None where there is none."""
+
+    name: str
+    film: Path
+    label: Path | None
+
+
+def find_films(folder: Path | str) -> tuple[FilmFiles, ...]:
+    """The films `img/*.dcm` of the folder by name, each with `label/<stem>.mat` or, failing that, `.npy`.
+
+    Raises NoFilms.
+    """
+    films = sorted(path for path in (Path(folder) / IMAGES).glob("*.dcm") if not path.name.startswith("."))
+    if not films:
+        raise NoFilms(f"expected films as {IMAGES}/*.dcm, found none; name the folder that holds {IMAGES} and {LABELS}")
+    return tuple(FilmFiles(film.stem, film, _label_of(film)) for film in films)
+
+
+def _label_of(film: Path) -> Path | None:
+    candidates = [film.parents[1] / LABELS / f"{film.stem}{suffix}" for suffix in LABEL_SUFFIXES]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def labelled_films(folder: Path | str) -> list[FilmFiles]:
+    """Those of `find_films` that have a label. Raises BadDataset if none has."""
+    labelled = [files for files in find_films(folder) if files.label]
+    if not labelled:
+        raise BadDataset(f"expected labels as {LABELS}/<film>.mat or .npy, found none that belongs to a film")
+    return labelled
+
+
+def read_case(files: FilmFiles) -> Case:
+    """The film with its reference masks. Raises BadInput if either cannot be read."""
+    if files.label is None:
+        raise BadInput("expected a label for the film, got none; add a .mat or .npy file of the same name")
+    film = read_film(files.film)
+    label = read_label(files.label, film.shape)
+    return Case(files.name, film, label.masks, label.remarks)
+
+
+def write_case(folder: Path, case: Case) -> None:
+    """Write one case in the layout that `find_films` reads; 12-bit DICOM and compressed .mat."""
+    for part in (IMAGES, LABELS):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    write_mat(folder / LABELS / f"{case.name}.mat", case.masks)
+    write_film(folder / IMAGES / f"{case.name}.dcm", case.film)

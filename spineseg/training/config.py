@@ -1,0 +1,187 @@
+"""What a training run is made of: its configuration, the presets, and what does not go together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from spineseg.data.augment import AugmentConfig
+from spineseg.data.split import SplitConfig
+from spineseg.film import CHANNELS, BadInput
+from spineseg.model.card import Decoder
+from spineseg.model.config import PRESETS, GridConfig, UNetConfig
+from spineseg.model.losses import LossName
+
+REPORT_GRID = GridConfig(rows=1024, columns=1024, keep_aspect=False, intensity="minmax")
+"""The report's input: each film stretched to a square."""
+REPORT_AUGMENT = replace(AugmentConfig.none(), flip_probability=0.5, flips="report")
+"""Nothing but the report's two flips."""
+REPORT_BACKGROUND = 255.0
+"""What the seventh channel of the report's first training held in place of 1."""
+
+
+@dataclass(frozen=True)
+class TrainConfig(SplitConfig):
+    """Everything that a run is made of; saved beside it as config.json."""
+
+    data: Path
+    """Folder with img/*.dcm and label/*.mat or *.npy."""
+    out: Path
+    """Where checkpoints and history go."""
+    name: str = "spineseg"
+    """Name of the checkpoint."""
+    network: UNetConfig = field(default_factory=UNetConfig)
+    grid: GridConfig = field(default_factory=GridConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossName = "bce+dice"
+    targets: Literal["masks", "report-7"] = "masks"
+    """report-7: 255 for 1 in the seventh channel and only there, as the report had it, to reproduce its failure."""
+    epochs: int = 20
+    """Passes over the films, which the learning rate's schedule is made for."""
+    stop_after: int | None = None
+    """End after so many of them, to go on later with --resume; the schedule stays that of all."""
+    patience: int | None = None
+    """End after so many epochs in a row without a better Dice on the films held back."""
+    batch: int = 8
+    """Films per step, over all processes: their number changes no result."""
+    accumulate: int = 1
+    """Pieces that each process works its films of a step through in, to save memory; the step is the same."""
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    """sgd: with a momentum of 0.9."""
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Of the learning rate after the warm-up: half a cosine down to zero, or none."""
+    warmup_steps: int = 100
+    """Steps in which the learning rate rises from near zero."""
+    average: float = 0.998
+    """Share of the old value in the moving average of the weights, per step, less in the first ones; 0 turns it off."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient; 0 for no limit."""
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """auto: fp16 on a CUDA device, bf16 on a processor that multiplies in it, else none."""
+    workers: int = 1
+    """Processes that prepare batches beside each training process, and read films into the cache before."""
+    init: Path | None = None
+    """Start from this checkpoint's weights instead of random ones."""
+    resume: bool = False
+    """Go on from the last finished epoch in `out`."""
+    tensorboard: bool = False
+    """Write curves and response matrices for TensorBoard, which must be installed."""
+    decoder: Decoder = "ordered"
+    """How predictions are read; always none for what repeats the report's mistakes, whose channels are no levels."""
+    description: str = ""
+
+    @property
+    def background(self) -> float:
+        """Target of the seventh channel off every vertebra."""
+        return REPORT_BACKGROUND if self.targets == "report-7" else 1.0
+
+    @property
+    def sound(self) -> bool:
+        """Whether neither targets nor flips are the report's mistakes."""
+        return self.targets == "masks" and self.augment.flips == "right"
+
+
+PresetName = Literal["default", "report-6", "report-7"]
+
+
+def preset(name: PresetName, data: Path, out: Path) -> TrainConfig:
+    """The defaults, or one of the report's two trainings with its mistakes.
+
+    report-7: seven channels, of which the last holds 255 for 1. report-6: six channels, all else equal: BCE, Adam at
+    1e-3, two films of 1024 x 1024 per step, 100 epochs, one film in six held back, flips on the wrong axes.
+    """
+    if name == "default":
+        return TrainConfig(data, out)
+    return TrainConfig(
+        data,
+        out,
+        name=name,
+        network=PRESETS[name],
+        grid=REPORT_GRID,
+        augment=REPORT_AUGMENT,
+        loss="bce",
+        targets="report-7" if name == "report-7" else "masks",
+        epochs=100,
+        batch=2,
+        optimiser="adam",
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        schedule="constant",
+        warmup_steps=0,
+        average=0.0,
+        clip_norm=0.0,
+        validation=20 / 120,
+        precision="no",
+        decoder="none",
+    )
+
+
+def caution(config: TrainConfig) -> str | None:
+    """One sentence on what a run repeats of the report's mistakes, or None."""
+    mistakes = []
+    if config.targets == "report-7":
+        mistakes.append("targets of 255 in the seventh channel, with which cross-entropy falls below zero")
+    if config.augment.flips == "report":
+        mistakes.append("flips on the wrong axes, after which half of the labels name the channels in reverse")
+    if not mistakes:
+        return None
+    return f"this training repeats on purpose what failed in the report: {' and '.join(mistakes)}."
+
+
+_AT_LEAST_ONE = ("epochs", "stop_after", "patience", "batch", "accumulate")
+_NOT_NEGATIVE = ("folds", "fold", "learning_rate", "weight_decay", "warmup_steps", "clip_norm", "workers")
+
+
+def settled(config: TrainConfig) -> TrainConfig:
+    """The configuration as it will be used. Raises BadInput if its parts do not go together."""
+    _check_numbers(config)
+    rows, columns, stride = config.grid.rows, config.grid.columns, config.network.stride
+    if rows % stride or columns % stride:
+        raise BadInput(f"expected a grid in multiples of {stride}, which the network needs, got {rows} x {columns}")
+    if config.targets == "report-7" and (config.loss, config.network.out_channels) != ("bce", len(CHANNELS)):
+        raise BadInput(
+            "expected seven channels and the loss bce with the targets report-7,"
+            f" got {config.network.out_channels} and {config.loss}; set --targets masks"
+        )
+    if config.fold > config.folds or config.folds == 1:
+        raise BadInput(
+            f"expected 2 folds or more and one of them, got fold {config.fold} of {config.folds}; set --folds"
+        )
+    return replace(
+        config,
+        network=replace(config.network, in_channels=config.grid.channels),
+        decoder=config.decoder if config.sound else "none",
+    )
+
+
+def _check_numbers(config: TrainConfig) -> None:
+    """Raises BadInput for a number that no training can be made with."""
+    least = {**dict.fromkeys(_AT_LEAST_ONE, 1), **dict.fromkeys(_NOT_NEGATIVE, 0)}
+    for name, limit in least.items():
+        value = getattr(config, name)
+        if value is not None and not value >= limit:
+            raise BadInput(f"expected {name} of {limit} or more, got {value:g}; set another")
+    if not 0 <= config.average < 1:
+        raise BadInput(f"expected average from 0 to below 1, got {config.average:g}; set 0 for none")
+
+
+def read_config(out: Path) -> TrainConfig:
+    """The configuration that a run saved. Raises BadInput if there is none or it is not understood."""
+    try:
+        stored = json.loads((out / "config.json").read_text(encoding="utf-8"))
+        stored["network"]["features"] = tuple(stored["network"]["features"])
+        parts = {"network": UNetConfig, "grid": GridConfig, "augment": AugmentConfig}
+        stored |= {name: kind(**stored[name]) for name, kind in parts.items()}
+        paths = ("data", "out", "init", "patients")
+        stored |= {name: Path(stored[name]) for name in paths if stored.get(name) not in (None, "dicom")}
+        return TrainConfig(**stored)
+    except FileNotFoundError:
+        raise BadInput("expected a training run, found no config.json in the folder; name a run's --out") from None
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise BadInput(
+            f"expected the config.json of a run, got another ({type(error).__name__}); train again"
+        ) from None

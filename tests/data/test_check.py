@@ -1,0 +1,350 @@
+"""check: each fault that ruins a training is found and named, and right folders are left alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from spineseg.data.check import Finding, FolderReport, check_folder, mask_findings
+from spineseg.film import Case, Film, Masks
+from spineseg.io.dicom_write import write_film
+from spineseg.io.folder import NoFilms, write_case
+from spineseg.io.labels import KEY, to_array, write_array
+from spineseg.simulate import SimulateConfig, write_folder
+
+SHAPE = (200, 200)
+
+
+def bodies(top: int = 20, *, height: int = 16, width: int = 30, column: int = 80) -> Masks:
+    """Six rectangles, one below the other, 26 rows apart."""
+    masks = np.zeros((6, *SHAPE), dtype=np.bool_)
+    for k in range(6):
+        masks[k, top + 26 * k : top + 26 * k + height, column + 2 * k : column + 2 * k + width] = True
+    return masks
+
+
+def noise(seed: int, shape: tuple[int, int] = SHAPE) -> Film:
+    """A picture like no other."""
+    return Film(np.random.default_rng(seed).integers(0, 4096, shape).astype(np.float32))
+
+
+def folder_of(tmp_path: Path, *masks: Masks) -> Path:
+    for k, each in enumerate(masks):
+        write_case(tmp_path, Case(str(k), noise(k), each))
+    return tmp_path
+
+
+def kinds(masks: Masks) -> list[tuple[str, str]]:
+    return [(finding.severity, finding.kind) for finding in mask_findings("x", masks)]
+
+
+def said(report: FolderReport) -> list[tuple[str, str, str]]:
+    return [(finding.film, finding.severity, finding.kind) for finding in report.findings]
+
+
+def only(findings: list[Finding]) -> Finding:
+    assert len(findings) == 1, findings
+    assert "\n" not in findings[0].sentence and findings[0].sentence.startswith("expected ")
+    return findings[0]
+
+
+# False alarms
+
+
+def test_right_masks_pass():
+    assert mask_findings("x", bodies()) == []
+    assert mask_findings("x", np.ascontiguousarray(bodies()[:, :, ::-1])) == []  # facing the other way
+
+
+def test_a_simulated_folder_passes(tmp_path: Path):
+    write_folder(tmp_path, 5, 5, SimulateConfig(rows=192), write=write_case)
+    assert check_folder(tmp_path) == FolderReport(5, 5, ())
+
+
+def test_real_films_have_no_error(shared: Path):
+    report = check_folder(shared / "films", threads=2)
+    assert (report.films, report.pairs, report.errors) == (16, 11, 0)
+    assert sorted({f.kind for f in report.findings}) == ["no label", "overlap"]
+
+
+@pytest.mark.parametrize("gone", [(0,), (5,), (0, 1), (4, 5)])
+def test_a_film_cut_short_passes(gone: tuple[int, ...]):
+    masks = bodies(top=20)
+    rows = slice(20 + 26 * (gone[-1] + 1) - 6, None) if gone[0] == 0 else slice(0, 20 + 26 * gone[0] - 6)
+    masks[list(gone)] = False
+    assert mask_findings("x", np.ascontiguousarray(masks[:, rows])) == []
+
+
+def test_a_body_that_the_border_cuts_may_be_small():
+    masks = np.ascontiguousarray(bodies(top=20)[:, : 20 + 26 * 5 + 3])
+    assert masks[5].sum() < 0.4 * masks[4].sum()
+    assert mask_findings("x", masks) == []
+
+
+# Anatomy
+
+
+def test_two_bodies_exchanged():
+    finding = only(mask_findings("x", bodies()[[0, 2, 1, 3, 4, 5]]))
+    assert (finding.severity, finding.kind) == ("error", "exchanged")
+    assert "L2 and L3 exchanged" in finding.sentence
+
+
+@pytest.mark.parametrize("far", [[5, 1, 2, 3, 4, 0], [0, 1, 2, 3, 5, 4]])
+def test_any_two_bodies_exchanged(far: list[int]):
+    assert kinds(bodies()[far]) == [("error", "exchanged")]
+
+
+def test_another_order_is_told():
+    finding = only(mask_findings("x", bodies()[[1, 2, 0, 3, 4, 5]]))
+    assert finding.kind == "order"
+    assert "got L3 L1 L2 L4 L5 S1" in finding.sentence
+
+
+@pytest.mark.parametrize("turn", [lambda m: m[:, ::-1], lambda m: m[::-1], lambda m: m[:, ::-1, ::-1]])
+def test_upside_down(turn):
+    assert kinds(np.ascontiguousarray(turn(bodies()))) == [("error", "upside down")]
+
+
+def test_transposed():
+    assert kinds(np.ascontiguousarray(bodies().transpose(0, 2, 1))) == [("error", "across")]
+
+
+@pytest.mark.parametrize("degrees", [-35, 35])
+def test_a_tilted_spine_is_in_order(degrees: float):
+    masks = np.zeros((6, 400, 400), dtype=np.bool_)
+    for k in range(6):
+        row, column = 80 + 40 * k, int(200 + 40 * (k - 2.5) * np.tan(np.radians(degrees)))
+        masks[k, row : row + 25, column : column + 40] = True
+    assert mask_findings("x", masks) == []
+
+
+def test_an_empty_mask_between_others():
+    masks = bodies()
+    masks[2] = False
+    finding = only(mask_findings("x", masks))
+    assert (finding.severity, finding.kind) == ("error", "empty") and "L3" in finding.sentence
+
+
+@pytest.mark.parametrize(("gone", "name"), [(0, "L1"), (5, "S1")])
+def test_an_empty_mask_where_the_film_has_room(gone: int, name: str):
+    masks = np.pad(bodies(), ((0, 0), (40, 40), (0, 0)))
+    masks[gone] = False
+    finding = only(mask_findings("x", masks))
+    assert (finding.severity, finding.kind) == ("warning", "empty") and name in finding.sentence
+
+
+def test_nothing_marked():
+    assert kinds(np.zeros((6, *SHAPE), np.bool_)) == [("error", "empty")]
+
+
+def test_a_body_left_out():
+    masks = np.zeros((6, 260, 200), dtype=np.bool_)
+    for k in range(6):
+        top = 20 + 26 * (k + (k > 2))
+        masks[k, top : top + 16, 80:110] = True
+    finding = only(mask_findings("x", masks))
+    assert (finding.severity, finding.kind) == ("warning", "gap")
+    assert "expected L4 next to L3, got 2.0 times" in finding.sentence
+
+
+@pytest.mark.parametrize(("other_px", "severity"), [(3, "warning"), (100, "error")])
+def test_in_pieces(other_px: int, severity: str):
+    masks = bodies()
+    masks[1, 54, 10 : 10 + min(other_px, 50)] = True
+    masks[1, 55, 10 : 10 + max(other_px - 50, 0)] = True
+    finding = only(mask_findings("x", masks))
+    assert (finding.severity, finding.kind) == (severity, "pieces")
+    assert f"L2 in one piece, got 480 px and 1 more of at most {other_px} px" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "severity"), [(8, 10, "warning"), (4, 6, "error"), (24, 50, "warning"), (24, 110, "error")]
+)
+def test_an_odd_size(rows: int, columns: int, severity: str):
+    masks = bodies()
+    masks[3] = False
+    masks[3, 98 : 98 + rows, 40 : 40 + columns] = True
+    assert (severity, "size") in kinds(masks)
+
+
+def test_a_channel_full_of_ones():
+    masks = bodies()
+    masks[2] = True
+    assert ("error", "size") in kinds(masks)
+
+
+def test_points_instead_of_areas():
+    masks = np.zeros((6, 400, 300), dtype=np.bool_)
+    for k in range(6):
+        masks[k, 50 + 50 * k : 53 + 50 * k, 150:153] = True
+    assert kinds(masks) == [("warning", "size")]
+
+
+def test_overlaps():
+    masks = bodies()
+    masks[5, 150 - 12 : 150, 100:104] = masks[4, 130:150, 100:104].any()
+    masks[4, 138:142, 100:104] = True
+    assert ("warning", "overlap") in kinds(masks)
+    masks = bodies()
+    masks[4] = masks[3]
+    assert ("error", "same bone") in kinds(masks)
+
+
+# The folder
+
+
+def test_no_film_at_all(tmp_path: Path):
+    with pytest.raises(NoFilms, match="expected films as"):
+        check_folder(tmp_path)
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img" / "121.DCM").touch()
+    with pytest.raises(NoFilms, match=r"found 121\.DCM; end each name with \.dcm"):
+        check_folder(tmp_path)
+
+
+def test_halves_of_pairs(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(20), bodies(21), bodies(22))
+    (folder / "label" / "1.mat").rename(folder / "label" / "01.mat")
+    write_array(folder / "label" / "2.npy", bodies(22))
+    (folder / "img" / "3.DCM").write_bytes(b"")
+    (folder / "img" / ".hidden").touch()
+    report = check_folder(folder)
+    assert said(report) == [
+        ("01.mat", "warning", "no film"),
+        ("1", "warning", "no label"),
+        ("2", "warning", "two labels"),
+        ("3.DCM", "warning", "not read"),
+    ]
+    assert (report.films, report.pairs, report.errors) == (3, 2, 0)
+
+
+def test_no_pair_at_all(tmp_path: Path):
+    write_film_only = tmp_path / "img"
+    write_film_only.mkdir()
+    write_film(write_film_only / "1.dcm", noise(1))
+    assert said(check_folder(tmp_path)) == [("label/", "error", "no pair")]
+
+
+def save_label(path: Path, array: np.ndarray) -> None:
+    scipy.io.savemat(path, {KEY: array})
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_goes_on(tmp_path: Path):
+    folder = folder_of(tmp_path, *(bodies(18 + k) for k in range(6)))
+    (folder / "img" / "0.dcm").write_bytes(b"no film")
+    (folder / "label" / "1.mat").write_bytes(b"no label")
+    save_label(folder / "label" / "2.mat", to_array(bodies(20))[:150])
+    write_film(folder / "img" / "3.dcm", noise(3, (200, 180)))
+    save_label(folder / "label" / "3.mat", to_array(bodies(21))[:, :180].transpose(1, 0, 2))
+    save_label(folder / "label" / "4.mat", to_array(bodies(22)) * 3)
+    report = check_folder(folder, threads=2)
+    sentences = {finding.film: finding.sentence for finding in report.findings}
+    assert [(f.severity, f.kind) for f in report.findings] == [
+        ("error", "unreadable film"),
+        *[("error", "unreadable label")] * 4,
+    ]
+    assert "200 x 200 x 7, got 150 x 200 x 7" in sentences["2"]
+    assert "transpose it" in sentences["3"]
+    assert "got other values" in sentences["4"]
+
+
+def test_background_and_overlap_are_warnings(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies())
+    masks = bodies()
+    masks[5, 149:152, 100:110] = True
+    masks[4, 140:150, 100:110] = True
+    array = to_array(masks)
+    array[..., 6] = array[..., 5]  # the report copied channel 6 there
+    save_label(folder / "label" / "0.mat", array)
+    assert said(check_folder(folder)) == [("0", "warning", "overlap"), ("0", "warning", "background")]
+
+
+@pytest.mark.parametrize("dots", [0, 4])
+def test_a_constant_film(tmp_path: Path, dots: int):
+    folder = folder_of(tmp_path, bodies())
+    image = np.full(SHAPE, 5, np.float32)
+    image[10, 10 : 10 + dots] = 9
+    write_film(folder / "img" / "0.dcm", Film(image))
+    kind = "constant film" if dots else "unreadable film"
+    assert said(check_folder(folder)) == [("0", "error", kind)]
+
+
+# Twice
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda image: image, "got the pixels of 0; "),
+        (lambda image: image[:, ::-1], "got the pixels of 0, mirrored left to right; "),
+        (lambda image: image[::-1], "got the pixels of 0, turned upside down by a mirror; "),
+        (lambda image: image[::-1, ::-1], "got the pixels of 0, turned by 180 degrees; "),
+        (lambda image: image.T, "got the pixels of 0, mirrored and turned by "),
+        (lambda image: np.rot90(image), "got the pixels of 0, turned by "),
+    ],
+)
+def test_the_same_film_twice(tmp_path: Path, change, words: str):
+    folder = folder_of(tmp_path, bodies(18), bodies(19))
+    (folder / "label" / "1.mat").unlink()
+    write_film(folder / "img" / "1.dcm", Film(np.ascontiguousarray(change(noise(0).image))))
+    report = check_folder(folder)
+    assert said(report) == [("1", "error", "same film"), ("1", "warning", "no label")]
+    assert words in report.findings[0].sentence
+
+
+def test_the_same_film_under_another_label(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18), bodies(19))
+    write_film(folder / "img" / "1.dcm", noise(0))
+    finding = only(list(check_folder(folder).findings))
+    assert finding.kind == "same film" and "under another label" in finding.sentence
+
+
+def smooth(seed: int) -> np.ndarray:
+    """A picture with structure that survives another size."""
+    small = np.random.default_rng(seed).uniform(0, 3000, (25, 25))
+    return np.kron(small, np.ones((8, 8)))
+
+
+@pytest.mark.parametrize("change", [lambda i: i // 2 + 100, lambda i: 4095 - i, lambda i: i[::2, ::2]])
+def test_nearly_the_same_film(tmp_path: Path, change):
+    folder = folder_of(tmp_path, bodies(18))
+    image = np.rint(smooth(1)).astype(np.float32)
+    write_film(folder / "img" / "0.dcm", Film(image))
+    write_film(folder / "img" / "1.dcm", Film(np.ascontiguousarray(change(image))))
+    assert said(check_folder(folder)) == [("1", "warning", "no label"), ("1", "warning", "similar film")]
+
+
+def test_the_same_label_twice(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18), bodies(19), bodies(18))
+    finding = only(list(check_folder(folder).findings))
+    assert (finding.film, finding.severity, finding.kind) == ("2", "error", "same label")
+    assert "the very one of 0" in finding.sentence
+
+
+def test_the_same_film_and_label_are_one_finding(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18), bodies(18))
+    write_film(folder / "img" / "1.dcm", noise(0))
+    assert said(check_folder(folder)) == [("1", "error", "same film")]
+
+
+# What comes out
+
+
+def test_threads_change_nothing(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18), bodies(18), bodies(20)[[1, 0, 2, 3, 4, 5]])
+    assert check_folder(folder) == check_folder(folder, threads=3)
+
+
+def test_the_report_is_json_without_a_folder(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18), bodies(18))
+    report = check_folder(folder)
+    stored = json.loads(json.dumps(report.as_dict()))
+    assert (stored["films"], stored["pairs"], stored["errors"], stored["warnings"]) == (2, 2, 1, 0)
+    assert stored["findings"][0]["film"] == "1" and stored["findings"][0]["kind"] == "same label"
+    assert str(tmp_path) not in json.dumps(stored)
+    assert report.summary == "2 films, 2 with a label: 1 errors, 0 warnings"

@@ -1,0 +1,425 @@
+"""dataset: films decoded once, split by film, and the same items whoever prepares them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from torch.utils.data import DataLoader
+
+from spineseg.data.augment import AugmentConfig
+from spineseg.data.cache import GridCache, build_cache, cached, masks_of
+from spineseg.data.dataset import FilmDataset
+from spineseg.data.split import split_by_film
+from spineseg.film import Film
+from spineseg.inference.grid import film_to_grid, fit, masks_to_grid
+from spineseg.io import folder as dataset
+from spineseg.io.folder import BadDataset, FilmFiles, NoFilms, find_films, labelled_films, read_case, write_case
+from spineseg.io.labels import KEY, UnreadableLabel, write_array
+from spineseg.model.config import GridConfig
+from spineseg.model.losses import BadTarget, bce, check_targets
+from spineseg.simulate import SimulateConfig, simulate_case, write_folder
+
+GRID = GridConfig(rows=64, columns=48)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five small films with labels; not to be changed."""
+    folder = tmp_path_factory.mktemp("films")
+    write_folder(folder, 5, 1, SimulateConfig(rows=128, crop_probability=0.0), write=write_case)
+    return folder
+
+
+@pytest.fixture
+def folder(source: Path, tmp_path: Path) -> Path:
+    """A copy of one's own."""
+    return Path(shutil.copytree(source, tmp_path / "films"))
+
+
+@pytest.fixture(scope="module")
+def cache(source: Path, tmp_path_factory: pytest.TempPathFactory) -> GridCache:
+    return build_cache(labelled_films(source), GRID, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the films that were decoded, as it happens."""
+    names: list[str] = []
+    read_film = dataset.read_film
+
+    def counting(path: Path) -> Film:
+        names.append(path.stem)
+        return read_film(path)
+
+    monkeypatch.setattr(dataset, "read_film", counting)
+    return names
+
+
+# The folder
+
+
+def test_only_labelled_films_are_trained_on(folder: Path):
+    (folder / "label" / "S001-00003.mat").unlink()
+    assert [files.name for files in labelled_films(folder)] == [f"S001-0000{k}" for k in (0, 1, 2, 4)]
+    assert find_films(folder)[3].label is None
+
+
+def test_mat_comes_before_npy(folder: Path):
+    write_array(folder / "label" / "S001-00000.npy", simulate_case(0, 0, SimulateConfig(rows=32)).masks)
+    assert [files.label.suffix for files in labelled_films(folder) if files.label] == [".mat"] * 5
+
+
+def test_a_folder_without_films_or_labels_is_refused(folder: Path, tmp_path: Path):
+    with pytest.raises(NoFilms, match=r"^expected films as img/\*\.dcm, found none"):
+        labelled_films(tmp_path)
+    shutil.rmtree(folder / "label")
+    with pytest.raises(BadDataset, match=r"^expected labels as label/<film>\.mat or \.npy, found none"):
+        labelled_films(folder)
+
+
+def test_a_written_case_reads_back(tmp_path: Path):
+    case = simulate_case(5, 2, SimulateConfig(rows=96))
+    write_case(tmp_path, case)
+    read = read_case(find_films(tmp_path)[0])
+    assert read.name == case.name
+    assert np.array_equal(read.film.image, case.film.image)
+    assert np.array_equal(read.masks, case.masks)
+
+
+# The cache
+
+
+def test_films_are_decoded_once(folder: Path, tmp_path: Path, decoded: list[str]):
+    films, seen = labelled_films(folder), []
+    first = build_cache(films, GRID, tmp_path / "cache", progress=lambda it: (seen.append(k) or k for k in it))
+    assert decoded == [files.name for files in films] == list(first.names)
+    assert seen == [0, 1, 2, 3, 4]
+    decoded.clear()
+    second = build_cache(films, GRID, tmp_path / "cache")
+    assert decoded == []
+    assert np.array_equal(first.images, second.images) and np.array_equal(first.bits, second.bits)
+
+
+def test_several_processes_decode_what_one_does(source: Path, tmp_path: Path):
+    seen: list[int] = []
+    films = labelled_films(source)
+    alone = build_cache(films, GRID, tmp_path / "one")
+    several = build_cache(
+        films, GRID, tmp_path / "two", processes=2, progress=lambda it: (seen.append(k) or k for k in it)
+    )
+    assert seen == [0, 1, 2, 3, 4]
+    assert np.array_equal(several.images, alone.images) and np.array_equal(several.bits, alone.bits)
+    assert several.remarks == alone.remarks and several.names == alone.names
+
+
+def test_a_bad_label_is_named_also_by_another_process_and_nothing_stays(folder: Path, tmp_path: Path):
+    (folder / "label" / "S001-00003.mat").write_bytes(b"no label")
+    with pytest.raises(UnreadableLabel, match=r"^S001-00003: expected"):
+        build_cache(labelled_films(folder), GRID, tmp_path / "cache", processes=2)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["img/S001-00002.dcm", "label/S001-00002.mat"])
+def test_a_changed_file_is_decoded_again(folder: Path, tmp_path: Path, decoded: list[str], part: str):
+    before = build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    decoded.clear()
+    shutil.copyfile(folder / part.replace("2.", "3."), folder / part)
+    if part.startswith("img"):  # the label must be of the film's size
+        shutil.copyfile(folder / "label" / "S001-00003.mat", folder / "label" / "S001-00002.mat")
+    else:
+        shutil.copyfile(folder / "img" / "S001-00003.dcm", folder / "img" / "S001-00002.dcm")
+    after = build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    assert len(decoded) == 5
+    assert not np.array_equal(before.images[2], after.images[2])
+    assert np.array_equal(after.images[3], after.images[2])
+    assert np.array_equal(before.images[1], after.images[1])
+
+
+def test_time_of_change_grid_and_choice_of_films_matter(folder: Path, tmp_path: Path, decoded: list[str]):
+    build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    os.utime(folder / "label" / "S001-00001.mat", ns=(1, 1))
+    build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    assert len(decoded) == 10
+    build_cache(labelled_films(folder)[:2], GRID, tmp_path / "cache")
+    assert len(decoded) == 12
+    build_cache(labelled_films(folder)[:2], GridConfig(rows=64, columns=64), tmp_path / "cache")
+    assert len(decoded) == 14
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_an_interruption_leaves_no_half_cache(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+):
+    read_film = dataset.read_film
+
+    def failing(path: Path) -> Film:
+        if path.stem.endswith("3"):
+            raise error
+        return read_film(path)
+
+    monkeypatch.setattr(dataset, "read_film", failing)
+    with pytest.raises(type(error)):
+        build_cache(labelled_films(source), GRID, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    monkeypatch.setattr(dataset, "read_film", read_film)
+    assert len(build_cache(labelled_films(source), GRID, tmp_path / "cache").names) == 5
+
+
+def test_two_that_build_the_same_cache_do_not_disturb_each_other(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The second begins and ends while the first is at work."""
+    read_film, begun, inner = dataset.read_film, list[str](), list[GridCache]()
+
+    def racing(path: Path) -> Film:
+        begun.append(path.stem)
+        if len(begun) == 3:
+            inner.append(build_cache(labelled_films(source), GRID, tmp_path))
+        return read_film(path)
+
+    monkeypatch.setattr(dataset, "read_film", racing)
+    outer = build_cache(labelled_films(source), GRID, tmp_path)
+    assert len(begun) == 10
+    assert np.array_equal(outer.images, inner[0].images) and np.array_equal(outer.bits, inner[0].bits)
+    assert [path.suffix for path in tmp_path.iterdir()] == [""]
+
+
+def test_two_processes_may_build_the_same_cache(source: Path, tmp_path: Path):
+    """At the very same moment, from the first film on."""
+    threads, caches = [], list[GridCache]()
+    gate = threading.Barrier(3)
+
+    def build() -> None:
+        gate.wait()
+        caches.append(build_cache(labelled_films(source), GRID, tmp_path))
+
+    for _ in range(3):
+        threads.append(threading.Thread(target=build))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert len(caches) == 3
+    assert all(np.array_equal(cache.bits, caches[0].bits) for cache in caches)
+    assert [path.suffix for path in tmp_path.iterdir()] == [""]
+
+
+def test_a_cache_travels_by_name(cache: GridCache):
+    sent = pickle.dumps(films_of(cache))
+    assert len(sent) < 3000 < cache.images.nbytes
+    arrived = pickle.loads(sent)
+    assert torch.equal(arrived[1][0], films_of(cache)[1][0])
+    assert arrived.names == films_of(cache).names
+
+
+def test_a_cache_is_opened_and_never_made_by_who_only_looks(folder: Path, tmp_path: Path, decoded: list[str]):
+    films = labelled_films(folder)
+    assert cached(films, GRID, tmp_path) is None
+    made = build_cache(films, GRID, tmp_path)
+    decoded.clear()
+    opened = cached(films, GRID, tmp_path)
+    assert opened is not None and np.array_equal(opened.bits, made.bits)
+    assert cached(films[:2], GRID, tmp_path) is None
+    assert decoded == []
+
+
+def test_caches_of_films_that_changed_are_removed(folder: Path, tmp_path: Path):
+    other = GridConfig(rows=64, columns=64)
+    for grid in (GRID, other):
+        build_cache(labelled_films(folder), grid, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2, "another grid of the same films stays"
+    build_cache(labelled_films(folder)[:2], GRID, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 3, "so does another choice of them"
+    os.utime(folder / "label" / "S001-00004.mat", ns=(1, 1))
+    build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2, "the two without the changed film, and the new one"
+    (folder / "img" / "S001-00000.dcm").unlink()
+    build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_what_was_never_finished_is_removed_after_a_day(folder: Path, tmp_path: Path):
+    old, new, earlier = (f"{k}123456789abcdef" + end for k, end in enumerate((".0a.partial", ".1b.partial", "")))
+    for name in (old, new, earlier, "mine", "mine.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "images.npy").write_bytes(b"half")
+    for path in tmp_path.rglob("*"):
+        if not path.is_relative_to(folder) and not path.is_relative_to(tmp_path / new):
+            os.utime(path, (1, 1))
+    cache = build_cache(labelled_films(folder), GRID, tmp_path)
+    left = {path.name for path in tmp_path.iterdir()} - {folder.name}
+    assert {new, "mine", "mine.partial"} < left and len(left) == 4, "and the one that was made"
+    assert len(cache.names) == 5
+
+
+def test_a_bad_label_is_named(folder: Path, tmp_path: Path):
+    films = labelled_films(folder)
+    rows, columns = read_case(films[1]).film.shape
+    stored = np.zeros((rows, columns, 7), np.uint8)
+    stored[4:9, 4:9, 0] = 2
+    scipy.io.savemat(folder / "label" / "S001-00001.mat", {KEY: stored})
+    with pytest.raises(UnreadableLabel, match=r"^S001-00001: expected masks of 0 and 1"):
+        build_cache(labelled_films(folder), GRID, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_cache_is_the_film_on_the_grid(source: Path, cache: GridCache):
+    for index, files in enumerate(labelled_films(source)):
+        case = read_case(files)
+        image, to = film_to_grid(case.film, GRID)
+        inside = to.inside()
+        assert np.array_equal((cache.bits[index] & 128) > 0, inside)
+        assert np.array_equal(masks_of(cache, index), masks_to_grid(case.masks, to) > 0.5)
+        low, high = image[inside].min(), image[inside].max()
+        stored = cache.images[index].astype(np.float32) / 65535
+        assert np.abs(stored - (image - low) / (high - low))[inside].max() < 1e-4
+        assert not cache.images[index][~inside].any()
+        assert masks_of(cache, index).any((1, 2)).all()
+
+
+# The split
+
+
+def test_the_split_is_disjoint_complete_and_repeatable():
+    trained_on, held_back = split_by_film(100, 0.2, seed=3)
+    assert len(held_back) == 20
+    assert sorted(trained_on + held_back) == list(range(100))
+    assert split_by_film(100, 0.2, seed=3) == (trained_on, held_back)
+    assert split_by_film(100, 0.2, seed=4) != (trained_on, held_back)
+
+
+@pytest.mark.parametrize(("count", "share", "held"), [(2, 0.0, 1), (2, 1.0, 1), (3, 0.05, 1), (10, 0.95, 9)])
+def test_both_sides_have_a_film(count: int, share: float, held: int):
+    trained_on, held_back = split_by_film(count, share, seed=0)
+    assert (len(trained_on), len(held_back)) == (count - held, held)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_film_cannot_be_split(count: int):
+    with pytest.raises(BadDataset, match=rf"^expected at least 2 labelled films, got {count}"):
+        split_by_film(count, 0.5, seed=0)
+
+
+# The items
+
+
+def films_of(cache: GridCache, **changes: object) -> FilmDataset:
+    return FilmDataset(cache, [0, 2, 3, 4], GRID, **{"augmentation": AugmentConfig(), "seed": 5, **changes})  # type: ignore[arg-type]
+
+
+def test_an_item_has_the_shape_that_the_network_wants(cache: GridCache):
+    image, targets = films_of(cache, stride=2)[1]
+    assert image.shape == (2, 64, 48) and image.dtype == torch.float32
+    assert targets.shape == (6, 32, 24) and targets.dtype == torch.float32
+    assert targets.min() >= 0 and targets.max() <= 1
+
+
+def test_without_changes_the_targets_are_the_label(cache: GridCache):
+    _, targets = films_of(cache, augmentation=None)[1]
+    assert np.array_equal(targets.numpy(), masks_of(cache, 2))
+    _, pooled = films_of(cache, augmentation=None, stride=2)[1]
+    assert np.allclose(pooled.numpy(), masks_of(cache, 2).reshape(6, 32, 2, 24, 2).mean((2, 4)))
+
+
+@pytest.mark.parametrize("augmentation", [None, AugmentConfig()])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_seventh_target_is_the_complement(cache: GridCache, augmentation: AugmentConfig | None, stride: int):
+    for _, targets in films_of(cache, augmentation=augmentation, stride=stride, out_channels=7):
+        assert targets.shape[0] == 7
+        assert torch.allclose(targets[6], 1 - targets[:6].sum(0).clamp(max=1), atol=1e-6)
+        assert 0 < targets[6].mean() < 1
+
+
+def test_the_targets_of_report_7_leave_the_range_in_the_seventh_channel_only(cache: GridCache):
+    wrong = films_of(cache, augmentation=None, out_channels=7, background=255.0)
+    right = films_of(cache, augmentation=None, out_channels=7)
+    for (_, targets), (_, masks) in ((wrong[k], right[k]) for k in range(4)):
+        assert torch.equal(targets[:6], masks[:6])
+        assert torch.equal(targets[6], 255 * masks[6])
+        assert set(targets[6].unique().tolist()) == {0, 255}
+        with pytest.raises(BadTarget, match=r"^expected targets within 0\.\.1, got 0 to 255"):
+            check_targets(targets[None])
+        assert bce(torch.full_like(targets[None], 5.0), targets[None]) < 0
+
+
+@pytest.mark.parametrize("out_channels", [6, 7])
+def test_the_flips_of_the_report_come_last_and_are_refused(cache: GridCache, out_channels: int):
+    """Image and label disagree as there: half of the labels have their channels, the seventh too, in reverse."""
+    config = replace(AugmentConfig.none(), flip_probability=0.5, flips="report")
+    plain = films_of(cache, augmentation=None, out_channels=out_channels)
+    films = films_of(cache, augmentation=config, out_channels=out_channels)
+    seen = set()
+    for films.epoch in range(8):
+        for (image, targets), (image_before, before) in ((films[k], plain[k]) for k in range(4)):
+            rows = [1] if not torch.allclose(image[0], image_before[0], atol=1e-5) else []
+            assert torch.allclose(image[0], image_before.flip(rows)[0] if rows else image_before[0], atol=1e-5)
+            channels = [0] if not torch.equal(targets, before.flip(rows)) else []
+            assert torch.equal(targets, before.flip(rows + channels))
+            seen.add((bool(rows), bool(channels)))
+            if bool(rows) != bool(channels):
+                with pytest.raises(BadTarget, match=r"^expected L1 above S1"):
+                    check_targets(targets[None])
+    assert len(seen) == 4
+
+
+def test_changes_follow_from_seed_epoch_and_film(cache: GridCache):
+    films = films_of(cache)
+    first = films[1][0]
+    assert torch.equal(films[1][0], first)
+    assert not torch.equal(films[0][0], first)
+    films.epoch = 1
+    assert not torch.equal(films[1][0], first)
+    films.epoch = 0
+    assert torch.equal(films[1][0], first)
+    assert not torch.equal(films_of(cache, seed=6)[1][0], first)
+    alone = FilmDataset(cache, [2], GRID, augmentation=AugmentConfig(), seed=5)
+    assert torch.equal(alone[0][0], first)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_the_number_of_workers_changes_no_item(cache: GridCache):
+    epochs = []
+    for workers in (0, 1, 2):
+        films = films_of(cache, stride=2)
+        batches = DataLoader(films, batch_size=2, num_workers=workers)
+        for films.epoch in (0, 1):
+            epochs.append(list(batches))
+    for epoch in (0, 1):
+        for other in epochs[epoch + 2 :: 2]:
+            for (image, targets), (image_too, targets_too) in zip(epochs[epoch], other, strict=True):
+                assert torch.equal(image, image_too) and torch.equal(targets, targets_too)
+    assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
+
+
+def test_a_film_as_large_as_its_grid_keeps_its_label(tmp_path: Path):
+    case = simulate_case(1, 0, SimulateConfig(rows=160, crop_probability=0.0))
+    write_case(tmp_path, case)
+    grid = GridConfig(rows=case.film.shape[0], columns=case.film.shape[1])
+    assert fit(case.film.shape, grid).inside().all()
+    files = FilmFiles("a", tmp_path / "img" / f"{case.name}.dcm", tmp_path / "label" / f"{case.name}.mat")
+    assert np.array_equal(masks_of(build_cache([files], grid, tmp_path / "cache"), 0), case.masks)
+
+
+def test_odd_labels_are_remarked_on_and_kept(folder: Path, tmp_path: Path):
+    """L5 and S1 overlap in 6 pixels; the seventh channel, all 0, disagrees wherever there is background."""
+    files = labelled_films(folder)[1]
+    rows, columns = read_case(files).film.shape
+    array = np.zeros((rows, columns, 7), np.uint8)
+    array[10:20, 5:11, 4] = array[19:30, 5:11, 5] = 1
+    assert files.label is not None
+    files.label.unlink()
+    np.save(files.label.with_suffix(".npy"), array)
+    for _ in range(2):  # made, then opened
+        cache = build_cache(labelled_films(folder), GRID, tmp_path)
+        assert list(cache.remarks) == [files.name]
+        overlap, background = cache.remarks[files.name]
+        assert overlap == "6 pixels in more than one vertebra, kept in each"
+        assert background.endswith(f"in {rows * columns - 10 * 6 - 11 * 6 + 6} pixels")

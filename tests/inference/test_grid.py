@@ -1,0 +1,331 @@
+"""grid: nothing shifts on the way to the grid and back, and nothing is lost that the grid can hold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from spineseg.evaluation.metrics import dice
+from spineseg.film import Film, Masks
+from spineseg.inference.grid import GridFit, film_to_grid, fit, grid_to_film, masks_to_grid, normalise
+from spineseg.model.config import GridConfig
+
+SMALL = GridConfig(rows=128, columns=96)
+FILM = (3000, 2500)
+EDGE_BIAS = 1.5 - math.sqrt(2)
+"""Grid pixels by which a straight edge along the grid moves at most, when cut at 1/2 between pixel centres.
+
+An edge that covers a share f > 1/2 of its pixel is found at 1.5 - 0.5 / f instead of f; worst at f = sqrt(1/2).
+"""
+
+
+@pytest.fixture(scope="module")
+def label() -> Masks:
+    """Six bodies of a lordotic spine, about 380 x 255 px, on a film of 3000 x 2500."""
+    rows, columns, turns_deg = (
+        (520, 850, 1185, 1520, 1850, 2150),
+        (1180, 1105, 1060, 1075, 1170, 1330),
+        (-14, -6, 2, 9, 20, 42),
+    )
+    corners = np.array([[-190, -119], [190, -119], [196, 127], [-184, 130]])
+    masks = np.zeros((6, *FILM), np.uint8)
+    for mask, row, column, turn in zip(masks, rows, columns, np.deg2rad(turns_deg), strict=True):
+        rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        cv2.fillPoly(mask, [(corners @ rotation + [column, row]).round().astype(np.int32)], (1,))
+    return masks.astype(bool)
+
+
+def centroid_errors_px(a: Masks, b: Masks) -> np.ndarray:
+    shifts = [np.mean(np.nonzero(x), 1) - np.mean(np.nonzero(y), 1) for x, y in zip(a, b, strict=True)]
+    return np.linalg.norm(shifts, axis=1)
+
+
+def there_and_back(masks: Masks, config: GridConfig) -> Masks:
+    to = fit(masks.shape[1:], config)  # type: ignore[arg-type]
+    return grid_to_film(masks_to_grid(masks, to), to) > 0.5
+
+
+def nearest_there_and_back(masks: Masks, to: GridFit) -> Masks:
+    """Each grid pixel takes the film pixel at its centre, and each film pixel the grid pixel that it lies in."""
+    row = np.clip((np.arange(to.rows) + 0.5 - to.row_offset) / to.row_scale, 0, to.film_rows - 1).astype(int)
+    column = np.clip((np.arange(to.columns) + 0.5 - to.column_offset) / to.column_scale, 0, to.film_columns - 1).astype(
+        int
+    )
+    small = masks[:, row][:, :, column]
+    back_row = ((np.arange(to.film_rows) + 0.5) * to.row_scale + to.row_offset).astype(int)
+    back_column = ((np.arange(to.film_columns) + 0.5) * to.column_scale + to.column_offset).astype(int)
+    return small[:, back_row][:, :, back_column]
+
+
+def random_film(shape: tuple[int, int], seed: int = 0) -> Film:
+    return Film(np.random.default_rng(seed).random(shape, dtype=np.float32))
+
+
+def ramp(shape: tuple[int, int]) -> np.ndarray:
+    """Two units per row and one per column."""
+    return (2 * np.arange(shape[0])[:, None] + np.arange(shape[1])).astype(np.float32)
+
+
+def test_a_label_goes_to_the_default_grid_and_back(label: Masks):
+    back = there_and_back(label, GridConfig())
+    assert centroid_errors_px(label, back).max() <= 0.5
+    assert dice(label, back).min() >= 0.98
+
+
+def test_a_label_goes_to_256_rows_and_back(label: Masks):
+    """L3, whose edges run along the grid, may move by the bias of its edges: 1 film pixel at most; the rest by less."""
+    back = there_and_back(label, GridConfig(rows=256, columns=192))
+    errors = centroid_errors_px(label, back)
+    assert errors.max() <= EDGE_BIAS * FILM[0] / 256
+    assert np.delete(errors, 2).max() <= 0.5
+    assert dice(label, back).min() >= 0.98
+
+
+def test_nearest_neighbour_labels_do_not_come_back(label: Masks):
+    coarse = nearest_there_and_back(label, fit(FILM, GridConfig(rows=256, columns=192)))
+    assert centroid_errors_px(label, coarse).max() > 1.5
+    assert dice(label, coarse).min() < 0.98
+    assert centroid_errors_px(label, nearest_there_and_back(label, fit(FILM, GridConfig()))).max() > 0.5
+
+
+def test_the_resize_of_the_report_shifts_its_labels(label: Masks):
+    """`cv2.resize` with nearest neighbours, to 1024 x 1024 and back."""
+
+    def resize(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
+        return cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST)
+
+    back = np.stack([resize(resize(mask.astype(np.uint8), 1024, 1024), *FILM) for mask in label]).astype(bool)
+    assert centroid_errors_px(label, back).min() > 1
+    square = GridConfig(rows=1024, columns=1024, keep_aspect=False)
+    assert centroid_errors_px(label, there_and_back(label, square)).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("share", "found"), [(0.25, 1 - (1.5 - 0.5 / 0.75)), (0.5, 0.5), (0.75, 1.5 - 0.5 / 0.75), (1.0, 1.0)]
+)
+def test_the_bias_of_an_edge_along_the_grid_is_the_predicted_one(share: float, found: float):
+    """The upper half of a film, its edge within a grid pixel of 100 rows."""
+    masks = np.zeros((6, 1600, 1200), bool)
+    masks[:, : round(800 + 100 * share)] = True
+    back = there_and_back(masks, GridConfig(rows=16, columns=12))
+    assert np.count_nonzero(back[0, :, 600]) == pytest.approx(800 + 100 * found, abs=1)
+
+
+SHAPES = [(300, 200), (301, 517), (97, 131), (128, 96), (50, 37), (3, 5), (1, 1)]
+
+
+def covered(to: GridFit) -> np.ndarray:
+    """Share of each grid pixel that lies on the film, by hand."""
+
+    def along(count: int, offset: float, length: float) -> np.ndarray:
+        start = np.arange(count)
+        return np.clip(np.minimum(start + 1, offset + length) - np.maximum(start, offset), 0, 1)
+
+    return np.outer(
+        along(to.rows, to.row_offset, to.film_rows * to.row_scale),
+        along(to.columns, to.column_offset, to.film_columns * to.column_scale),
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("keep_aspect", [True, False])
+def test_areas_are_kept_on_any_film(shape: tuple[int, int], keep_aspect: bool):
+    """The sum over the grid is the sum over the film times the scales: all of each film pixel goes somewhere, once."""
+    film = random_film(shape)
+    image, to = film_to_grid(film, replace(SMALL, keep_aspect=keep_aspect))
+    assert image.shape == (128, 96)
+    expected = film.image.sum(dtype=np.float64) * to.row_scale * to.column_scale
+    assert (image * covered(to)).sum(dtype=np.float64) == pytest.approx(expected, rel=1e-5)
+    masks = np.stack([film.image > np.median(film.image)] * 6)
+    area = np.count_nonzero(masks[0]) * to.row_scale * to.column_scale
+    assert masks_to_grid(masks, to)[0].sum(dtype=np.float64) == pytest.approx(area, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:-1])
+@pytest.mark.parametrize("keep_aspect", [True, False])
+def test_a_constant_film_stays_constant_and_ends_where_it_ends(shape: tuple[int, int], keep_aspect: bool):
+    """A grid pixel that the film covers in part holds its value all the same: no dark rim."""
+    image, to = film_to_grid(Film(np.full(shape, 7, np.float32)), replace(SMALL, keep_aspect=keep_aspect))
+    share = covered(to)
+    assert np.allclose(image[share > 1e-4], 7, atol=1e-3)
+    assert np.array_equal(to.inside(), (share > 0.5 - 1e-9) & to.inside())
+    assert not image[share == 0].any()
+
+
+def test_a_film_of_the_grids_size_is_left_alone():
+    film = random_film((128, 96))
+    image, to = film_to_grid(film, SMALL)
+    assert np.allclose(image, film.image, atol=1e-6)
+    assert np.allclose(grid_to_film(image[None], to)[0], film.image, atol=1e-6)
+    assert to.inside().all()
+
+
+def test_a_wide_film_stands_in_the_middle():
+    to = fit((100, 300), SMALL)
+    assert to == GridFit(100, 300, 128, 96, 0.32, 0.32, 48.0, 0.0)
+    inside = to.inside()
+    assert np.array_equal(np.flatnonzero(inside.any(1)), np.arange(48, 80))
+    assert inside.any(0).all()
+
+
+def test_without_keep_aspect_a_film_fills_the_square_of_the_report():
+    to = fit((3000, 2500), GridConfig(rows=1024, columns=1024, keep_aspect=False))
+    assert (to.row_offset, to.column_offset) == (0, 0)
+    assert (to.row_scale, to.column_scale) == (1024 / 3000, 1024 / 2500)
+    assert to.inside().all()
+
+
+@pytest.mark.parametrize("factor", [2, 4, 5])
+def test_whole_factors_agree_with_the_area_means_of_opencv(factor: int):
+    film = random_film((128 * factor, 96 * factor))
+    expected = cv2.resize(film.image, (96, 128), interpolation=cv2.INTER_AREA)
+    assert np.allclose(film_to_grid(film, SMALL)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(600, 500), (301, 517), (512, 384), (60, 50)])
+@pytest.mark.parametrize("keep_aspect", [True, False])
+def test_the_way_back_agrees_with_the_grid_sample_of_torch(shape: tuple[int, int], keep_aspect: bool):
+    to = fit(shape, replace(SMALL, keep_aspect=keep_aspect))
+    channels = np.random.default_rng(0).random((2, 128, 96), dtype=np.float32)
+    row = ((np.arange(shape[0]) + 0.5) * to.row_scale + to.row_offset) * 2 / to.rows - 1
+    column = ((np.arange(shape[1]) + 0.5) * to.column_scale + to.column_offset) * 2 / to.columns - 1
+    where = torch.from_numpy(np.stack(np.meshgrid(column, row), -1)).float()[None]
+    expected = functional.grid_sample(
+        torch.from_numpy(channels)[None], where, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    assert np.allclose(grid_to_film(channels, to), expected[0].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(512, 384), (640, 320), (256, 480)])
+def test_a_ramp_comes_back_without_a_shift(shape: tuple[int, int]):
+    """Half a grid pixel, the usual mistake, would be 2 film pixels or more: 4 units."""
+    film = Film(ramp(shape))
+    image, to = film_to_grid(film, SMALL)
+    back = grid_to_film(image[None], to)[0]
+    border = math.ceil(1 / to.row_scale)
+    middle = np.s_[border:-border, border:-border]
+    assert np.allclose(back[middle], film.image[middle], atol=0.01)
+
+
+def test_a_ramp_comes_back_without_a_shift_at_odd_scales():
+    film = Film(ramp((601, 433)))
+    image, to = film_to_grid(film, SMALL)
+    difference = (grid_to_film(image[None], to)[0] - film.image)[10:-10, 10:-10]
+    assert abs(difference.mean()) < 0.01
+    assert np.abs(difference).max() < 0.5
+
+
+def test_one_pixel_lands_where_the_affine_map_says():
+    image = np.zeros((300, 200), np.float32)
+    image[217, 43] = 1
+    grid, to = film_to_grid(Film(image), SMALL)
+    rows, columns = np.indices(grid.shape) + 0.5
+    centre = (rows * grid).sum() / grid.sum(), (columns * grid).sum() / grid.sum()
+    expected = 217.5 * to.row_scale + to.row_offset, 43.5 * to.column_scale + to.column_offset
+    assert centre == pytest.approx(expected, abs=0.5)
+
+
+def test_fractions_are_the_share_of_each_pixel():
+    masks = np.zeros((6, 512, 384), bool)
+    masks[2, 100:202, 40:83] = True
+    fractions = masks_to_grid(masks, fit((512, 384), SMALL))
+    assert np.allclose(fractions, masks.reshape(6, 128, 4, 96, 4).mean((2, 4)), atol=1e-6)
+    assert fractions[2, 50, 10] == pytest.approx(0.5)
+    assert fractions[2, 30, 20] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("shape", [(1301, 977), (60, 40)])
+def test_fractions_lie_within_0_and_1(shape: tuple[int, int]):
+    masks = np.random.default_rng(0).random((6, *shape)) < 0.5
+    masks[0], masks[1] = True, False
+    fractions = masks_to_grid(masks, fit(shape, SMALL))
+    assert fractions.min() == 0
+    assert fractions.max() <= 1
+
+
+def test_disjoint_masks_stay_disjoint(label: Masks):
+    """Fractions of disjoint masks sum to 1 at most, so no two of them come back above 1/2."""
+    touching = label.copy()
+    touching[1] = ~touching[0]
+    back = there_and_back(touching[:, ::5, ::5], SMALL)
+    assert not (back[0] & back[1]).any()
+
+
+Intensity = Literal["local", "global", "minmax"]
+INTENSITIES: list[Intensity] = ["local", "global", "minmax"]
+
+
+def on_grid(film: Film, intensity: Intensity) -> np.ndarray:
+    config = replace(SMALL, intensity=intensity)
+    image, to = film_to_grid(film, config)
+    return normalise(image, to.inside(), config)
+
+
+@pytest.mark.parametrize("intensity", INTENSITIES)
+def test_ranges_of_the_input_channels(intensity: Intensity):
+    film = Film(4000 * random_film((300, 200)).image ** 3)
+    channels = on_grid(film, intensity)
+    assert len(channels) == GridConfig(intensity=intensity).channels
+    assert channels.dtype == np.float32
+    inside = fit(film.shape, SMALL).inside()
+    assert (channels[0].min(), channels[0].max()) == (-1, 1)
+    assert np.all(channels[0][~inside] == -1)
+    if intensity == "local":
+        assert np.abs(channels[1]).max() <= 3
+        assert not channels[1][~inside].any()
+
+
+def test_minmax_is_the_normalisation_of_the_report():
+    film = random_film((128, 96))
+    unit = (film.image - film.image.min()) / (film.image.max() - film.image.min())
+    assert np.allclose(on_grid(film, "minmax")[0], (unit - 0.5) / 0.5, atol=1e-5)
+
+
+def test_global_loses_a_hundredth_at_either_end():
+    film = Film(np.arange(128 * 96, dtype=np.float32).reshape(128, 96))
+    channel = on_grid(film, "global")[0]
+    assert np.mean(channel == -1) == pytest.approx(0.01, abs=0.001)
+    assert np.mean(channel == 1) == pytest.approx(0.01, abs=0.001)
+
+
+def test_local_contrast_shows_a_faint_edge_in_the_dark_as_one_in_the_light():
+    image = np.zeros((128, 96), np.float32)
+    image[:, 16:48] += 0.1
+    image[:, 48:] += 0.6
+    image[40:60, 20:40] += 0.05
+    image[40:60, 60:80] += 0.05
+    image[:3, :40] = 1
+    image += 0.002 * random_film((128, 96)).image
+    channels = on_grid(Film(image), "local")
+    for column in (30, 70):
+        step = channels[:, 50, column] - channels[:, 30, column]
+        assert step[1] > 2 * step[0] > 0
+
+
+@pytest.mark.parametrize("intensity", INTENSITIES)
+@pytest.mark.parametrize(("gain", "offset"), [(3.0, 0.0), (0.01, 0.0), (1.0, 500.0), (3.0, -1024.0)])
+def test_exposure_does_not_matter(intensity: Intensity, gain: float, offset: float):
+    film = Film(1000 * random_film((640, 480)).image)
+    other = Film((film.image * gain + offset).astype(np.float32))
+    assert np.allclose(on_grid(film, intensity), on_grid(other, intensity), atol=2e-3)
+
+
+@pytest.mark.parametrize("intensity", INTENSITIES)
+def test_an_offset_does_not_matter_at_the_films_border(intensity: Intensity):
+    film = Film(1000 * random_film((600, 440)).image)
+    other = Film(film.image + 5000)
+    assert np.allclose(on_grid(film, intensity), on_grid(other, intensity), atol=2e-3)
+
+
+@pytest.mark.parametrize("intensity", INTENSITIES)
+def test_a_blank_grid_is_no_accident(intensity: Intensity):
+    config = replace(SMALL, intensity=intensity)
+    for inside in (np.ones((128, 96), bool), np.zeros((128, 96), bool)):
+        assert np.isfinite(normalise(np.full((128, 96), 3, np.float32), inside, config)).all()

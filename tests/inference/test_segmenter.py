@@ -1,0 +1,209 @@
+"""predict: film in, six disjoint masks of the film's own size out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spineseg.evaluation.metrics import dice
+from spineseg.film import Case, Film
+from spineseg.inference import segmenter as predict
+from spineseg.inference.grid import GridFit, film_to_grid, masks_to_grid
+from spineseg.inference.prediction import Prediction
+from spineseg.inference.segmenter import MissingDevice, Segmenter, pick_device
+from spineseg.inference.views import ONE_VIEW, VIEWS
+from spineseg.io.labels import to_array
+from spineseg.model.card import BadCheckpoint, Card
+from spineseg.model.checkpoint import save_checkpoint
+from spineseg.model.config import GridConfig, UNetConfig
+from spineseg.model.unet import UNet
+from spineseg.simulate import SimulateConfig, simulate_case
+
+GRID = GridConfig(rows=64, columns=48)
+SIZES = ((97, 131), (300, 65), (64, 64))
+
+
+def random_network(config: UNetConfig) -> UNet:
+    """One whose channels differ much from pixel to pixel, so that masks are not empty."""
+    torch.manual_seed(1)
+    network = UNet(config)
+    with torch.no_grad():
+        network.head.weight.mul_(20)
+    return network
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = UNetConfig(features=(6, 8, 8), prior=0.5)
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    save_checkpoint(path, random_network(config), Card("tiny", GRID, config, decoder="none"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def segmenter(checkpoint: Path) -> Segmenter:
+    return Segmenter.load(checkpoint, "cpu")
+
+
+@pytest.fixture(scope="module")
+def films() -> list[Film]:
+    rng = np.random.default_rng(0)
+    return [Film(rng.uniform(0, 4095, size).astype(np.float32)) for size in SIZES]
+
+
+def same(a: Prediction, b: Prediction) -> bool:
+    alike = np.array_equal(a.masks, b.masks) and np.array_equal(a.probabilities, b.probabilities)
+    return alike and (a.fit, a.levels, a.device) == (b.fit, b.levels, b.device)
+
+
+def test_masks_are_of_the_film_s_size_and_disjoint(segmenter: Segmenter, films: list[Film]):
+    for film in films:
+        prediction = segmenter(film)
+        assert prediction.masks.shape == (6, *film.shape) and prediction.masks.dtype == bool
+        assert prediction.masks.any()
+        assert prediction.masks.sum(0).max() == 1
+        array = to_array(prediction.masks)
+        assert array.shape == (*film.shape, 7) and array.dtype == np.uint8
+        assert (array.sum(-1) == 1).all()
+        assert np.array_equal(array[..., 6] == 1, ~prediction.masks.any(0))
+
+
+def test_probabilities_are_raw_and_on_the_grid(segmenter: Segmenter, films: list[Film]):
+    prediction = segmenter(films[0])
+    assert prediction.probabilities.shape == (6, 64, 48)
+    assert 0 <= prediction.probabilities.min() < 0.4 < 0.6 < prediction.probabilities.max() <= 1
+    assert isinstance(prediction.fit, GridFit)
+    assert (prediction.fit.film_rows, prediction.fit.film_columns) == films[0].shape
+    assert prediction.seconds > 0
+
+
+def test_films_do_not_change_each_other(segmenter: Segmenter, films: list[Film]):
+    alone = [segmenter(film) for film in films]
+    for again, once in zip([segmenter(film) for film in reversed(films)], reversed(alone), strict=True):
+        assert same(again, once)
+
+
+def test_loaded_twice_answers_alike(checkpoint: Path, segmenter: Segmenter, films: list[Film]):
+    assert same(Segmenter.load(str(checkpoint), "cpu")(films[0]), segmenter(films[0]))
+
+
+def test_a_film_is_looked_at_from_several_views_unless_its_channels_are_shown_raw(
+    segmenter: Segmenter, films: list[Film], monkeypatch: pytest.MonkeyPatch
+):
+    network, card = segmenter._network, segmenter.card
+    run, seen = predict._run, []
+    monkeypatch.setattr(predict, "_run", lambda *given: seen.append(given[1]) or run(*given))
+    ordered = replace(card, decoder="ordered")
+    for chosen, views in ((card, None), (ordered, ONE_VIEW), (ordered, None)):
+        seen.clear()
+        prediction = Segmenter(network, chosen, "cpu", views)(films[0])
+        assert len(seen) == (1 if chosen is card or views else len(VIEWS))
+    once = Segmenter(network, ordered, "cpu", ONE_VIEW)(films[0])
+    assert np.array_equal(once.probabilities, segmenter(films[0]).probabilities)
+    assert not np.array_equal(once.probabilities, prediction.probabilities)
+
+
+def test_a_mirrored_film_gets_the_mirrored_answer(segmenter: Segmenter, films: list[Film]):
+    several = Segmenter(segmenter._network, segmenter.card, "cpu", VIEWS)
+    film = films[0]
+    mirrored = several(Film(np.ascontiguousarray(film.image[:, ::-1]), film.spacing))
+    assert np.allclose(mirrored.probabilities[:, :, ::-1], several(film).probabilities, atol=0.02)
+
+
+def test_says_its_name_and_device(segmenter: Segmenter, films: list[Film]):
+    assert (segmenter.name, segmenter.device, segmenter.card.grid) == ("tiny", "cpu", GRID)
+    assert segmenter(films[0]).device == "cpu"
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device() == pick_device("cpu") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device() == "cuda"
+
+
+@pytest.mark.parametrize("wish", ["cuda:99", "gpu", ""])
+def test_a_device_that_is_not_there(checkpoint: Path, wish: str):
+    with pytest.raises(MissingDevice, match=rf"^expected a device of this machine, got {wish}; use auto or cpu$"):
+        Segmenter.load(checkpoint, wish)
+
+
+def test_a_bad_checkpoint_is_refused(tmp_path: Path):
+    with pytest.raises(BadCheckpoint):
+        Segmenter.load(tmp_path / "none.safetensors")
+
+
+def test_seven_channels_give_six_masks(films: list[Film]):
+    config = UNetConfig(in_channels=1, out_channels=7, features=(4, 6), patch=1, norm="none", prior=0.5)
+    grid = GridConfig(rows=64, columns=64, keep_aspect=False, intensity="minmax")
+    prediction = Segmenter(random_network(config), Card("report", grid, config), "cpu")(films[1])
+    assert prediction.masks.shape == (6, *films[1].shape)
+    assert prediction.probabilities.shape == (6, 64, 64)
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return simulate_case(1, 0, SimulateConfig(rows=700, crop_probability=0.0))
+
+
+def test_a_network_that_knows_gives_the_truth_back(case: Case, monkeypatch: pytest.MonkeyPatch):
+    """Grid, decoder and the way back to the film lose next to nothing, at the default grid."""
+    config = UNetConfig(features=(4, 6))
+    card = Card("oracle", GridConfig(), config)
+    segmenter = Segmenter(UNet(config), card, "cpu")
+    known = masks_to_grid(case.masks, film_to_grid(case.film, card.grid)[1])
+    monkeypatch.setattr(segmenter, "_probabilities", lambda _: (known, "cpu"))
+    prediction = segmenter(case.film)
+    assert dice(prediction.masks, case.masks).min() > 0.96
+    assert prediction.levels.verdict == "sure"
+    raw = Segmenter(UNet(config), replace(card, decoder="none"), "cpu")
+    monkeypatch.setattr(raw, "_probabilities", lambda _: (known, "cpu"))
+    assert raw(case.film).levels.verdict == "unsure"
+    assert dice(raw(case.film).masks, case.masks).min() > 0.96
+
+
+def test_a_network_on_patches_answers_on_the_whole_grid(case: Case):
+    """Its logits, at half the grid's size, are enlarged without a shift: a step in the film stays where it is."""
+    config = UNetConfig(features=(4, 6))
+    segmenter = Segmenter(UNet(config), Card("step", GRID, config), "cpu", ONE_VIEW)
+    step = torch.full((1, 6, 32, 24), -8.0)
+    step[..., 12:] = 8.0
+    segmenter._network.forward = lambda _: step  # type: ignore[method-assign]
+    probabilities = segmenter(case.film).probabilities
+    assert (probabilities[..., :24] < 0.5).all() and (probabilities[..., 24:] > 0.5).all()
+
+
+def test_without_memory_on_the_device_the_cpu_does_it_and_says_so(
+    segmenter: Segmenter, films: list[Film], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    expected, run, tried = segmenter(films[0]), predict._run, []
+
+    def without_memory(network: UNet, channels: np.ndarray, device: str) -> np.ndarray:
+        tried.append(device)
+        if device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return run(network, channels, device)
+
+    monkeypatch.setattr(predict, "_run", without_memory)
+    monkeypatch.setattr(segmenter, "device", "cuda:0")
+    prediction = segmenter(films[0])
+    assert tried == ["cuda:0", "cpu"]
+    assert prediction.device == "cpu" and segmenter.device == "cuda:0"
+    assert same(prediction, expected)
+    (record,) = caplog.records
+    assert record.getMessage() == "cuda:0 has no memory left for a film; it is segmented on the CPU"
+
+
+def test_without_memory_on_the_cpu_nothing_is_tried_again(
+    segmenter: Segmenter, films: list[Film], monkeypatch: pytest.MonkeyPatch
+):
+    def without_memory(*_: object) -> np.ndarray:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(predict, "_run", without_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        segmenter(films[0])

@@ -1,0 +1,543 @@
+"""train: a tiny network on twelve simulated films learns, resumes, and says what it did."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import scipy.io
+import torch
+from accelerate.state import AcceleratorState
+from processes import small
+from safetensors.torch import load_file
+
+from spineseg.data.augment import AugmentConfig
+from spineseg.data.dataset import FilmDataset
+from spineseg.data.split import split_by_film
+from spineseg.film import VERTEBRAE, BadInput
+from spineseg.inference.segmenter import Segmenter
+from spineseg.io.folder import labelled_films, read_case, write_case
+from spineseg.io.labels import KEY, UnreadableLabel
+from spineseg.model.checkpoint import load_checkpoint
+from spineseg.model.config import GridConfig, UNetConfig
+from spineseg.model.losses import BadTarget
+from spineseg.simulate import SimulateConfig, write_folder
+from spineseg.training import loop as training
+from spineseg.training.config import REPORT_AUGMENT, TrainConfig
+from spineseg.training.history import EpochReport, describe, read_films, read_history
+from spineseg.training.loop import Diverged, NoMemory, train
+from spineseg.training.optimisation import warmed_average
+from spineseg.training.tensorboard import MissingTensorBoard
+
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    write_folder(folder, 12, 3, SimulateConfig(rows=128, crop_probability=0.0), write=write_case)
+    return folder
+
+
+def tiny(films: Path, out: Path, **changes: Any) -> TrainConfig:
+    """Ten films to train on in batches of five: two steps per epoch."""
+    config = TrainConfig(
+        films,
+        out,
+        name="tiny",
+        network=UNetConfig(features=(8, 12, 16)),
+        grid=GridConfig(rows=128, columns=128),
+        augment=AugmentConfig.none(),
+        epochs=3,
+        batch=5,
+        learning_rate=1e-2,
+        warmup_steps=2,
+        average=0.5,
+        validation=1 / 6,
+        precision="no",
+        workers=0,
+    )
+    return replace(config, **changes)
+
+
+def history(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def learned(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[EpochReport], str]:
+    """Twenty steps without random changes: the folder, the reports, and what was printed."""
+    AcceleratorState._reset_state(True)
+    out = tmp_path_factory.mktemp("run") / "new"
+    printed: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
+        reports = train(tiny(films, out, epochs=10))
+    return out, reports, "\n".join(printed)
+
+
+def test_the_loss_falls(learned: tuple[Path, list[EpochReport], str]):
+    _, reports, _ = learned
+    assert [report.epoch for report in reports] == list(range(10))
+    losses = [report.train_loss for report in reports]
+    assert losses[-1] < 0.9 * losses[0]
+    assert reports[-1].validation_loss < reports[0].validation_loss
+    assert reports[-1].learning_rate < 1e-3
+
+
+def test_every_epoch_is_reported(learned: tuple[Path, list[EpochReport], str]):
+    out, reports, _ = learned
+    stored = history(out)
+    assert [EpochReport(**line) for line in stored] == reports
+    for line in stored:
+        assert len(line["dice"]) == 6
+        assert np.shape(line["response"]) == (6, 6)
+        assert 0 <= np.min(line["response"]) <= np.max(line["response"]) <= 1
+    assert json.loads((out / "config.json").read_text())["grid"]["rows"] == 128
+
+
+def test_every_epoch_is_printed(learned: tuple[Path, list[EpochReport], str]):
+    _, reports, printed = learned
+    assert "10 films to train on, 2 held back" in printed
+    assert describe(reports[-1]) in printed
+
+
+def test_the_checkpoint_predicts(films: Path, learned: tuple[Path, list[EpochReport], str]):
+    out, reports, _ = learned
+    case = read_case(labelled_films(films)[0])
+    for kind in ("best", "last"):
+        segmenter = Segmenter.load(out / f"{kind}.safetensors", "cpu")
+        prediction = segmenter(case.film)
+        assert prediction.masks.shape == (6, *case.film.shape)
+        assert prediction.probabilities.shape == (6, 128, 128)
+        assert np.isfinite(prediction.probabilities).all()
+    card = load_checkpoint(out / "last.safetensors")[1]
+    assert card.name == "tiny"
+    assert card.scores["held back"]["epoch"] == 9
+    assert card.scores["held back"]["dice"] == dict(zip(VERTEBRAE, reports[-1].dice, strict=True))
+    assert {"command", "commit", "films", "seconds", "hardware", "versions", "settings"} <= set(card.origin)
+    assert (card.origin["films"], card.origin["settings"]["seed"]) == (10, 0)
+
+
+def test_best_is_the_epoch_with_the_best_dice(learned: tuple[Path, list[EpochReport], str]):
+    out, reports, _ = learned
+    best = load_checkpoint(out / "best.safetensors")[1].scores["held back"]
+    assert best["mean dice"] == pytest.approx(max(report.mean_dice for report in reports), abs=1e-4)
+
+
+def test_bf16_runs(films: Path, tmp_path: Path):
+    (report,) = train(tiny(films, tmp_path, precision="bf16", epochs=1))
+    assert np.isfinite(report.train_loss)
+    load_checkpoint(tmp_path / "last.safetensors")
+
+
+def test_seven_channels_and_the_report_s_input(films: Path, tmp_path: Path):
+    grid = GridConfig(rows=64, columns=64, keep_aspect=False, intensity="minmax")
+    network = UNetConfig(features=(4, 6), patch=1, norm="none", out_channels=7, prior=0.5)
+    (report,) = train(tiny(films, tmp_path, network=network, grid=grid, epochs=1, average=0.0))
+    assert np.shape(report.response) == (7, 6)
+    _, card = load_checkpoint(tmp_path / "last.safetensors")
+    assert (card.network.in_channels, card.network.out_channels) == (1, 7)
+    case = read_case(labelled_films(films)[0])
+    assert Segmenter.load(tmp_path / "last.safetensors", "cpu")(case.film).masks.shape == (6, *case.film.shape)
+
+
+SHUFFLED: dict[str, Any] = {
+    "augment": AugmentConfig(),
+    "network": UNetConfig(features=(4, 6)),
+    "grid": GridConfig(rows=64, columns=64),
+    "seed": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def unbroken(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[EpochReport]]:
+    """Three epochs with shuffling and random changes, in one go."""
+    AcceleratorState._reset_state(True)
+    out = tmp_path_factory.mktemp("unbroken")
+    return out, train(tiny(films, out, **SHUFFLED))
+
+
+@pytest.mark.parametrize(("moment", "workers"), [("state saved", 1), ("state not yet saved", 0)])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_resumed_run_gives_the_same_weights(
+    films: Path,
+    unbroken: tuple[Path, list[EpochReport]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    workers: int,
+):
+    """Cut short after the second of three epochs, and gone on with; the number of workers changes nothing either."""
+    expected_in, whole = unbroken
+    settings = {**SHUFFLED, "workers": workers}
+    save_state, calls = training._save_state, []
+
+    def interrupted(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2 and moment == "state saved":
+            save_state(*arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        save_state(*arguments)
+
+    monkeypatch.setattr(training, "_save_state", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(films, tmp_path / "cut", **settings))
+    assert len(history(tmp_path / "cut")) == 2
+    monkeypatch.setattr(training, "_save_state", save_state)
+    AcceleratorState._reset_state(True)
+    torch.manual_seed(99)
+    resumed = train(tiny(films, tmp_path / "cut", resume=True, **settings))
+    assert [line["epoch"] for line in history(tmp_path / "cut")] == [0, 1, 2]
+    for a, b in zip(whole, resumed, strict=True):
+        assert (a.epoch, a.learning_rate) == (b.epoch, b.learning_rate)
+        assert (a.train_loss, a.validation_loss) == pytest.approx((b.train_loss, b.validation_loss), rel=1e-5)
+        assert np.allclose(a.response, b.response, atol=2e-4)
+    for name in ("last.safetensors", "state/model.safetensors"):
+        expected, got = load_file(expected_in / name), load_file(tmp_path / "cut" / name)
+        assert expected.keys() == got.keys()
+        assert max(float((expected[k].float() - got[k].float()).abs().max()) for k in expected) < 1e-6
+    assert {p.name for p in (tmp_path / "cut").iterdir()} == {p.name for p in expected_in.iterdir()}
+
+
+def test_a_run_in_two_pieces_is_the_run_in_one(films: Path, unbroken: tuple[Path, list[EpochReport]], tmp_path: Path):
+    """stop_after ends a run; the schedule is that of all its epochs."""
+    expected_in, whole = unbroken
+    assert len(train(tiny(films, tmp_path, stop_after=1, **SHUFFLED))) == 1
+    AcceleratorState._reset_state(True)
+    assert [r.train_loss for r in train(tiny(films, tmp_path, resume=True, **SHUFFLED))] == [
+        r.train_loss for r in whole
+    ]
+    expected, got = load_file(expected_in / "last.safetensors"), load_file(tmp_path / "last.safetensors")
+    assert max(float((expected[k].float() - got[k].float()).abs().max()) for k in expected) < 1e-6
+
+
+def test_epochs_come_in_different_orders(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: list[int] = []
+    item = FilmDataset.__getitem__
+
+    def noting(self: FilmDataset, position: int) -> Any:
+        seen.append(self.indices[position])
+        return item(self, position)
+
+    monkeypatch.setattr(FilmDataset, "__getitem__", noting)
+    train(tiny(films, tmp_path, epochs=2))
+    trained_on, held_back = split_by_film(12, 1 / 6, 0)
+    first, check, second = seen[:10], seen[10:12], seen[12:22]
+    assert check == held_back
+    assert sorted(first) == sorted(second) == trained_on
+    assert first != second
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(films: Path, learned: tuple[Path, list[EpochReport], str]):
+    out, _, _ = learned
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    with pytest.raises(BadInput, match=r"^expected an output folder without a run, got one that has one; set --resume"):
+        train(tiny(films, out))
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_nothing_to_resume(films: Path, tmp_path: Path):
+    with pytest.raises(BadInput, match=r"^expected a run to resume, found no finished epoch"):
+        train(tiny(films, tmp_path, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"validation": 0.5}, "validation"),
+        ({"network": UNetConfig(features=(8, 12))}, "network"),
+        ({"grid": GridConfig(rows=64, columns=64)}, "grid"),
+    ],
+)
+def test_a_run_is_resumed_with_its_own_settings(
+    films: Path, learned: tuple[Path, list[EpochReport], str], tmp_path: Path, changes: dict[str, Any], named: str
+):
+    out = Path(shutil.copytree(learned[0], tmp_path / "run"))
+    before = history(out)
+    with pytest.raises(BadInput, match=rf"^expected the settings of the run to resume, got another {named};"):
+        train(tiny(films, out, epochs=11, resume=True, **changes))
+    assert history(out) == before
+
+
+def test_starts_from_another_checkpoint(films: Path, learned: tuple[Path, list[EpochReport], str], tmp_path: Path):
+    start = learned[0] / "last.safetensors"
+    (report,) = train(tiny(films, tmp_path / "a", init=start, epochs=1, learning_rate=1e-4))
+    assert report.train_loss < 0.9 * learned[1][0].train_loss
+    with pytest.raises(BadInput, match=r"^expected a checkpoint of the same network and grid"):
+        train(tiny(films, tmp_path / "b", init=start, grid=GridConfig(rows=64, columns=64)))
+
+
+def test_a_grid_that_the_network_cannot_halve_is_refused(films: Path, tmp_path: Path):
+    with pytest.raises(BadInput, match=r"^expected a grid in multiples of 8, which the network needs, got 100 x 128"):
+        train(tiny(films, tmp_path / "a", grid=GridConfig(rows=100, columns=128)))
+    assert not (tmp_path / "a").exists()
+
+
+def test_labels_that_are_not_0_or_1_are_refused(films: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(films, tmp_path / "films"))
+    shape = read_case(labelled_films(folder)[3]).film.shape
+    stored = np.zeros((*shape, 7), np.uint8)
+    stored[4:9, 4:9, 2] = 3
+    scipy.io.savemat(folder / "label" / "S003-00003.mat", {KEY: stored})
+    with pytest.raises(UnreadableLabel, match=r"^S003-00003: expected masks of 0 and 1 or of 0 and 255, got other"):
+        train(tiny(folder, tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("value", [255.0, -0.5, float("nan")])
+def test_targets_outside_0_to_1_are_refused(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float):
+    item = FilmDataset.__getitem__
+
+    def spoilt(self: FilmDataset, position: int) -> Any:
+        image, targets = item(self, position)
+        targets[2, 5, 5] = value
+        return image, targets
+
+    monkeypatch.setattr(FilmDataset, "__getitem__", spoilt)
+    with pytest.raises(BadTarget, match=r"^expected targets within 0\.\.1, got"):
+        train(tiny(films, tmp_path / "a"))
+    assert not list((tmp_path / "a").glob("*.safetensors"))
+
+
+REPORT_7_TINY: dict[str, Any] = {
+    "augment": REPORT_AUGMENT,
+    "network": UNetConfig(features=(4, 6), patch=1, norm="none", out_channels=7, prior=0.5),
+    "grid": GridConfig(rows=32, columns=32, keep_aspect=False, intensity="minmax"),
+    "loss": "bce",
+    "targets": "report-7",
+    "optimiser": "adam",
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "weight_decay": 0.0,
+    "average": 0.0,
+    "clip_norm": 0.0,
+}
+
+
+def test_the_loss_of_report_7_falls_below_zero(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    reports = train(tiny(films, tmp_path, epochs=4, batch=2, **REPORT_7_TINY))
+    assert reports[-1].train_loss < 0
+    warning = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(warning) == 1 and "cross-entropy falls below zero" in warning[0]
+    _, card = load_checkpoint(tmp_path / "last.safetensors")
+    assert card.decoder == "none"
+    assert card.description.startswith("Beware: this training repeats on purpose what failed in the report: targets")
+
+
+def test_the_flips_of_report_6_train_where_they_are_asked_for(films: Path, tmp_path: Path):
+    network = UNetConfig(features=(4, 6), patch=1, norm="none", prior=0.5)
+    (report,) = train(tiny(films, tmp_path, **{**REPORT_7_TINY, "epochs": 1, "targets": "masks", "network": network}))
+    assert 0 < report.train_loss < 1
+    assert load_checkpoint(tmp_path / "last.safetensors")[1].decoder == "none"
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_flips_on_the_wrong_axes_are_refused_elsewhere(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axis: int
+):
+    item = FilmDataset.__getitem__
+
+    def flipped(self: FilmDataset, position: int) -> Any:
+        image, targets = item(self, position)
+        return image, targets.flip(axis)
+
+    monkeypatch.setattr(FilmDataset, "__getitem__", flipped)
+    with pytest.raises(BadTarget, match=r"^expected L1 above S1 on every film, got one the other way round;"):
+        train(tiny(films, tmp_path / "a"))
+    assert not list((tmp_path / "a").glob("*.safetensors"))
+
+
+def largest_difference(a: Path, b: Path) -> float:
+    """Between the weights of two safetensors files."""
+    one, other = load_file(a), load_file(b)
+    assert one.keys() == other.keys()
+    return max(float((one[name].float() - other[name].float()).abs().max()) for name in one)
+
+
+def assert_alike(one: list[EpochReport], other: list[EpochReport], tolerance: float) -> None:
+    for a, b in zip(one, other, strict=True):
+        assert (a.epoch, a.learning_rate) == (b.epoch, b.learning_rate)
+        assert (a.train_loss, a.validation_loss) == pytest.approx((b.train_loss, b.validation_loss), abs=tolerance)
+        assert np.allclose(a.dice, b.dice, atol=2e-4, equal_nan=True)
+        assert np.allclose(a.response, b.response, atol=2e-4)
+
+
+@pytest.mark.parametrize("pieces", [2, 5])
+def test_a_batch_in_pieces_is_the_batch_in_one(
+    films: Path, unbroken: tuple[Path, list[EpochReport]], tmp_path: Path, pieces: int
+):
+    """Three and two films, or one by one; accumulated gradients are those of all five at once."""
+    expected_in, whole = unbroken
+    assert_alike(train(tiny(films, tmp_path, accumulate=pieces, **SHUFFLED)), whole, 1e-5)
+    assert largest_difference(expected_in / "state/model.safetensors", tmp_path / "state/model.safetensors") < 1e-5
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def in_processes(count: int, *arguments: str) -> None:
+    """Run processes.py as torchrun does, which sets these variables."""
+    common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    command = [sys.executable, "-c", LAUNCH, str(Path(__file__).parents[1] / "processes.py"), *arguments]
+    started = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **{name: str(value) for name, value in {**common, "RANK": k, "LOCAL_RANK": k}.items()}},
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for k in range(count)
+    ]
+    said = [process.communicate(timeout=300)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * count, "\n".join(said)
+
+
+LAUNCH = "import runpy, sys; sys.path.insert(0, '.'); del sys.argv[0]; runpy.run_path(sys.argv[0], None, '__main__')"
+"""Runs a file with the checkout's own spineseg."""
+
+
+def test_two_processes_agree_with_one_and_resume(films: Path, tmp_path: Path):
+    """Real processes that speak over gloo; in each, a run in one go and the same in two pieces with a worker."""
+    in_processes(2, str(films), str(tmp_path))
+    alone = train(small(films, tmp_path / "alone"))
+    for name in ("whole", "pieces"):
+        assert_alike(read_history(tmp_path / name), alone, 1e-5)
+        difference = largest_difference(
+            tmp_path / name / "state/model.safetensors", tmp_path / "alone/state/model.safetensors"
+        )
+        assert difference < 1e-5
+        assert {p.name for p in (tmp_path / name).iterdir()} == {p.name for p in (tmp_path / "alone").iterdir()}
+    assert (tmp_path / "whole" / "state" / "random_states_1.pkl").exists(), "both wrote their part"
+    assert read_films(tmp_path / "whole/best.csv").keys() == read_films(tmp_path / "alone/best.csv").keys()
+
+
+def test_processes_that_do_not_hear_each_other_are_refused(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else each would train by itself and write over the others' files."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    with pytest.raises(BadInput, match=r"^expected 2 processes to train together, got each alone"):
+        train(tiny(films, tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(training.Accelerator, "num_processes", property(lambda _: 2))
+    with pytest.raises(BadInput, match=r"^expected films per step that 2 processes share evenly, got 5; set --batch"):
+        train(tiny(films, tmp_path / "a"))
+
+
+def test_training_ends_when_nothing_gets_better(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    still: dict[str, Any] = {**SHUFFLED, "learning_rate": 0.0, "weight_decay": 0.0, "epochs": 9, "patience": 2}
+    assert len(train(tiny(films, tmp_path, **still))) == 3
+    said = capsys.readouterr().out
+    assert "no better Dice for 2 epochs" in said
+    assert re.search(r"best: epoch 0, mean Dice \d\.\d{3}, .*best\.safetensors\n.*report\.html\n$", said)
+    assert load_checkpoint(tmp_path / "best.safetensors")[1].scores["held back"]["epoch"] == 0
+    AcceleratorState._reset_state(True)
+    assert len(train(tiny(films, tmp_path, **{**still, "resume": True}))) == 3
+    AcceleratorState._reset_state(True)
+    assert len(train(tiny(films, tmp_path, **{**still, "resume": True, "patience": 3}))) == 4
+
+
+def test_a_loss_that_is_no_number_stops_and_leaves_the_last_good_state(
+    films: Path, unbroken: tuple[Path, list[EpochReport]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    item = FilmDataset.__getitem__
+
+    def spoilt(self: FilmDataset, position: int) -> Any:
+        image, targets = item(self, position)
+        return (image * float("inf") if self.epoch == 1 else image), targets
+
+    monkeypatch.setattr(FilmDataset, "__getitem__", spoilt)
+    with pytest.raises(Diverged, match=r"^expected a finite loss, got nan in step 1 of epoch 1; go on from the last"):
+        train(tiny(films, tmp_path, **SHUFFLED))
+    assert len(history(tmp_path)) == 1
+    assert all(bool(torch.isfinite(w).all()) for w in load_file(tmp_path / "state/model.safetensors").values())
+    load_checkpoint(tmp_path / "last.safetensors")
+    monkeypatch.setattr(FilmDataset, "__getitem__", item)
+    AcceleratorState._reset_state(True)
+    assert_alike(train(tiny(films, tmp_path, resume=True, **SHUFFLED)), unbroken[1], 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "sentence"),
+    [
+        (2, "expected memory on cpu for 3 films at once, got too little; set --accumulate 4, the same step in smaller"),
+        (5, "expected memory on cpu for 1 films at once, got too little; choose a smaller grid"),
+    ],
+)
+def test_a_step_without_memory_stops_and_says_what_to_do(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: int, sentence: str
+):
+    def without_memory(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setitem(training.LOSSES, "bce+dice", without_memory)
+    with pytest.raises(NoMemory, match=re.escape(sentence)):
+        train(tiny(films, tmp_path, accumulate=pieces))
+
+
+def test_films_of_a_patient_are_held_back_together_and_nobody_is_named(films: Path, tmp_path: Path):
+    folder, out = Path(shutil.copytree(films, tmp_path / "films")), tmp_path / "out"
+    for number, path in enumerate(sorted((folder / "img").iterdir())):
+        header = pydicom.dcmread(path)
+        header.PatientID = f"Kim^Nobody^{number % 3}"
+        header.save_as(path)
+    train(tiny(folder, out, patients="dicom", epochs=1))
+    held = read_films(out / "best.csv").keys()
+    assert len(held) == 4 and len({int(name[-5:]) % 3 for name in held}) == 1
+    written = [path for top in (out, folder / ".cache") for path in top.rglob("*") if path.is_file()]
+    assert len(written) > 8
+    assert not [path for path in written if b"Nobody" in path.read_bytes()]
+
+
+def test_a_missing_extra_is_said_before_the_first_step(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingTensorBoard):
+        train(tiny(films, tmp_path / "a", tensorboard=True))
+    assert not (tmp_path / "a" / "last.safetensors").exists()
+
+
+def test_the_page_on_a_run_is_written_at_its_end(learned: tuple[Path, list[EpochReport], str]):
+    out, reports, _ = learned
+    page = (out / "report.html").read_text()
+    assert f"{len(reports)} epochs" in page
+    assert page.count("data:image/jpeg;base64,") == 2
+
+
+@pytest.mark.parametrize(("most", "steps", "kept"), [(0.998, 1, 2 / 11), (0.998, 285, 286 / 295), (0.5, 285, 0.5)])
+def test_the_average_begins_short_and_grows(most: float, steps: int, kept: float) -> None:
+    averaged, current = [torch.ones(3)], [torch.zeros(3)]
+    warmed_average(most)(averaged, current, torch.tensor(steps))
+    torch.testing.assert_close(averaged[0], torch.full((3,), kept))
+
+
+def test_a_short_training_is_not_judged_by_its_random_start() -> None:
+    network = torch.nn.Linear(1, 1)
+    torch.nn.init.zeros_(network.weight)
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=warmed_average(0.998))
+    for _ in range(50):
+        average.update_parameters(network)
+        torch.nn.init.ones_(network.weight)
+    assert next(average.parameters()).item() > 0.99

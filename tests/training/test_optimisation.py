@@ -1,0 +1,51 @@
+"""optimiser: the rate from step to step, and each kind's own first step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from spineseg.training.config import TrainConfig
+from spineseg.training.optimisation import MOMENTUM, make_optimiser, rate_factor
+
+CONFIG = TrainConfig(Path(), Path(), learning_rate=0.1, weight_decay=0.0, warmup_steps=4)
+
+
+def test_the_rate_rises_and_falls_along_a_cosine():
+    factor = rate_factor(CONFIG, 14)
+    assert [factor(step) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+    assert factor(9) == pytest.approx(0.5)
+    assert factor(14) == factor(20) == pytest.approx(0)
+    assert all(factor(step) > factor(step + 1) for step in range(4, 14))
+
+
+def test_the_rate_may_stay():
+    factor = rate_factor(replace(CONFIG, schedule="constant"), 14)
+    assert [factor(step) for step in (0, 3, 4, 14, 1000)] == [0.25, 1, 1, 1, 1]
+    assert rate_factor(replace(CONFIG, schedule="constant", warmup_steps=0), 14)(0) == 1
+
+
+def test_a_warm_up_longer_than_the_run_does_no_harm():
+    assert rate_factor(CONFIG, 2)(1) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"optimiser": "sgd"}, [2 - 0.1 * 3, 2 - 0.1 * 3 - 0.1 * (3 + MOMENTUM * 3)]),
+        ({"optimiser": "adam"}, [1.9, 1.8]),  # its step is the rate, whatever the gradient
+        ({"optimiser": "adamw", "weight_decay": 0.5}, [2 * 0.95 - 0.1, (2 * 0.95 - 0.1) * 0.95 - 0.1]),
+    ],
+)
+def test_the_first_two_steps_by_hand(changes: dict[str, Any], expected: list[float]):
+    weight = nn.Parameter(torch.tensor(2.0))
+    optimiser = make_optimiser([weight], replace(CONFIG, **changes))
+    for value in expected:
+        weight.grad = torch.tensor(3.0)
+        optimiser.step()
+        assert weight.item() == pytest.approx(value, abs=1e-6)

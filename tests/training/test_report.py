@@ -1,0 +1,174 @@
+"""run_report: one page that holds all it shows, says what was measured, and is drawn from files alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import shutil
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from spineseg.data.cache import build_cache
+from spineseg.film import BadInput
+from spineseg.io.folder import labelled_films, write_case
+from spineseg.model.card import Card
+from spineseg.model.checkpoint import save_checkpoint
+from spineseg.model.config import GridConfig, UNetConfig
+from spineseg.model.unet import UNet
+from spineseg.simulate import SimulateConfig, write_folder
+from spineseg.training.config import TrainConfig, preset
+from spineseg.training.history import BEST_FILMS, EpochReport, write_films, write_history
+from spineseg.training.report import chart, worst_films, write_report
+
+GRID = GridConfig(rows=64, columns=48)
+NETWORK = UNetConfig(features=(4, 6))
+REPORTS = [
+    EpochReport(0, 0.9, 1.2, [0.1] * 5 + [math.nan], (np.eye(6) * 0.2).tolist(), 1e-3, 60.0),
+    EpochReport(1, 0.5, 0.8, [0.7] * 5 + [math.nan], (np.eye(6) * 0.6).tolist(), 5e-4, 60.0),
+    EpochReport(2, 0.4, 0.9, [0.6] * 5 + [math.nan], (np.eye(6) * 0.5).tolist(), 0.0, 60.0),
+]
+DICE = {"S001-00000": [0.9] * 6, "S001-00002": [0.4] * 5 + [math.nan], "S001-00001": [0.2] * 6}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's files, without any training."""
+    data, out = tmp_path_factory.mktemp("films"), tmp_path_factory.mktemp("run")
+    write_folder(data, 3, 1, SimulateConfig(rows=128, crop_probability=0.0), write=write_case)
+    build_cache(labelled_films(data), GRID, data / ".cache")
+    config = TrainConfig(data, out, name="<mine>", network=NETWORK, grid=GRID, description="a & b")
+    (out / "config.json").write_text(json.dumps(asdict(config), default=str))
+    torch.manual_seed(0)
+    save_checkpoint(out / "best.safetensors", UNet(NETWORK), Card("mine", GRID, NETWORK))
+    write_history(out, REPORTS)
+    write_films(out / BEST_FILMS, list(DICE), np.array(list(DICE.values())))
+    return out
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "run"))
+
+
+class Reader(HTMLParser):
+    """Notes the text, every address, and tags that are not closed in order."""
+
+    EMPTY = frozenset({"meta", "img", "br", "path", "circle", "polyline"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.addresses: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.EMPTY:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def read(page: Path) -> Reader:
+    reader = Reader(page.read_text(encoding="utf-8"))
+    assert reader.open == []
+    return reader
+
+
+def test_the_page_asks_for_nothing_outside_itself(run: Path):
+    page = read(write_report(run))
+    assert len(page.addresses) == 3
+    assert all(address.startswith("data:image/jpeg;base64,") for address in page.addresses)
+    assert not page.tags & {"script", "link", "iframe", "object", "base", "form"}
+    text = (run / "report.html").read_text()
+    assert "http" not in text.replace("http-equiv", "") and "@import" not in text and "url(" not in text
+    assert "default-src 'none'; img-src data:" in text
+
+
+def test_the_page_says_what_the_best_epoch_gave(run: Path):
+    words = " ".join(read(write_report(run)).words)
+    assert "3 epochs in 3.0 minutes; the best is epoch 1 with a mean Dice of  0.700" in words
+    assert "0.600" in words and "–" in words
+    assert "<mine>" in words and "a & b" in words
+    assert str(run.parent) not in (run / "report.html").read_text()
+
+
+def test_the_worst_films_come_first(run: Path):
+    assert worst_films(DICE) == ["S001-00001", "S001-00002", "S001-00000"]
+    assert worst_films({**DICE, "none": [math.nan] * 6}, 2) == ["S001-00001", "S001-00002"]
+    captions = [word for word in read(write_report(run)).words if word.startswith("S001-")]
+    assert captions == worst_films(DICE)
+
+
+def test_the_pictures_show_label_and_prediction(run: Path):
+    """Two films side by side, the left one with coloured vertebrae; the untrained network marks nothing."""
+    first = read(write_report(run)).addresses[0].split(",")[1]
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(first), np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None and picture.shape == (6 * 64 + 16, 2 * 6 * 48 + 24, 3)
+    colour = np.ptp(picture.astype(int), axis=2) > 60
+    middle = colour.shape[1] // 2
+    assert colour[:, :middle].mean() > 0.01
+    assert colour[:, middle:].mean() < 0.001
+
+
+def test_without_the_films_the_figures_stay(run: Path):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "data": str(run / "moved")}))
+    page = read(write_report(run))
+    assert page.addresses == []
+    assert "S001-00001" in page.words
+
+
+def test_a_run_that_has_only_begun_has_a_page(run: Path):
+    write_history(run, REPORTS[:1])
+    (run / BEST_FILMS).unlink()
+    assert "1 epoch in 1.0 minutes" in " ".join(read(write_report(run)).words)
+    write_history(run, [])
+    assert "No epoch is finished yet." in read(write_report(run)).words
+
+
+def test_what_repeats_the_report_says_so(run: Path):
+    config = replace(preset("report-7", Path("films"), run), grid=GRID)
+    (run / "config.json").write_text(json.dumps(asdict(config), default=str))
+    write_history(run, [replace(r, response=(np.eye(7, 6) * 0.5).tolist(), train_loss=-50.0) for r in REPORTS])
+    page = read(write_report(run))
+    assert any(word.startswith("Beware: this training repeats on purpose") for word in page.words)
+    assert "background" in page.words and "-50" in page.words
+
+
+@pytest.mark.parametrize("missing", ["config.json", "history.jsonl"])
+def test_what_is_no_run_is_refused(run: Path, missing: str):
+    (run / missing).unlink()
+    with pytest.raises(BadInput, match=r"^expected a training run, found no"):
+        write_report(run)
+    (run / missing).write_text("{")
+    with pytest.raises(BadInput, match=r", got another"):
+        write_report(run)
+
+
+def test_a_chart_puts_values_where_they_belong():
+    drawn = chart("Loss", {"a": ("#123456", [0.0, math.nan, 4.0]), "b": ("#654321", [2.0, 2.0, 2.0])})
+    lines = re.findall(r'<polyline points="([^"]*)"', drawn)
+    assert lines == ["62.0,212.0 388.0,14.0", "62.0,113.0 225.0,113.0 388.0,113.0"]
+    assert [text for text in re.findall(r">([^<>]+)</text>", drawn)] == ["0", "1", "2", "3", "4", "epoch 0", "2"]
+
+
+def test_a_chart_of_nothing_is_no_error():
+    assert "<svg" in chart("Loss", {"a": ("#123456", [math.nan])})
+    assert "<svg" in chart("Loss", {"a": ("#123456", [1.0])})
