@@ -40,7 +40,7 @@ app: venv
 	exec $(PY) app.py $(ARGS)
 
 test: browser check
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 check: venv
 	@$(call install,requirements-test.txt)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from spineseg.film import BACKGROUND, VERTEBRAE, Film, Masks, bounding_box
+from spineseg.film import ANATOMY, BACKGROUND, VERTEBRAE, Film, Masks, bounding_box
 
 Grey = UInt8[np.ndarray, "rows columns"]
 Picture = UInt8[np.ndarray, "rows columns 3"]
@@ -33,14 +33,10 @@ class Colour:
         return red, green, blue
 
 
-COLOURS = tuple(Colour(code) for code in ("#ee8055", "#7090ff", "#aa0000", "#50fff0", "#5a00f0", "#ffff00"))
-"""One per vertebra, in the order of `VERTEBRAE`.
+COLOURS = tuple(Colour(vertebra.colour) for vertebra in ANATOMY)
+"""One per vertebra, in the order of `VERTEBRAE`."""
 
-Found by a search for six colours whose least CIEDE2000 distance is large over all pairs, to normal, red-blind,
-green-blind and blue-blind eyes, at 45 % opacity over a mid-grey film: 15 (`tests/test_render.py` measures it), where
-Okabe and Ito's palette, made for print, has 5.6. The order is that in which neighbours differ most: 29.
-"""
-DIFFERENCES = {"only in {a}": COLOURS[0], "only in {b}": COLOURS[1], "other name": COLOURS[5]}
+DIFFERENCES = {"only in {a}": COLOURS[0], "only in {b}": COLOURS[1], "other name": COLOURS[-1]}
 """Colours of a difference map between two sets of masks, a and b."""
 BACKGROUND_COLOUR = Colour("#808080")
 LEGEND = {**dict(zip(VERTEBRAE, COLOURS, strict=True)), BACKGROUND: BACKGROUND_COLOUR}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from predictions import predicted
 
 from spineseg.film import VERTEBRAE, Film, Masks, Spacing
-from spineseg.inference.grid import Box, GridFit, fit, masks_to_grid
 from spineseg.inference.levels import LevelReport
-from spineseg.model.config import GridConfig
+from spineseg.inference.prediction import Prediction
 from spineseg.simulate import SimulateConfig, simulate_case
 
 FILM = Film(np.arange(70 * 40, dtype=np.float32).reshape(70, 40), Spacing(0.5, 0.5, "detector"))
@@ -34,17 +34,6 @@ class FakeCard:
     scores: dict = field(default_factory=lambda: {"real": {"films": 11, "dice": 0.81, "right": 10}})
 
 
-@dataclass(frozen=True, eq=False)
-class FakeResult:
-    masks: Masks
-    probabilities: np.ndarray
-    fit: GridFit
-    levels: LevelReport
-    seconds: float = 1.25
-    device: str = "cuda:0"
-    visible: Box = (slice(0, 10_000), slice(0, 10_000))
-
-
 @dataclass
 class Bands:
     """Answers every film of that size with the same bars; remembers what it was shown."""
@@ -56,17 +45,16 @@ class Bands:
     card: FakeCard = field(default_factory=FakeCard)
     seen: list[Film] = field(default_factory=list)
 
-    def __call__(self, film: Film, /) -> FakeResult:
+    def __call__(self, film: Film, /) -> Prediction:
         self.seen.append(film)
         masks = np.roll(self.answer, self.shift, axis=2)
         masks[list(self.absent)] = False
-        to = fit(film.shape, GridConfig(rows=64, columns=48))
         present = tuple(k not in self.absent for k in range(6))
         lost = f"not found: {', '.join(VERTEBRAE[k] for k in self.absent)}"
         reasons = (lost, "the best <b>path</b> is close") if self.absent else ()
         verdict = "unsure" if self.absent else "sure"
         levels = LevelReport(present, (0.9, 0.8, 0.7, 0.95, 0.99, 0.6), 0.5, verdict, reasons)
-        return FakeResult(masks, masks_to_grid(masks, to), to, levels)
+        return predicted(masks, levels, device="cuda:0")
 
 
 def simulated() -> tuple[Film, Bands]:

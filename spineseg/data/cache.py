@@ -60,12 +60,12 @@ class GridCache:
 def _on_grid(
     case: Case, config: GridConfig
 ) -> tuple[UInt16[np.ndarray, "rows columns"], UInt8[np.ndarray, "rows columns"]]:
-    image, to = film_to_grid(case.film, config)
-    inside = to.inside()
+    image, fit = film_to_grid(case.film, config)
+    inside = fit.inside()
     low, high = float(image[inside].min()), float(image[inside].max())
     unit = np.clip((image - low) / max(high - low, 1e-6), 0, 1) * inside
     bits = np.where(inside, ON_FILM, 0).astype(np.uint8)
-    for k, fraction in enumerate(masks_to_grid(case.masks, to)):
+    for k, fraction in enumerate(masks_to_grid(case.masks, fit)):
         bits |= (fraction > 0.5).astype(np.uint8) << k
     return np.round(unit * DEPTH).astype(np.uint16), bits
 
@@ -206,6 +206,6 @@ def _current(place: Path, data: Path) -> bool:
         return False
 
 
-def masks_of(cache: GridCache, index: int) -> Bool[np.ndarray, "vertebra=6 rows columns"]:
+def masks_of(cache: GridCache, index: int) -> Bool[np.ndarray, "vertebra rows columns"]:
     """The cached masks of one film on the grid."""
     return np.stack([(cache.bits[index] >> k) & 1 for k in range(len(VERTEBRAE))]).astype(bool)

@@ -66,7 +66,7 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(normalise(image, inside, self.grid)), torch.from_numpy(targets)
 
     def _complete(
-        self, targets: Float32[np.ndarray, "vertebra=6 rows columns"]
+        self, targets: Float32[np.ndarray, "vertebra rows columns"]
     ) -> Float32[np.ndarray, "channel rows columns"]:
         """With the background as a seventh channel, if the network has one."""
         if self.out_channels == len(VERTEBRAE):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +26,7 @@ from spineseg.evaluation.metrics import (
     wilson_interval,
 )
 from spineseg.film import VERTEBRAE, BadInput, Case, Film, Masks
-from spineseg.inference.levels import LevelReport
+from spineseg.inference.prediction import Prediction
 from spineseg.io.files import nullified, write_table, write_text
 from spineseg.io.folder import FilmFiles, read_case
 
@@ -42,17 +42,6 @@ DICE_COLUMNS = (
     "confidence",
 )
 FILM_COLUMNS = ("film", "mean_dice", "levels_right", "verdict", "reasons", "anatomy_faults", "seconds")
-
-
-@runtime_checkable
-class Answer(Protocol):
-    """What is asked of a segmenter's prediction: masks at the film's size, and its own report on the levels."""
-
-    @property
-    def masks(self) -> Masks: ...  # noqa: D102
-
-    @property
-    def levels(self) -> LevelReport: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +113,7 @@ class Summary:
 
 
 def evaluate(
-    segmenter: Callable[[Film], Answer],
+    segmenter: Callable[[Film], Prediction],
     films: Iterable[FilmFiles],
     out_dir: Path | str,
     *,
@@ -160,7 +149,7 @@ def evaluate(
     return summary
 
 
-def score_film(segmenter: Callable[[Film], Answer], case: Case) -> FilmScore:
+def score_film(segmenter: Callable[[Film], Prediction], case: Case) -> FilmScore:
     """Segment one film and compare with its reference, at the film's own size and pixel shape."""
     start = time.perf_counter()
     answer = segmenter(case.film)

@@ -20,7 +20,7 @@ from scipy.spatial import KDTree
 from spineseg.film import VERTEBRAE, Masks, bounding_box, down_the_spine
 
 Mask = Bool[np.ndarray, "rows columns"]
-PerVertebra = Float[np.ndarray, "vertebra=6"]
+PerVertebra = Float[np.ndarray, "vertebra"]
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
@@ -42,7 +42,7 @@ def iou(predicted: Masks, reference: Masks) -> PerVertebra:
     return _ratio(both, total - both)
 
 
-def dice_matrix(predicted: Masks, reference: Masks) -> Float[np.ndarray, "predicted=6 reference=6"]:
+def dice_matrix(predicted: Masks, reference: Masks) -> Float[np.ndarray, "predicted reference"]:
     """Dice of every prediction (row) with every reference (column); NaN where both are empty.
 
     Its diagonal is `dice`; a spine that is one level off fills the next diagonal instead.

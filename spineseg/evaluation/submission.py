@@ -121,7 +121,7 @@ def _check_one(film: Path, array: Path) -> list[Finding]:
         return [_error(array.name, "form", str(error))]
 
 
-def _opened(path: Path, shape: tuple[int, int]) -> Shaped[np.ndarray, "rows columns channel=7"]:
+def _opened(path: Path, shape: tuple[int, int]) -> Shaped[np.ndarray, "rows columns channel"]:
     """The array, whose form is known before its values are read. Raises BadInput for another form."""
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -138,7 +138,7 @@ def _opened(path: Path, shape: tuple[int, int]) -> Shaped[np.ndarray, "rows colu
     return stored
 
 
-def array_findings(name: str, stored: Shaped[np.ndarray, "rows columns channel=7"]) -> Iterator[Finding]:
+def array_findings(name: str, stored: Shaped[np.ndarray, "rows columns channel"]) -> Iterator[Finding]:
     """What is wrong with the values of an array of the right form."""
     array = np.asarray(stored).view(np.uint8)
     if array.max() > 1:

@@ -45,7 +45,7 @@ class GridFit:
         return np.outer((row > 0) & (row < self.film_rows), (column > 0) & (column < self.film_columns))
 
 
-def fit(shape: tuple[int, int], config: GridConfig) -> GridFit:
+def grid_fit(shape: tuple[int, int], config: GridConfig) -> GridFit:
     """Place a film of (rows, columns) on the grid."""
     film_rows, film_columns = shape
     row_scale, column_scale = config.rows / film_rows, config.columns / film_columns
@@ -82,11 +82,11 @@ def _area_weights(film_size: int, grid_size: int, scale: float, offset: float) -
     return sparse.coo_array(weights, shape=(grid_size, film_size)).tocsr()
 
 
-def _weights(to: GridFit) -> tuple[sparse.csr_array, sparse.csr_array]:
+def _weights(fit: GridFit) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Area weights along rows and along columns."""
     return (
-        _area_weights(to.film_rows, to.rows, to.row_scale, to.row_offset),
-        _area_weights(to.film_columns, to.columns, to.column_scale, to.column_offset),
+        _area_weights(fit.film_rows, fit.rows, fit.row_scale, fit.row_offset),
+        _area_weights(fit.film_columns, fit.columns, fit.column_scale, fit.column_offset),
     )
 
 
@@ -100,16 +100,16 @@ def film_to_grid(film: Film, config: GridConfig) -> tuple[GridImage, GridFit]:
 
     A pixel at the border holds the mean of what the film covers of it, so that no dark rim appears.
     """
-    to = fit(film.shape, config)
-    down, across = _weights(to)
+    fit = grid_fit(film.shape, config)
+    down, across = _weights(fit)
     covered = np.outer(down.sum(1), across.sum(1)).astype(np.float32)
-    return _to_grid(film.image, down, across) / np.maximum(covered, 1e-6), to
+    return _to_grid(film.image, down, across) / np.maximum(covered, 1e-6), fit
 
 
-def masks_to_grid(masks: Masks, to: GridFit) -> GridChannels:
+def masks_to_grid(masks: Masks, fit: GridFit) -> GridChannels:
     """Share of each grid pixel that each mask covers, 0..1."""
-    down, across = _weights(to)
-    fractions = np.zeros((len(masks), to.rows, to.columns), np.float32)
+    down, across = _weights(fit)
+    fractions = np.zeros((len(masks), fit.rows, fit.columns), np.float32)
     for fraction, mask in zip(fractions, masks, strict=True):
         fraction[:] = _to_grid(mask.astype(np.float32), down, across)
     return np.clip(fractions, 0, 1)
@@ -119,14 +119,14 @@ Box = tuple[slice, slice]
 """Rows and columns of a film."""
 
 
-def film_box(channel: GridImage, to: GridFit) -> Box:
+def film_box(channel: GridImage, fit: GridFit) -> Box:
     """The part of the film that values of the channel other than 0 can reach when they are interpolated."""
     rows, columns = bounding_box(channel != 0)
     if rows.start == rows.stop:
         return rows, columns
     return (
-        _reached(rows, to.row_scale, to.row_offset, to.film_rows),
-        _reached(columns, to.column_scale, to.column_offset, to.film_columns),
+        _reached(rows, fit.row_scale, fit.row_offset, fit.film_rows),
+        _reached(columns, fit.column_scale, fit.column_offset, fit.film_columns),
     )
 
 
@@ -137,14 +137,14 @@ def _reached(used: slice, scale: float, offset: float, size: int) -> slice:
     return slice(min(max(first, 0), size), min(max(last, 0), size))
 
 
-def grid_to_film(channels: GridChannels, to: GridFit, box: Box | None = None) -> Channels:
+def grid_to_film(channels: GridChannels, fit: GridFit, box: Box | None = None) -> Channels:
     """Interpolate grid channels at the film's pixel centres: (channel, film rows, film columns), or those of `box`."""
-    rows, columns = (slice(0, to.film_rows), slice(0, to.film_columns)) if box is None else box
+    rows, columns = (slice(0, fit.film_rows), slice(0, fit.film_columns)) if box is None else box
     high, wide = rows.stop - rows.start, columns.stop - columns.start
     matrix = np.array(
         [
-            [to.column_scale, 0, (columns.start + 0.5) * to.column_scale + to.column_offset - 0.5],
-            [0, to.row_scale, (rows.start + 0.5) * to.row_scale + to.row_offset - 0.5],
+            [fit.column_scale, 0, (columns.start + 0.5) * fit.column_scale + fit.column_offset - 0.5],
+            [0, fit.row_scale, (rows.start + 0.5) * fit.row_scale + fit.row_offset - 0.5],
         ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

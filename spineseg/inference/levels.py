@@ -18,8 +18,8 @@ from scipy import ndimage
 
 from spineseg.film import VERTEBRAE
 
-Channels = Float32[np.ndarray, "vertebra=6 rows columns"]
-Scores = Float[np.ndarray, "body vertebra=6"]
+Channels = Float32[np.ndarray, "vertebra rows columns"]
+Agreement = Float[np.ndarray, "body vertebra"]
 Weights = Float[np.ndarray, "body"]
 Numbered = Int32[np.ndarray, "rows columns"]
 Path = tuple[int, ...]
@@ -186,7 +186,7 @@ def find_bodies(
 
 
 def best_path(
-    agreement: Scores, weight: Weights, config: LevelConfig, forbidden: frozenset[tuple[int, int]] = frozenset()
+    agreement: Agreement, weight: Weights, config: LevelConfig, forbidden: frozenset[tuple[int, int]] = frozenset()
 ) -> tuple[float, Path]:
     """Level of each body from head to tail (-1 for none), strictly increasing, of the highest total.
 
@@ -216,7 +216,7 @@ def best_path(
     return outcome
 
 
-def path_margin(agreement: Scores, weight: Weights, config: LevelConfig) -> tuple[Path, float]:
+def path_margin(agreement: Agreement, weight: Weights, config: LevelConfig) -> tuple[Path, float]:
     """The best path, and how far the best one that differs from it in some body falls behind."""
     score, path = best_path(agreement, weight, config)
     named = [(body, level) for body, level in enumerate(path) if level >= 0]

@@ -49,13 +49,13 @@ def _claim(
 
 
 def film_masks(
-    channels: Float32[np.ndarray, "vertebra=6 grid_rows grid_columns"], to: GridFit, *, pieces: bool
+    channels: Float32[np.ndarray, "vertebra grid_rows grid_columns"], fit: GridFit, *, pieces: bool
 ) -> Masks:
     """`to_masks` of `grid_to_film`, worked out only where a channel is not 0, which is a hundredth of a film."""
-    masks = np.zeros((len(channels), to.film_rows, to.film_columns), bool)
+    masks = np.zeros((len(channels), fit.film_rows, fit.film_columns), bool)
     taken = np.zeros(masks.shape[1:], bool)
     for mask, channel in zip(masks, channels, strict=True):
-        box = film_box(channel, to)
+        box = film_box(channel, fit)
         if mask[box].size:
-            _claim(mask[box], grid_to_film(channel[None], to, box)[0] > 0.5, taken[box], pieces=pieces)
+            _claim(mask[box], grid_to_film(channel[None], fit, box)[0] > 0.5, taken[box], pieces=pieces)
     return masks

@@ -23,7 +23,7 @@ class Prediction:
     """
 
     masks: Masks
-    probabilities: Float32[np.ndarray, "vertebra=6 grid_rows grid_columns"]
+    probabilities: Float32[np.ndarray, "vertebra grid_rows grid_columns"]
     fit: GridFit
     levels: LevelReport
     seconds: float

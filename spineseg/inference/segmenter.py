@@ -67,18 +67,21 @@ class Segmenter:
     def __call__(self, film: Film) -> Prediction:
         """Segment one film."""
         began = time.perf_counter()
-        image, to = film_to_grid(film, self.card.grid)
-        probabilities, device = self._probabilities(normalise(image, to.inside(), self.card.grid))
-        visible = visible_part(image, to)
-        film_rows = (visible[0].start * to.row_scale + to.row_offset, visible[0].stop * to.row_scale + to.row_offset)
+        image, fit = film_to_grid(film, self.card.grid)
+        probabilities, device = self._probabilities(normalise(image, fit.inside(), self.card.grid))
+        visible = visible_part(image, fit)
+        film_rows = (
+            visible[0].start * fit.row_scale + fit.row_offset,
+            visible[0].stop * fit.row_scale + fit.row_offset,
+        )
         ordered = self.card.decoder == "ordered"
         decoded = decode_ordered(probabilities, film_rows=film_rows) if ordered else decode_raw(probabilities)
-        masks = film_masks(decoded.channels, to, pieces=ordered)
-        return Prediction(masks, probabilities, to, decoded.report, time.perf_counter() - began, device, visible)
+        masks = film_masks(decoded.channels, fit, pieces=ordered)
+        return Prediction(masks, probabilities, fit, decoded.report, time.perf_counter() - began, device, visible)
 
     def _probabilities(
         self, channels: Float32[np.ndarray, "channel rows columns"]
-    ) -> tuple[Float32[np.ndarray, "vertebra=6 rows columns"], str]:
+    ) -> tuple[Float32[np.ndarray, "vertebra rows columns"], str]:
         """Of each vertebra, and the device that they were computed on."""
         try:
             return self._seen(self._network, channels, self.device), self.device
@@ -94,14 +97,14 @@ class Segmenter:
 
     def _seen(
         self, network: UNet, channels: Float32[np.ndarray, "channel rows columns"], device: str
-    ) -> Float32[np.ndarray, "vertebra=6 rows columns"]:
+    ) -> Float32[np.ndarray, "vertebra rows columns"]:
         return averaged(channels, self.views, lambda seen: _run(network, seen, device))
 
 
 @torch.inference_mode()
 def _run(
     network: UNet, channels: Float32[np.ndarray, "channel rows columns"], device: str
-) -> Float32[np.ndarray, "vertebra=6 rows columns"]:
+) -> Float32[np.ndarray, "vertebra rows columns"]:
     batch = torch.from_numpy(channels)[None].to(device)
     logits = network(batch).float()
     if logits.shape[-2:] != batch.shape[-2:]:

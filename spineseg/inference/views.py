@@ -16,7 +16,7 @@ from jaxtyping import Float32
 from spineseg.inference.grid import OFF_FILM, Matrix, about_middle, warp
 
 Channels = Float32[np.ndarray, "channel rows columns"]
-Probabilities = Float32[np.ndarray, "vertebra=6 rows columns"]
+Probabilities = Float32[np.ndarray, "vertebra rows columns"]
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ _LEAST_SPREAD = 0.08
 _ROUNDS = 3
 
 
-def visible_part(image: Image, to: GridFit) -> Box:
+def visible_part(image: Image, fit: GridFit) -> Box:
     """Rows and columns of the film between the outermost ones that hold a picture; all of them where none does.
 
     image: the film on its grid (`film_to_grid`), in any unit. A line holds a picture if its values, over the columns
     (rows) that do, differ; a shutter's fill, blades, saturated air and lung do not, whatever letters stand there. The
     part ends within one grid pixel of the true edge, on the inner side; blades may be turned by a few degrees.
     """
-    picture = image[bounding_box(to.inside())]
+    picture = image[bounding_box(fit.inside())]
     low, high = np.percentile(picture[::3, ::3], [1, 99])
     unit = np.clip((picture - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
     down = across = slice(None)
@@ -30,8 +30,8 @@ def visible_part(image: Image, to: GridFit) -> Box:
         down = _span(_spread(unit[:, across], 1) > _LEAST_SPREAD)
         across = _span(_spread(unit[down], 0) > _LEAST_SPREAD)
     return (
-        _on_film(down, unit.shape[0], to.row_scale, to.film_rows),
-        _on_film(across, unit.shape[1], to.column_scale, to.film_columns),
+        _on_film(down, unit.shape[0], fit.row_scale, fit.film_rows),
+        _on_film(across, unit.shape[1], fit.column_scale, fit.film_columns),
     )
 
 

@@ -10,18 +10,9 @@ import os
 from typing import Any
 
 from spineseg import __version__
-from spineseg.film import VERTEBRAE, BadInput, Masks
+from spineseg.film import ANATOMY, VERTEBRAE, BadInput, Masks, Vertebra
 from spineseg.io.files import replacing
 
-CODES = {
-    "L1": ("66794005", "L1 vertebra"),
-    "L2": ("14293000", "L2 vertebra"),
-    "L3": ("36470004", "L3 vertebra"),
-    "L4": ("11994002", "L4 vertebra"),
-    "L5": ("49668003", "L5 vertebra"),
-    "S1": ("65985001", "S1 vertebra"),
-}
-"""SNOMED CT, as in DICOM PS3.16 context group 7603."""
 PATIENT = (
     "PatientID",
     "PatientName",
@@ -68,7 +59,7 @@ def write_segmentation(
         source_images=[film],
         pixel_array=masks[shown].transpose(1, 2, 0)[None].astype("uint8"),
         segmentation_type="BINARY",
-        segment_descriptions=[_described(hd, n, VERTEBRAE[k], model) for n, k in enumerate(shown, 1)],
+        segment_descriptions=[_described(hd, n, ANATOMY[k], model) for n, k in enumerate(shown, 1)],
         series_instance_uid=hd.UID(),
         series_number=1,
         sop_instance_uid=hd.UID(),
@@ -95,12 +86,12 @@ def require_highdicom() -> Any:
     return highdicom
 
 
-def _described(hd: Any, number: int, name: str, model: str) -> Any:
+def _described(hd: Any, number: int, vertebra: Vertebra, model: str) -> Any:
     """What one segment is and what found it."""
-    value, meaning = CODES[name]
+    value, meaning = vertebra.snomed
     return hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=name,
+        segment_label=vertebra.name,
         segmented_property_category=hd.sr.CodedConcept("91723000", "SCT", "Anatomical Structure"),
         segmented_property_type=hd.sr.CodedConcept(value, "SCT", meaning),
         algorithm_type="AUTOMATIC",

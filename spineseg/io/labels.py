@@ -81,7 +81,7 @@ def read_label(path: str | os.PathLike[str], shape: tuple[int, int]) -> Label:
         raise UnreadableLabel("expected a label that fits into memory, got a larger one; save it as uint8") from None
 
 
-def to_array(masks: Masks) -> UInt8[np.ndarray, "rows columns channel=7"]:
+def to_array(masks: Masks) -> UInt8[np.ndarray, "rows columns channel"]:
     """The seven channels of `CHANNELS` as 0 and 1; the background is where no vertebra is."""
     empty = np.zeros((masks.shape[2], len(CHANNELS)), np.uint8)
     empty[:, -1] = 1
@@ -122,7 +122,7 @@ def write_mat(path: str | os.PathLike[str], masks: Masks) -> None:
 # What the file holds
 
 
-def _read_array(path: str | os.PathLike[str], shape: tuple[int, int]) -> Shaped[np.ndarray, "rows columns channel=7"]:
+def _read_array(path: str | os.PathLike[str], shape: tuple[int, int]) -> Shaped[np.ndarray, "rows columns channel"]:
     """The stored array; sizes and types are checked before the values are read."""
     try:
         if not Path(path).is_file():
@@ -205,7 +205,7 @@ def _check(stored: tuple[int, ...], kind: str, shape: tuple[int, int]) -> None:
 # What the values mean
 
 
-def _binary(stored: Shaped[np.ndarray, "rows columns channel=7"]) -> tuple[Masks, int | None]:
+def _binary(stored: Shaped[np.ndarray, "rows columns channel"]) -> tuple[Masks, int | None]:
     """The six masks and the value that stands for 'inside': 1 or 255, or None where no vertebra is marked."""
     vertebrae = [stored[..., channel] for channel in range(len(VERTEBRAE))]
     one = _inside(vertebrae)

@@ -106,8 +106,8 @@ def edge_widths(body: Body, row_to_column: float, bone_map: BoneMap) -> Float[np
 class Drawn:
     """Corners and endplate middles with the front on the left; the first draw is as measured, NaN where left out."""
 
-    corners: Float[np.ndarray, "draw vertebra=6 corner=4 rc=2"]
-    middles: Float[np.ndarray, "draw vertebra=6 endplate=2 rc=2"]
+    corners: Float[np.ndarray, "draw vertebra corner=4 rc=2"]
+    middles: Float[np.ndarray, "draw vertebra endplate=2 rc=2"]
 
     def upper(self, name: str) -> Vectors:
         """Along the upper endplate, from front to back."""
@@ -125,7 +125,7 @@ class Drawn:
         return ca, cp, lp, la
 
 
-def drawn_bodies(spine: Spine, errors: Float[np.ndarray, "vertebra=6 side=4 kind=2"] | None) -> Drawn:
+def drawn_bodies(spine: Spine, errors: Float[np.ndarray, "vertebra side=4 kind=2"] | None) -> Drawn:
     """Each side moved and tilted at random (the same numbers every time); corners are where neighbours meet anew.
 
     Without errors only the first draw.

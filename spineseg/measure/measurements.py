@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
 from spineseg.film import VERTEBRAE, BadInput, Masks, Spacing
-from spineseg.inference.grid import Box, GridFit
 from spineseg.inference.levels import LevelConfig, LevelReport
+from spineseg.inference.prediction import Prediction
 from spineseg.measure.corners import SIDES, Body
 from spineseg.measure.errors import BoneMap, Draws, drawn_bodies, side_errors
 from spineseg.measure.figures import (
@@ -116,7 +116,7 @@ class Measurements:
 
 
 def measure_corners(
-    corners: Float[np.ndarray, "vertebra=6 corner=4 rc=2"], spacing: Spacing | None = None
+    corners: Float[np.ndarray, "vertebra corner=4 rc=2"], spacing: Spacing | None = None
 ) -> Measurements:
     """The same figures from corners that are known, as a simulator's or a reader's are; without errors.
 
@@ -134,28 +134,8 @@ def measure_corners(
     return _measured(Spine(bodies, left_out, "left", 180.0), None, spacing, "nothing")
 
 
-@runtime_checkable
-class Predicted(Protocol):
-    """What is asked of a prediction (`predict.Prediction` has it)."""
-
-    @property
-    def masks(self) -> Masks: ...  # noqa: D102
-
-    @property
-    def probabilities(self) -> Float32[np.ndarray, "vertebra=6 grid_rows grid_columns"]: ...  # noqa: D102
-
-    @property
-    def fit(self) -> GridFit: ...  # noqa: D102
-
-    @property
-    def levels(self) -> LevelReport: ...  # noqa: D102
-
-    @property
-    def visible(self) -> Box: ...  # noqa: D102
-
-
 def measure_prediction(
-    prediction: Predicted, spacing: Spacing | None = None, *, facing: Facing | None = None
+    prediction: Prediction, spacing: Spacing | None = None, *, facing: Facing | None = None
 ) -> Measurements:
     """Measure what a network found, with errors from how soft the edges of its probability map are.
 
@@ -166,7 +146,7 @@ def measure_prediction(
     return measure(prediction.masks, spacing, usable=usable, bone_map=bone_map, facing=facing)
 
 
-def bone_map_of(prediction: Predicted) -> BoneMap:
+def bone_map_of(prediction: Prediction) -> BoneMap:
     """Of all vertebrae together, as `measure` takes it."""
     bone = np.minimum(prediction.probabilities.sum(0), 1.0).astype(np.float32)
     return BoneMap(bone, prediction.fit, prediction.visible)
@@ -223,7 +203,7 @@ def measure(
 
 def _measured(
     spine: Spine,
-    errors: Float[np.ndarray, "vertebra=6 side=4 kind=2"] | None,
+    errors: Float[np.ndarray, "vertebra side=4 kind=2"] | None,
     spacing: Spacing | None,
     source: Source,
 ) -> Measurements:

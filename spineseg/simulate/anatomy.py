@@ -15,11 +15,13 @@ from spineseg.simulate.canvas import Canvas
 from spineseg.simulate.config import AnatomyConfig, Rng
 from spineseg.simulate.hardware import paint_hardware
 from spineseg.simulate.pelvis import paint_pelvis
-from spineseg.simulate.shape import Spine
+from spineseg.simulate.shape import SpineShape
 from spineseg.simulate.soft_tissue import paint_gas, paint_lung, paint_ribs, paint_texture, paint_torso
 
 
-def paint_person(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig, atlas: Atlas | None = None) -> None:
+def paint_person(
+    canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyConfig, atlas: Atlas | None = None
+) -> None:
     """Everything that the beam meets, summed into the canvas; never below zero.
 
     atlas: projected meshes to take vertebrae, sacrum and hip bones from; without it they are painted.

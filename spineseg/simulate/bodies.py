@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from spineseg.simulate.canvas import Canvas, Points, ellipse, smooth_closed, smooth_open
 from spineseg.simulate.config import AnatomyConfig, Rng
-from spineseg.simulate.shape import Spine
+from spineseg.simulate.shape import SpineShape
 
 
 def _arc(start: np.ndarray, end: np.ndarray, sag: float, count: int = 9) -> Points:
@@ -170,7 +170,7 @@ def bone_strength(rng: Rng, config: AnatomyConfig) -> np.ndarray:
     return np.array([rng.uniform(*config.body_fill), rng.uniform(*config.endplate), rng.uniform(*config.wall)])
 
 
-def paint_spine(canvas: Canvas, spine: Spine, strength: np.ndarray, rng: Rng, config: AnatomyConfig) -> None:
+def paint_spine(canvas: Canvas, spine: SpineShape, strength: np.ndarray, rng: Rng, config: AnatomyConfig) -> None:
     """Thoracic and lumbar bodies with their arches; S1's endplate and walls; the rest of the sacrum."""
     arch = rng.uniform(0.06, 0.6)
     bodies = [*spine.thoracic[::-1], *spine.lumbar]
@@ -185,7 +185,7 @@ def paint_spine(canvas: Canvas, spine: Spine, strength: np.ndarray, rng: Rng, co
     _paint_sacrum(canvas, spine, rims[-1, 0], strength, arch, rng, config)
 
 
-def paint_variants(canvas: Canvas, spine: Spine, strength: np.ndarray, rng: Rng, config: AnatomyConfig) -> None:
+def paint_variants(canvas: Canvas, spine: SpineShape, strength: np.ndarray, rng: Rng, config: AnatomyConfig) -> None:
     """What only some people have: bridges of bone over discs, gas in discs, a first sacral body that looks lumbar."""
     for upper, lower in pairwise(spine.lumbar):
         if rng.random() < config.vacuum_probability:
@@ -222,7 +222,7 @@ def _paint_spur(canvas: Canvas, upper: np.ndarray, lower: np.ndarray, amount: fl
 
 
 def _paint_sacrum(
-    canvas: Canvas, spine: Spine, rim: float, strength: np.ndarray, arch: float, rng: Rng, config: AnatomyConfig
+    canvas: Canvas, spine: SpineShape, rim: float, strength: np.ndarray, arch: float, rng: Rng, config: AnatomyConfig
 ) -> None:
     """The sacrum. rim: how far the near rim of S1's endplate rises, see `rims_mm`."""
     s1, rest = spine.lumbar[5], spine.sacral

@@ -22,7 +22,7 @@ from scipy.interpolate import RBFInterpolator
 
 from spineseg.film import BadInput
 from spineseg.simulate.canvas import Canvas
-from spineseg.simulate.shape import Spine
+from spineseg.simulate.shape import SpineShape
 
 Rng = np.random.Generator
 Vertices = Float[np.ndarray, "vertex xyz=3"]
@@ -195,7 +195,7 @@ def project(
 
 
 def body_corners(body: Vertices, turn: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "corner=4 xyz=3"]:
-    """Corners of a vertebral body as seen in a turn, from the points of the body alone; order as `shape.Spine`.
+    """Corners of a vertebral body as seen in a turn, from the points of the body alone; order as `shape.SpineShape`.
 
     They are the points (mm, as it lies) that the turn brings farthest along the diagonals of the body's own axes: where
     the two rims of an endplate part, the outer one's, as readers place them. Upwards counts for more than backwards,
@@ -354,7 +354,7 @@ def _paint(
     canvas.attenuation[top:bottom, left:right] += cv2.remap(weighted, x_map, y_map, cv2.INTER_LINEAR, borderValue=0.0)
 
 
-def paint_bones(canvas: Canvas, spine: Spine, atlas: Atlas, rng: Rng, config: BonesConfig = BonesConfig()) -> None:
+def paint_bones(canvas: Canvas, spine: SpineShape, atlas: Atlas, rng: Rng, config: BonesConfig = BonesConfig()) -> None:
     """Thoracic and lumbar vertebrae, sacrum and hip bones of a drawn spine; corners of the bodies meet the spine's."""
     ranges = np.array([config.shell_per_mm, config.under_shell_per_mm, config.inner_per_mm, config.pelvis])
     *layers, pelvis = np.exp(rng.uniform(*np.log(ranges).T))
@@ -384,7 +384,7 @@ def _paint_vertebra(
 
 
 def _paint_sacrum(
-    canvas: Canvas, bone: Projections, turn: int, spine: Spine, amount: np.ndarray, rng: Rng, config: BonesConfig
+    canvas: Canvas, bone: Projections, turn: int, spine: SpineShape, amount: np.ndarray, rng: Rng, config: BonesConfig
 ) -> None:
     """S1's corners meet the spine's; the rest follows, bent a little."""
     marks, corners = bone.marks_mm[turn], spine.lumbar[5]
@@ -398,7 +398,7 @@ def _paint_sacrum(
     _paint(canvas, bone, turn, back, goal, amount)
 
 
-def _paint_hips(canvas: Canvas, atlas: Atlas, turn: int, spine: Spine, amount: np.ndarray, rng: Rng) -> None:
+def _paint_hips(canvas: Canvas, atlas: Atlas, turn: int, spine: SpineShape, amount: np.ndarray, rng: Rng) -> None:
     """Hip bones set by S1's endplate and the hip centre, the near one smaller than the far one."""
     apart = rng.normal(0, 5.0, 2)
     tall = rng.uniform(-0.07, 0.07)

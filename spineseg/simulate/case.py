@@ -19,7 +19,7 @@ from spineseg.simulate.bones import Atlas, load_atlas
 from spineseg.simulate.canvas import Canvas
 from spineseg.simulate.config import AnatomyConfig
 from spineseg.simulate.exposure import ExposureConfig, expose
-from spineseg.simulate.shape import ShapeConfig, Spine, sample_spine
+from spineseg.simulate.shape import ShapeConfig, SpineShape, sample_spine
 
 MAXIMUM = 4095
 """Largest stored value of a 12-bit film."""
@@ -43,7 +43,9 @@ class SimulateConfig:
     exposure: ExposureConfig = field(default_factory=ExposureConfig)
 
 
-def _frame(spine: Spine, rng: np.random.Generator, config: SimulateConfig) -> tuple[int, float, tuple[float, float]]:
+def _frame(
+    spine: SpineShape, rng: np.random.Generator, config: SimulateConfig
+) -> tuple[int, float, tuple[float, float]]:
     """Columns, millimetres per pixel and origin so that L1-S1 stands where films have it."""
     top, bottom = spine.lumbar[..., 1].min(), spine.lumbar[..., 1].max()
     wide = rng.random() < 0.15
@@ -58,13 +60,13 @@ def _frame(spine: Spine, rng: np.random.Generator, config: SimulateConfig) -> tu
 
 
 def _corners(
-    spine: Spine, pixel_mm: float, origin: tuple[float, float]
-) -> Float[np.ndarray, "vertebra=6 corner=4 rc=2"]:
+    spine: SpineShape, pixel_mm: float, origin: tuple[float, float]
+) -> Float[np.ndarray, "vertebra corner=4 rc=2"]:
     """The bodies' corners on the film, (row, column) with pixel centres at whole numbers."""
     return ((spine.lumbar - np.asarray(origin)) / pixel_mm - 0.5)[..., ::-1]
 
 
-def exact_masks(corners: Float[np.ndarray, "vertebra=6 corner=4 rc=2"], rows: int, columns: int) -> Masks:
+def exact_masks(corners: Float[np.ndarray, "vertebra corner=4 rc=2"], rows: int, columns: int) -> Masks:
     """Pixels whose centre lies within each convex quadrilateral; one within two is the upper body's.
 
     corners: as `true_corners` gives them.
@@ -105,7 +107,7 @@ def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig
 
 def true_corners(
     seed: int, index: int, config: SimulateConfig = SimulateConfig()
-) -> Float[np.ndarray, "vertebra=6 corner=4 rc=2"]:
+) -> Float[np.ndarray, "vertebra corner=4 rc=2"]:
     """Where the bodies' corners lie on the film of `simulate_case`, before it is mirrored to face right.
 
     (row, column) with pixel centres at whole numbers, also of bodies that are off the film; cranial-anterior,

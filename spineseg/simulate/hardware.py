@@ -6,10 +6,10 @@ import numpy as np
 
 from spineseg.simulate.canvas import Canvas, ellipse, smooth_closed
 from spineseg.simulate.config import AnatomyConfig, Rng
-from spineseg.simulate.shape import Spine
+from spineseg.simulate.shape import SpineShape
 
 
-def paint_hardware(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -> None:
+def paint_hardware(canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyConfig) -> None:
     """Screws with a rod, a cage, cement, or clips; opaque."""
     if rng.random() < config.hardware_probability:
         first = int(rng.integers(1, 4))

@@ -6,7 +6,7 @@ import numpy as np
 
 from spineseg.simulate.canvas import Canvas, Points, ellipse, smooth_closed, smooth_open
 from spineseg.simulate.config import AnatomyConfig, Rng
-from spineseg.simulate.shape import Spine
+from spineseg.simulate.shape import SpineShape
 
 _HIP_BONE_MM = np.array(
     [(-75, -85), (-52, -125), (-8, -150), (42, -147), (82, -118), (97, -82), (82, -60), (46, -52), (36, -20), (42, 10)]
@@ -16,7 +16,7 @@ _HIP_BONE_MM = np.array(
 """Outline of one hip bone seen from the side, about the centre of the femoral head; x to posterior, y to caudal."""
 
 
-def _paint_notch(canvas: Canvas, spine: Spine, rng: Rng, edge: float) -> None:
+def _paint_notch(canvas: Canvas, spine: SpineShape, rng: Rng, edge: float) -> None:
     """Left and right brim of the pelvis: from above the hip up to somewhere on S1, and down behind the sciatic notch.
 
     Where they cross S1 they are often the brightest line on it, and are no border of the body.
@@ -45,7 +45,7 @@ def _turned(points: np.ndarray, angle_deg: float) -> np.ndarray:
     return points @ np.array([[c, s], [-s, c]])
 
 
-def paint_pelvis(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig, *, hip_bones: bool = True) -> None:
+def paint_pelvis(canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyConfig, *, hip_bones: bool = True) -> None:
     """Both hip bones (if not painted elsewhere) and femora, the second shifted and magnified against the first."""
     s1_depth = float(np.linalg.norm(spine.lumbar[5, 1] - spine.lumbar[5, 0]))
     scale = s1_depth / 41.0 * rng.normal(1.05, 0.05)

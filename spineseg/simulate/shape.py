@@ -41,7 +41,7 @@ class ShapeConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Spine:
+class SpineShape:
     """lumbar: L1-L5, S1. thoracic: T12 upwards. sacral: S2-S5 and a coccyx. hip_mm: centre of the femoral heads."""
 
     lumbar: Corners
@@ -161,7 +161,7 @@ def _sacral(s1: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(bodies)
 
 
-def sample_spine(rng: np.random.Generator, config: ShapeConfig) -> Spine:
+def sample_spine(rng: np.random.Generator, config: ShapeConfig) -> SpineShape:
     """Draw one spine in millimetres on the detector, L3 at the origin."""
     mean, deviation, modes = _statistic()
     scores = np.clip(rng.normal(size=len(deviation)), -2.3, 2.3)
@@ -175,7 +175,7 @@ def sample_spine(rng: np.random.Generator, config: ShapeConfig) -> Spine:
     tilt = np.deg2rad(incidence - slope)
     reach = rng.normal(2.75, 0.2) * np.linalg.norm(s1[1] - s1[0])
     hip = (s1[0] + s1[1]) / 2 + reach * np.array([-np.sin(tilt), np.cos(tilt)])
-    return Spine(
+    return SpineShape(
         lumbar=corners,
         thoracic=_thoracic(corners, config.thoracic, rng),
         sacral=_sacral(s1, rng),

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from spineseg.simulate.canvas import Canvas, ellipse, smooth_closed, smooth_open
 from spineseg.simulate.config import AnatomyConfig, Rng, lognormal
-from spineseg.simulate.shape import Spine
+from spineseg.simulate.shape import SpineShape
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Torso:
     tissue: Float32[np.ndarray, "rows columns"]
 
 
-def paint_torso(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -> Torso:
+def paint_torso(canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyConfig) -> Torso:
     """Elliptical sections whose skin lines follow the spine, the belly and the buttock."""
     rows, columns = canvas.attenuation.shape
     y = (np.arange(rows) + 0.5) * canvas.pixel_mm + canvas.origin_mm[1]
@@ -49,7 +49,7 @@ def paint_torso(canvas: Canvas, spine: Spine, rng: Rng, config: AnatomyConfig) -
     return Torso(front, back, tissue)
 
 
-def paint_lung(canvas: Canvas, spine: Spine, torso: Torso, rng: Rng) -> None:
+def paint_lung(canvas: Canvas, spine: SpineShape, torso: Torso, rng: Rng) -> None:
     """Air above one dome for each half of the diaphragm, down to a recess behind; at no fixed level of the spine."""
     level = spine.lumbar[0, :, 1].mean() + rng.normal(-40, 50)
     for _ in range(rng.choice([0, 1, 2, 2, 2, 2, 2])):
@@ -72,7 +72,7 @@ def paint_lung(canvas: Canvas, spine: Spine, torso: Torso, rng: Rng) -> None:
         canvas.line(smooth_open(lung[:5], 3), rng.uniform(0, 0.15), width_mm=1.5)
 
 
-def paint_ribs(canvas: Canvas, spine: Spine, rng: Rng) -> None:
+def paint_ribs(canvas: Canvas, spine: SpineShape, rng: Rng) -> None:
     """Pairs of bands from the thoracic bodies downwards and forwards; T12's is short or missing."""
     amount = rng.uniform(0.0, 0.3)
     shift = rng.choice([0, 0, 0, 0, 1])  # the lowest rib may be T11's, as with six bodies that look lumbar
@@ -93,7 +93,7 @@ def paint_ribs(canvas: Canvas, spine: Spine, rng: Rng) -> None:
                 canvas.line(line + [0, side * width], amount * rng.uniform(0.3, 1.0), width_mm=1.2)
 
 
-def paint_gas(canvas: Canvas, spine: Spine, torso: Torso, rng: Rng, config: AnatomyConfig) -> None:
+def paint_gas(canvas: Canvas, spine: SpineShape, torso: Torso, rng: Rng, config: AnatomyConfig) -> None:
     """Bowel gas and stool in the belly, a stomach bubble, gas in front of the sacrum."""
     lumbar = spine.lumbar.mean(1)
     strength = rng.uniform(0.05, 0.8)

@@ -22,7 +22,7 @@ HISTORY, BEST_FILMS = "history.jsonl", "best.csv"
 """A line for each epoch; Dice of each film held back after the best epoch."""
 FILM_COLUMNS = ("film", *VERTEBRAE, "mean")
 Batch = Float[Tensor, "film channel rows columns"]
-FilmDice = Float[np.ndarray, "film vertebra=6"]
+FilmDice = Float[np.ndarray, "film vertebra"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class EpochReport:
         return float(np.nanmean(self.dice)) if np.isfinite(self.dice).any() else 0.0
 
 
-class Scores:
+class EpochScores:
     """Soft counts gathered over batches: loss, Dice at 0.5 per film and vertebra, and the response matrix."""
 
     def __init__(self, channels: int) -> None:

@@ -40,7 +40,7 @@ from spineseg.training.config import TrainConfig, caution, settled
 from spineseg.training.history import (
     BEST_FILMS,
     EpochReport,
-    Scores,
+    EpochScores,
     best_of,
     describe,
     out_of_patience,
@@ -306,9 +306,9 @@ def _change_weights(run: _Run) -> None:
 
 
 @torch.no_grad()
-def _validate(run: _Run) -> Scores:
+def _validate(run: _Run) -> EpochScores:
     network = run.judged().eval()
-    scores = Scores(run.config.network.out_channels)
+    scores = EpochScores(run.config.network.out_channels)
     for images, targets in run.checks:
         with run.accelerator.autocast():
             logits = network(images)
@@ -325,7 +325,7 @@ def _write_start(config: TrainConfig, earlier: list[EpochReport]) -> None:
         write_history(config.out, earlier)
 
 
-def _save_epoch(run: _Run, reports: list[EpochReport], scores: Scores) -> None:
+def _save_epoch(run: _Run, reports: list[EpochReport], scores: EpochScores) -> None:
     """Checkpoints and history after the last of the reports' epochs."""
     config, seconds = run.config, sum(report.seconds for report in reports)
     warning = caution(config)

@@ -273,7 +273,7 @@ def _pictures(config: TrainConfig, out: Path, names: Sequence[str]) -> dict[str,
 @torch.inference_mode()
 def _predicted(
     network: UNet, image: Float32[torch.Tensor, "channel rows columns"]
-) -> Bool[np.ndarray, "vertebra=6 rows columns"]:
+) -> Bool[np.ndarray, "vertebra rows columns"]:
     """Channels above a half, on the whole grid."""
     logits = network(image[None])[:, : len(VERTEBRAE)]
     whole = functional.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
@@ -281,7 +281,7 @@ def _predicted(
 
 
 def _pair(
-    cache: GridCache, index: int, predicted: Bool[np.ndarray, "vertebra=6 rows columns"]
+    cache: GridCache, index: int, predicted: Bool[np.ndarray, "vertebra rows columns"]
 ) -> UInt8[np.ndarray, "_ _ 3"]:
     image = cache.images[index].astype(np.float32)
     low, high = np.percentile(image, (1, 99.5))

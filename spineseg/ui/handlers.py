@@ -19,11 +19,12 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from spineseg.film import BadInput, Film
+from spineseg.inference.prediction import Prediction
 from spineseg.io.labels import Label, to_array
 from spineseg.measure.measurements import bone_map_of
 from spineseg.ui import panels, takeaway
 from spineseg.ui.correction import Correction, NothingChosen, pack
-from spineseg.ui.models import Model, Result, device
+from spineseg.ui.models import Model, device
 from spineseg.ui.session import Answer, Desk
 from spineseg.ui.uploads import take, uploaded
 
@@ -74,7 +75,7 @@ class Handlers:
     segmenters: Mapping[str, Model]
     read: Callable[[Path], Film]
     read_label: Callable[[Path, tuple[int, int]], Label]
-    predict: Callable[[str, Film], Result]
+    predict: Callable[[str, Film], Prediction]
     examples: tuple[Path, ...] = ()
 
     def status(self) -> str:

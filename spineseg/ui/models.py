@@ -6,52 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-from jaxtyping import Float32
-
-from spineseg.film import Film, Masks
-from spineseg.inference.grid import Box, GridFit
-from spineseg.inference.levels import LevelReport
-
-
-@runtime_checkable
-class Result(Protocol):
-    """What the page needs of a `Prediction`; see there."""
-
-    @property
-    def masks(self) -> Masks:
-        """Disjoint, at the film's size."""
-        ...
-
-    @property
-    def probabilities(self) -> Float32[np.ndarray, "vertebra=6 grid_rows grid_columns"]:
-        """0..1 on the network's grid, before any rule."""
-        ...
-
-    @property
-    def fit(self) -> GridFit:
-        """Where the film lies on that grid."""
-        ...
-
-    @property
-    def levels(self) -> LevelReport:
-        """What was found, and how sure that is."""
-        ...
-
-    @property
-    def seconds(self) -> float:
-        """Film to masks."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """As torch calls it."""
-        ...
-
-    @property
-    def visible(self) -> Box:
-        """Rows and columns of the film that show anything."""
-        ...
+from spineseg.film import Film
+from spineseg.inference.prediction import Prediction
 
 
 @runtime_checkable
@@ -71,7 +27,7 @@ class Model(Protocol):
         """A `Card`."""
         ...
 
-    def __call__(self, film: Film, /) -> Result:
+    def __call__(self, film: Film, /) -> Prediction:
         """Segment one film."""
         ...
 

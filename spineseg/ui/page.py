@@ -13,10 +13,11 @@ import gradio as gr
 from gradio import themes
 
 from spineseg.film import Film
+from spineseg.inference.prediction import Prediction
 from spineseg.io.labels import Label
 from spineseg.ui.access import Closed
 from spineseg.ui.handlers import NOTHING, REFERENCE, Handlers
-from spineseg.ui.models import Model, Result
+from spineseg.ui.models import Model
 from spineseg.ui.panels import panels
 from spineseg.ui.session import Desk, Shelf
 from spineseg.ui.uploads import Nameless
@@ -49,7 +50,7 @@ def build_page(
     """
     shipped = tuple(sorted(examples.glob("*.dcm"))) if examples else ()
 
-    def predict(name: str, film: Film) -> Result:
+    def predict(name: str, film: Film) -> Prediction:
         return segmenters[name](film)
 
     handlers = Handlers(segmenters, read, read_label, _on_gpu(predict), shipped)
@@ -294,7 +295,7 @@ def _example_buttons(examples: tuple[Path, ...]) -> list[gr.Button]:
         return [gr.Button(_caption(path.stem), size="sm", min_width=100) for path in examples]
 
 
-def _on_gpu(function: Callable[[str, Film], Result]) -> Callable[[str, Film], Result]:
+def _on_gpu(function: Callable[[str, Film], Prediction]) -> Callable[[str, Film], Prediction]:
     """The function, which on a ZeroGPU Space borrows a GPU while it runs."""
     try:
         return importlib.import_module("spaces").GPU(function)

@@ -34,7 +34,7 @@ class Answer:
     seconds: float = 0.0
     device: str = ""
     card: Mapping[str, Any] = field(default_factory=dict)
-    raw: UInt8[np.ndarray, "vertebra=6 grid_rows grid_columns"] | None = None
+    raw: UInt8[np.ndarray, "vertebra grid_rows grid_columns"] | None = None
     bone_map: BoneMap | None = None
     remarks: tuple[str, ...] = ()
 

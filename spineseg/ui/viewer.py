@@ -87,15 +87,15 @@ def layer(answer: Answer, bits: Bits | None, corrected: bool, *, with_raw: bool 
         "masks": None if bits is None else _gzipped(bits),
     }
     if with_raw and answer.raw is not None and answer.bone_map is not None:
-        to = answer.bone_map.fit
+        fit = answer.bone_map.fit
         sent["raw"] = {
             "values": _gzipped(answer.raw),
-            "rows": to.rows,
-            "columns": to.columns,
-            "top": -to.row_offset / to.row_scale,
-            "left": -to.column_offset / to.column_scale,
-            "height": to.rows / to.row_scale,
-            "width": to.columns / to.column_scale,
+            "rows": fit.rows,
+            "columns": fit.columns,
+            "top": -fit.row_offset / fit.row_scale,
+            "left": -fit.column_offset / fit.column_scale,
+            "height": fit.rows / fit.row_scale,
+            "width": fit.columns / fit.column_scale,
         }
     elif with_raw:
         sent["raw"] = None

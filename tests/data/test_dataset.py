@@ -20,7 +20,7 @@ from spineseg.data.cache import GridCache, build_cache, cached, masks_of
 from spineseg.data.dataset import FilmDataset
 from spineseg.data.split import split_by_film
 from spineseg.film import Film
-from spineseg.inference.grid import film_to_grid, fit, masks_to_grid
+from spineseg.inference.grid import film_to_grid, grid_fit, masks_to_grid
 from spineseg.io import folder as dataset
 from spineseg.io.folder import BadDataset, FilmFiles, NoFilms, find_films, labelled_films, read_case, write_case
 from spineseg.io.labels import KEY, UnreadableLabel, write_array
@@ -274,10 +274,10 @@ def test_a_bad_label_is_named(folder: Path, tmp_path: Path):
 def test_the_cache_is_the_film_on_the_grid(source: Path, cache: GridCache):
     for index, files in enumerate(labelled_films(source)):
         case = read_case(files)
-        image, to = film_to_grid(case.film, GRID)
-        inside = to.inside()
+        image, fit = film_to_grid(case.film, GRID)
+        inside = fit.inside()
         assert np.array_equal((cache.bits[index] & 128) > 0, inside)
-        assert np.array_equal(masks_of(cache, index), masks_to_grid(case.masks, to) > 0.5)
+        assert np.array_equal(masks_of(cache, index), masks_to_grid(case.masks, fit) > 0.5)
         low, high = image[inside].min(), image[inside].max()
         stored = cache.images[index].astype(np.float32) / 65535
         assert np.abs(stored - (image - low) / (high - low))[inside].max() < 1e-4
@@ -403,7 +403,7 @@ def test_a_film_as_large_as_its_grid_keeps_its_label(tmp_path: Path):
     case = simulate_case(1, 0, SimulateConfig(rows=160, crop_probability=0.0))
     write_case(tmp_path, case)
     grid = GridConfig(rows=case.film.shape[0], columns=case.film.shape[1])
-    assert fit(case.film.shape, grid).inside().all()
+    assert grid_fit(case.film.shape, grid).inside().all()
     files = FilmFiles("a", tmp_path / "img" / f"{case.name}.dcm", tmp_path / "label" / f"{case.name}.mat")
     assert np.array_equal(masks_of(build_cache([files], grid, tmp_path / "cache"), 0), case.masks)
 

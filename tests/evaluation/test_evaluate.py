@@ -6,15 +6,16 @@ import csv
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from predictions import predicted
 
 from spineseg.evaluation.evaluate import DICE_COLUMNS, FILM_COLUMNS, evaluate, summary_table
 from spineseg.film import VERTEBRAE, BadInput, Case, Film, Masks, Spacing
 from spineseg.inference.levels import LevelReport
+from spineseg.inference.prediction import Prediction
 from spineseg.io.dicom_write import write_film
 from spineseg.io.folder import FilmFiles, NoFilms, find_films, labelled_films, read_case
 from spineseg.io.labels import write_array, write_mat
@@ -44,12 +45,6 @@ def report(*reasons: str) -> LevelReport:
     return LevelReport((True,) * 6, confidence, margin=1.0, verdict="unsure" if reasons else "sure", reasons=reasons)
 
 
-@dataclass(frozen=True)
-class FakePrediction:
-    masks: Masks
-    levels: LevelReport
-
-
 class FakeSegmenter:
     """Answers film number n as told."""
 
@@ -58,10 +53,10 @@ class FakeSegmenter:
     def __init__(self, answers: dict[int, Callable[[Masks], Masks]], unsure: tuple[int, ...] = ()) -> None:
         self.answers, self.unsure = answers, unsure
 
-    def __call__(self, film: Film) -> FakePrediction:
+    def __call__(self, film: Film) -> Prediction:
         number = int(film.image[0, 0])
         levels = report("the sacrum is cut off", "L1 is faint") if number in self.unsure else report()
-        return FakePrediction(self.answers[number](spine()), levels)
+        return predicted(self.answers[number](spine()), levels)
 
 
 def same(masks: Masks) -> Masks:
@@ -193,7 +188,7 @@ def test_unlabelled_films_are_listed_and_bad_ones_reported_and_the_rest_go_on(tm
 
 
 def test_a_segmenter_that_refuses_a_film_is_reported_too(tmp_path: Path):
-    def refuse(_: Film) -> FakePrediction:
+    def refuse(_: Film) -> Prediction:
         raise BadInput("expected a film of at least 64 rows, got 3; take another")
 
     summary = evaluate(refuse, films(1), tmp_path, read=read_fake)
@@ -247,8 +242,8 @@ def test_table_states_figures_with_n_and_interval(tmp_path: Path):
 
 
 def test_a_callable_without_a_name_goes_by_its_own(tmp_path: Path):
-    def thresholding(_: Film) -> FakePrediction:
-        return FakePrediction(spine(), report())
+    def thresholding(_: Film) -> Prediction:
+        return predicted(spine(), report())
 
     assert evaluate(thresholding, films(1), tmp_path, read=read_fake).checkpoint == "thresholding"
 
@@ -302,8 +297,8 @@ def test_the_real_films_are_their_own_reference(shared: Path, tmp_path: Path):
     assert [files.name for files in found if files.label is None] == ["D01", "D04", "D07", "D08", "D09"]
     case = read_case(next(files for files in found if files.label))
 
-    def copy(_: Film) -> FakePrediction:
-        return FakePrediction(case.masks, report())
+    def copy(_: Film) -> Prediction:
+        return predicted(case.masks, report())
 
     summary = evaluate(copy, [found[1]], tmp_path)
     assert (summary.dice.mean, summary.levels_right.k, summary.anatomy_faults) == (1.0, 1, 0)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from spineseg.evaluation.metrics import dice
 from spineseg.film import Film, Masks
-from spineseg.inference.grid import GridFit, film_to_grid, fit, grid_to_film, masks_to_grid, normalise
+from spineseg.inference.grid import GridFit, film_to_grid, grid_fit, grid_to_film, masks_to_grid, normalise
 from spineseg.model.config import GridConfig
 
 SMALL = GridConfig(rows=128, columns=96)
@@ -48,19 +48,19 @@ def centroid_errors_px(a: Masks, b: Masks) -> np.ndarray:
 
 
 def there_and_back(masks: Masks, config: GridConfig) -> Masks:
-    to = fit(masks.shape[1:], config)  # type: ignore[arg-type]
-    return grid_to_film(masks_to_grid(masks, to), to) > 0.5
+    fit = grid_fit(masks.shape[1:], config)  # type: ignore[arg-type]
+    return grid_to_film(masks_to_grid(masks, fit), fit) > 0.5
 
 
-def nearest_there_and_back(masks: Masks, to: GridFit) -> Masks:
+def nearest_there_and_back(masks: Masks, fit: GridFit) -> Masks:
     """Each grid pixel takes the film pixel at its centre, and each film pixel the grid pixel that it lies in."""
-    row = np.clip((np.arange(to.rows) + 0.5 - to.row_offset) / to.row_scale, 0, to.film_rows - 1).astype(int)
-    column = np.clip((np.arange(to.columns) + 0.5 - to.column_offset) / to.column_scale, 0, to.film_columns - 1).astype(
-        int
-    )
+    row = np.clip((np.arange(fit.rows) + 0.5 - fit.row_offset) / fit.row_scale, 0, fit.film_rows - 1).astype(int)
+    column = np.clip(
+        (np.arange(fit.columns) + 0.5 - fit.column_offset) / fit.column_scale, 0, fit.film_columns - 1
+    ).astype(int)
     small = masks[:, row][:, :, column]
-    back_row = ((np.arange(to.film_rows) + 0.5) * to.row_scale + to.row_offset).astype(int)
-    back_column = ((np.arange(to.film_columns) + 0.5) * to.column_scale + to.column_offset).astype(int)
+    back_row = ((np.arange(fit.film_rows) + 0.5) * fit.row_scale + fit.row_offset).astype(int)
+    back_column = ((np.arange(fit.film_columns) + 0.5) * fit.column_scale + fit.column_offset).astype(int)
     return small[:, back_row][:, :, back_column]
 
 
@@ -89,10 +89,10 @@ def test_a_label_goes_to_256_rows_and_back(label: Masks):
 
 
 def test_nearest_neighbour_labels_do_not_come_back(label: Masks):
-    coarse = nearest_there_and_back(label, fit(FILM, GridConfig(rows=256, columns=192)))
+    coarse = nearest_there_and_back(label, grid_fit(FILM, GridConfig(rows=256, columns=192)))
     assert centroid_errors_px(label, coarse).max() > 1.5
     assert dice(label, coarse).min() < 0.98
-    assert centroid_errors_px(label, nearest_there_and_back(label, fit(FILM, GridConfig()))).max() > 0.5
+    assert centroid_errors_px(label, nearest_there_and_back(label, grid_fit(FILM, GridConfig()))).max() > 0.5
 
 
 def test_the_resize_of_the_report_shifts_its_labels(label: Masks):
@@ -121,7 +121,7 @@ def test_the_bias_of_an_edge_along_the_grid_is_the_predicted_one(share: float, f
 SHAPES = [(300, 200), (301, 517), (97, 131), (128, 96), (50, 37), (3, 5), (1, 1)]
 
 
-def covered(to: GridFit) -> np.ndarray:
+def covered(fit: GridFit) -> np.ndarray:
     """Share of each grid pixel that lies on the film, by hand."""
 
     def along(count: int, offset: float, length: float) -> np.ndarray:
@@ -129,8 +129,8 @@ def covered(to: GridFit) -> np.ndarray:
         return np.clip(np.minimum(start + 1, offset + length) - np.maximum(start, offset), 0, 1)
 
     return np.outer(
-        along(to.rows, to.row_offset, to.film_rows * to.row_scale),
-        along(to.columns, to.column_offset, to.film_columns * to.column_scale),
+        along(fit.rows, fit.row_offset, fit.film_rows * fit.row_scale),
+        along(fit.columns, fit.column_offset, fit.film_columns * fit.column_scale),
     )
 
 
@@ -139,47 +139,47 @@ def covered(to: GridFit) -> np.ndarray:
 def test_areas_are_kept_on_any_film(shape: tuple[int, int], keep_aspect: bool):
     """The sum over the grid is the sum over the film times the scales: all of each film pixel goes somewhere, once."""
     film = random_film(shape)
-    image, to = film_to_grid(film, replace(SMALL, keep_aspect=keep_aspect))
+    image, fit = film_to_grid(film, replace(SMALL, keep_aspect=keep_aspect))
     assert image.shape == (128, 96)
-    expected = film.image.sum(dtype=np.float64) * to.row_scale * to.column_scale
-    assert (image * covered(to)).sum(dtype=np.float64) == pytest.approx(expected, rel=1e-5)
+    expected = film.image.sum(dtype=np.float64) * fit.row_scale * fit.column_scale
+    assert (image * covered(fit)).sum(dtype=np.float64) == pytest.approx(expected, rel=1e-5)
     masks = np.stack([film.image > np.median(film.image)] * 6)
-    area = np.count_nonzero(masks[0]) * to.row_scale * to.column_scale
-    assert masks_to_grid(masks, to)[0].sum(dtype=np.float64) == pytest.approx(area, rel=1e-5)
+    area = np.count_nonzero(masks[0]) * fit.row_scale * fit.column_scale
+    assert masks_to_grid(masks, fit)[0].sum(dtype=np.float64) == pytest.approx(area, rel=1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES[:-1])
 @pytest.mark.parametrize("keep_aspect", [True, False])
 def test_a_constant_film_stays_constant_and_ends_where_it_ends(shape: tuple[int, int], keep_aspect: bool):
     """A grid pixel that the film covers in part holds its value all the same: no dark rim."""
-    image, to = film_to_grid(Film(np.full(shape, 7, np.float32)), replace(SMALL, keep_aspect=keep_aspect))
-    share = covered(to)
+    image, fit = film_to_grid(Film(np.full(shape, 7, np.float32)), replace(SMALL, keep_aspect=keep_aspect))
+    share = covered(fit)
     assert np.allclose(image[share > 1e-4], 7, atol=1e-3)
-    assert np.array_equal(to.inside(), (share > 0.5 - 1e-9) & to.inside())
+    assert np.array_equal(fit.inside(), (share > 0.5 - 1e-9) & fit.inside())
     assert not image[share == 0].any()
 
 
 def test_a_film_of_the_grids_size_is_left_alone():
     film = random_film((128, 96))
-    image, to = film_to_grid(film, SMALL)
+    image, fit = film_to_grid(film, SMALL)
     assert np.allclose(image, film.image, atol=1e-6)
-    assert np.allclose(grid_to_film(image[None], to)[0], film.image, atol=1e-6)
-    assert to.inside().all()
+    assert np.allclose(grid_to_film(image[None], fit)[0], film.image, atol=1e-6)
+    assert fit.inside().all()
 
 
 def test_a_wide_film_stands_in_the_middle():
-    to = fit((100, 300), SMALL)
-    assert to == GridFit(100, 300, 128, 96, 0.32, 0.32, 48.0, 0.0)
-    inside = to.inside()
+    fit = grid_fit((100, 300), SMALL)
+    assert fit == GridFit(100, 300, 128, 96, 0.32, 0.32, 48.0, 0.0)
+    inside = fit.inside()
     assert np.array_equal(np.flatnonzero(inside.any(1)), np.arange(48, 80))
     assert inside.any(0).all()
 
 
 def test_without_keep_aspect_a_film_fills_the_square_of_the_report():
-    to = fit((3000, 2500), GridConfig(rows=1024, columns=1024, keep_aspect=False))
-    assert (to.row_offset, to.column_offset) == (0, 0)
-    assert (to.row_scale, to.column_scale) == (1024 / 3000, 1024 / 2500)
-    assert to.inside().all()
+    fit = grid_fit((3000, 2500), GridConfig(rows=1024, columns=1024, keep_aspect=False))
+    assert (fit.row_offset, fit.column_offset) == (0, 0)
+    assert (fit.row_scale, fit.column_scale) == (1024 / 3000, 1024 / 2500)
+    assert fit.inside().all()
 
 
 @pytest.mark.parametrize("factor", [2, 4, 5])
@@ -192,32 +192,32 @@ def test_whole_factors_agree_with_the_area_means_of_opencv(factor: int):
 @pytest.mark.parametrize("shape", [(600, 500), (301, 517), (512, 384), (60, 50)])
 @pytest.mark.parametrize("keep_aspect", [True, False])
 def test_the_way_back_agrees_with_the_grid_sample_of_torch(shape: tuple[int, int], keep_aspect: bool):
-    to = fit(shape, replace(SMALL, keep_aspect=keep_aspect))
+    fit = grid_fit(shape, replace(SMALL, keep_aspect=keep_aspect))
     channels = np.random.default_rng(0).random((2, 128, 96), dtype=np.float32)
-    row = ((np.arange(shape[0]) + 0.5) * to.row_scale + to.row_offset) * 2 / to.rows - 1
-    column = ((np.arange(shape[1]) + 0.5) * to.column_scale + to.column_offset) * 2 / to.columns - 1
+    row = ((np.arange(shape[0]) + 0.5) * fit.row_scale + fit.row_offset) * 2 / fit.rows - 1
+    column = ((np.arange(shape[1]) + 0.5) * fit.column_scale + fit.column_offset) * 2 / fit.columns - 1
     where = torch.from_numpy(np.stack(np.meshgrid(column, row), -1)).float()[None]
     expected = functional.grid_sample(
         torch.from_numpy(channels)[None], where, mode="bilinear", padding_mode="border", align_corners=False
     )
-    assert np.allclose(grid_to_film(channels, to), expected[0].numpy(), atol=1e-4)
+    assert np.allclose(grid_to_film(channels, fit), expected[0].numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(512, 384), (640, 320), (256, 480)])
 def test_a_ramp_comes_back_without_a_shift(shape: tuple[int, int]):
     """Half a grid pixel, the usual mistake, would be 2 film pixels or more: 4 units."""
     film = Film(ramp(shape))
-    image, to = film_to_grid(film, SMALL)
-    back = grid_to_film(image[None], to)[0]
-    border = math.ceil(1 / to.row_scale)
+    image, fit = film_to_grid(film, SMALL)
+    back = grid_to_film(image[None], fit)[0]
+    border = math.ceil(1 / fit.row_scale)
     middle = np.s_[border:-border, border:-border]
     assert np.allclose(back[middle], film.image[middle], atol=0.01)
 
 
 def test_a_ramp_comes_back_without_a_shift_at_odd_scales():
     film = Film(ramp((601, 433)))
-    image, to = film_to_grid(film, SMALL)
-    difference = (grid_to_film(image[None], to)[0] - film.image)[10:-10, 10:-10]
+    image, fit = film_to_grid(film, SMALL)
+    difference = (grid_to_film(image[None], fit)[0] - film.image)[10:-10, 10:-10]
     assert abs(difference.mean()) < 0.01
     assert np.abs(difference).max() < 0.5
 
@@ -225,17 +225,17 @@ def test_a_ramp_comes_back_without_a_shift_at_odd_scales():
 def test_one_pixel_lands_where_the_affine_map_says():
     image = np.zeros((300, 200), np.float32)
     image[217, 43] = 1
-    grid, to = film_to_grid(Film(image), SMALL)
+    grid, fit = film_to_grid(Film(image), SMALL)
     rows, columns = np.indices(grid.shape) + 0.5
     centre = (rows * grid).sum() / grid.sum(), (columns * grid).sum() / grid.sum()
-    expected = 217.5 * to.row_scale + to.row_offset, 43.5 * to.column_scale + to.column_offset
+    expected = 217.5 * fit.row_scale + fit.row_offset, 43.5 * fit.column_scale + fit.column_offset
     assert centre == pytest.approx(expected, abs=0.5)
 
 
 def test_fractions_are_the_share_of_each_pixel():
     masks = np.zeros((6, 512, 384), bool)
     masks[2, 100:202, 40:83] = True
-    fractions = masks_to_grid(masks, fit((512, 384), SMALL))
+    fractions = masks_to_grid(masks, grid_fit((512, 384), SMALL))
     assert np.allclose(fractions, masks.reshape(6, 128, 4, 96, 4).mean((2, 4)), atol=1e-6)
     assert fractions[2, 50, 10] == pytest.approx(0.5)
     assert fractions[2, 30, 20] == pytest.approx(0.75)
@@ -245,7 +245,7 @@ def test_fractions_are_the_share_of_each_pixel():
 def test_fractions_lie_within_0_and_1(shape: tuple[int, int]):
     masks = np.random.default_rng(0).random((6, *shape)) < 0.5
     masks[0], masks[1] = True, False
-    fractions = masks_to_grid(masks, fit(shape, SMALL))
+    fractions = masks_to_grid(masks, grid_fit(shape, SMALL))
     assert fractions.min() == 0
     assert fractions.max() <= 1
 
@@ -264,8 +264,8 @@ INTENSITIES: list[Intensity] = ["local", "global", "minmax"]
 
 def on_grid(film: Film, intensity: Intensity) -> np.ndarray:
     config = replace(SMALL, intensity=intensity)
-    image, to = film_to_grid(film, config)
-    return normalise(image, to.inside(), config)
+    image, fit = film_to_grid(film, config)
+    return normalise(image, fit.inside(), config)
 
 
 @pytest.mark.parametrize("intensity", INTENSITIES)
@@ -274,7 +274,7 @@ def test_ranges_of_the_input_channels(intensity: Intensity):
     channels = on_grid(film, intensity)
     assert len(channels) == GridConfig(intensity=intensity).channels
     assert channels.dtype == np.float32
-    inside = fit(film.shape, SMALL).inside()
+    inside = grid_fit(film.shape, SMALL).inside()
     assert (channels[0].min(), channels[0].max()) == (-1, 1)
     assert np.all(channels[0][~inside] == -1)
     if intensity == "local":

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from spineseg.evaluation.metrics import anatomy_faults, dice
 from spineseg.film import VERTEBRAE
-from spineseg.inference.grid import film_box, fit, grid_to_film
+from spineseg.inference.grid import film_box, grid_fit, grid_to_film
 from spineseg.inference.levels import (
     LevelConfig,
     best_path,
@@ -420,24 +420,24 @@ def test_a_film_on_which_bone_is_only_guessed_is_called_unsure(share: float) -> 
 def test_masks_of_a_film_need_only_the_boxes_of_their_bodies(
     rng: np.random.Generator, shape: tuple[int, int], pieces: bool
 ) -> None:
-    to = fit(shape, GridConfig(rows=64, columns=64))
+    fit = grid_fit(shape, GridConfig(rows=64, columns=64))
     channels = np.zeros((6, 64, 64), np.float32)
     for k, channel in enumerate(channels[:5]):  # S1 is nowhere; the others touch, and L1 the edge
         channel[10 * k : 10 * k + 12, 3 * k : 3 * k + 30] = rng.uniform(0.2, 1, (12, 30))
-    whole = grid_to_film(channels, to)
+    whole = grid_to_film(channels, fit)
     for channel, values in zip(channels, whole, strict=True):
         outside = values.copy()
-        outside[film_box(channel, to)] = 0
+        outside[film_box(channel, fit)] = 0
         assert not outside.any()
-    wrong = film_masks(channels, to, pieces=pieces) != to_masks(whole, pieces=pieces)
+    wrong = film_masks(channels, fit, pieces=pieces) != to_masks(whole, pieces=pieces)
     assert wrong.sum() <= 2, "only where a value is within rounding of one half"
 
 
 def test_the_masks_end_where_the_network_s_own_bone_does():
     """Not half a grid pixel further in, in steps, as if each pixel below one half were 0."""
-    channels, to = spine(), fit((8 * ROWS, 8 * COLUMNS), GridConfig(rows=ROWS, columns=COLUMNS))
-    masks = film_masks(decode_ordered(channels).channels, to, pieces=True)
-    np.testing.assert_array_equal(masks.any(0), grid_to_film(channels.sum(0)[None], to)[0] > 0.5)
+    channels, fit = spine(), grid_fit((8 * ROWS, 8 * COLUMNS), GridConfig(rows=ROWS, columns=COLUMNS))
+    masks = film_masks(decode_ordered(channels).channels, fit, pieces=True)
+    np.testing.assert_array_equal(masks.any(0), grid_to_film(channels.sum(0)[None], fit)[0] > 0.5)
 
 
 def test_bone_that_bears_no_name_lends_its_neighbour_nothing():

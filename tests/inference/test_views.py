@@ -85,8 +85,8 @@ def test_every_corner_of_the_grid_is_reached(channels: np.ndarray):
 def test_off_the_film_a_view_holds_what_the_grid_does():
     film = Film(np.full((60, 60), 500.0, np.float32))
     grid = GridConfig(rows=ROWS, columns=COLUMNS)
-    image, to = film_to_grid(film, grid)
-    channels = normalise(image, to.inside(), grid)
+    image, fit = film_to_grid(film, grid)
+    channels = normalise(image, fit.inside(), grid)
     assert tuple(channels[:, 0, 0]) == OFF_FILM
     seen = []
     averaged(channels, [View(30.0)], lambda view: seen.append(view) or six(view))

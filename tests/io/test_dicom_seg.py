@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spineseg.film import VERTEBRAE, Case
-from spineseg.io.dicom_seg import CODES, PATIENT, NoSegmentation, require_highdicom, write_segmentation
+from spineseg.film import ANATOMY, VERTEBRAE, Case
+from spineseg.io.dicom_seg import PATIENT, NoSegmentation, require_highdicom, write_segmentation
 from spineseg.io.dicom_write import write_film
 from spineseg.simulate import SimulateConfig, simulate_case
 
@@ -48,7 +48,7 @@ def test_it_holds_the_masks(case: Case, film: Path):
     described = seg.SegmentSequence
     assert [segment.SegmentLabel for segment in described] == list(VERTEBRAE)
     codes = [segment.SegmentedPropertyTypeCodeSequence[0].CodeValue for segment in described]
-    assert codes == [CODES[name][0] for name in VERTEBRAE]
+    assert codes == [vertebra.snomed[0] for vertebra in ANATOMY]
 
 
 def test_it_refers_to_the_film(case: Case, film: Path):

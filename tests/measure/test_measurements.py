@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from measure.test_corners import filled
+from predictions import predicted
 from scipy import ndimage
 
 from spineseg.film import VERTEBRAE, BadInput, Masks, Spacing, bounding_box
-from spineseg.inference.grid import Box, GridFit, fit
+from spineseg.inference.grid import grid_fit
 from spineseg.inference.levels import LevelReport
+from spineseg.inference.prediction import Prediction
 from spineseg.measure.errors import BoneMap
 from spineseg.measure.figures import GENANT, KEYS, KINDS, MEYERDING, MEYERDING_BACKWARD, SOURCES, grade
 from spineseg.measure.measurements import (
@@ -246,22 +248,12 @@ def test_no_figure_where_front_and_back_cannot_be_told():
     assert measure(np.zeros((6, 64, 64), bool)).figures == {}
 
 
-@dataclass(frozen=True)
-class Blurred:
-    """What a network might say: the true masks, moved and softened on its grid."""
-
-    masks: Masks
-    probabilities: np.ndarray
-    fit: GridFit
-    levels: LevelReport = SURE
-    visible: Box = (slice(0, 10_000), slice(0, 10_000))
-
-
-def blurred(soft: float, levels: LevelReport = SURE) -> Blurred:
+def blurred(soft: float, levels: LevelReport = SURE) -> Prediction:
+    """What a network might say: the true masks, softened on a grid of the film's own size."""
     masks = masks_of(spine(0, 700))
     config = GridConfig(rows=masks.shape[1], columns=masks.shape[2])
     soft_masks = np.stack([ndimage.gaussian_filter(mask.astype(np.float32), soft) for mask in masks])
-    return Blurred(masks, soft_masks, fit(masks.shape[1:], config), levels)
+    return predicted(masks, levels, probabilities=soft_masks, fit=grid_fit(masks.shape[1:], config))
 
 
 def test_softer_edges_make_larger_errors():
@@ -287,7 +279,7 @@ def test_softness_of_a_logistic_edge_is_its_deviation():
     """A ramp of scale 3 px between bone and none, read across its edge."""
     rows = np.arange(200, dtype=np.float32)
     bone = np.repeat((1 / (1 + np.exp(-(rows - 100) / 3)))[:, None], 50, 1).astype(np.float32)
-    places = BoneMap(bone, fit((200, 50), GridConfig(rows=200, columns=50)))
+    places = BoneMap(bone, grid_fit((200, 50), GridConfig(rows=200, columns=50)))
     across = np.stack([np.linspace(60, 140, 801), np.full(801, 25.0)], 1)
     p = places.probability(across)
     assert (p * (1 - p)).sum() * 0.1 == pytest.approx(3.0, abs=0.02)

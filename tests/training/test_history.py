@@ -16,7 +16,7 @@ from spineseg.training.history import (
     FILM_COLUMNS,
     HISTORY,
     EpochReport,
-    Scores,
+    EpochScores,
     best_of,
     describe,
     mean_of,
@@ -52,7 +52,7 @@ def test_the_report_is_readable():
 
 
 def test_the_response_matrix_is_the_mean_probability_on_each_vertebra():
-    scores = Scores(6)
+    scores = EpochScores(6)
     targets = torch.zeros(2, 6, 12, 4)
     for k in range(6):
         targets[:, k, 2 * k : 2 * k + 2] = 1
@@ -69,7 +69,7 @@ def test_the_response_matrix_is_the_mean_probability_on_each_vertebra():
 
 
 def test_batches_of_unlike_size_count_by_their_films():
-    scores = Scores(6)
+    scores = EpochScores(6)
     targets = torch.ones(3, 6, 2, 2)
     scores.add(1.0, targets, targets)
     scores.add(5.0, targets[:1] * 0, targets[:1])
@@ -79,7 +79,7 @@ def test_batches_of_unlike_size_count_by_their_films():
 
 
 def test_a_vertebra_on_no_film_has_no_dice():
-    scores = Scores(6)
+    scores = EpochScores(6)
     targets = torch.zeros(1, 6, 4, 4)
     scores.add(0.0, targets, targets)
     assert np.isnan(scores.dice).all()
