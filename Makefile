@@ -53,7 +53,7 @@ fuzz: venv
 	@$(call install,requirements-test.txt)
 	export SPINESEG_FUZZ="$${SPINESEG_FUZZ:-2000}" SPINESEG_FUZZ_SEED="$${SPINESEG_FUZZ_SEED:-$$(date +%Y%m%d)}"
 	echo "SPINESEG_FUZZ=$$SPINESEG_FUZZ SPINESEG_FUZZ_SEED=$$SPINESEG_FUZZ_SEED"
-	$(PY) -m pytest tests/test_fuzz.py $(ARGS)
+	$(PY) -m pytest tests/io/test_fuzz.py $(ARGS)
 
 # A virtual environment that was cut short, or whose Python has gone, is made anew.
 venv:
