@@ -103,6 +103,20 @@ def test_what_is_missing_is_found() -> None:
     assert commands("python -m spineseg check A \\\n  --json B  # --c\n") == [("check", ["--json"])]
 
 
+def places() -> list[tuple[str, list[str]]]:
+    """File or folder and names of each row of the table in CONTRIBUTING."""
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where is")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [^|]+ \| `([^`]+)` \| ([^|]*)\|$", table, re.MULTILINE)
+    return [(place, re.findall(r"`(\w+)`", names)) for place, names in rows]
+
+
+@pytest.mark.parametrize(("place", "names"), places())
+def test_contributing_sends_people_to_the_right_file(place: str, names: list[str]) -> None:
+    files = [ROOT / place] if place.endswith(".py") else (ROOT / place).rglob("*.py")
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    assert [name for name in names if not re.search(rf"^ *(def |class |){name}\b *[(:=]", text, re.MULTILINE)] == []
+
+
 def test_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 120
 
