@@ -26,13 +26,14 @@ if ! cat requirements.txt $(1) | cmp -s - $(VENV)/installed-$(1); then
 fi
 endef
 
-.PHONY: help app test check fuzz venv browser
+.PHONY: help app test check fuzz release venv browser
 
 help:
 	@echo "make app     install, then serve the page on http://127.0.0.1:7860 (more options: make app ARGS='--help')"
 	echo "make test    install, then check style and types and run the tests"
 	echo "make check   style and types only"
 	echo "make fuzz    2,000 damaged files, each read in an interpreter of its own (for the night)"
+	echo "make release VERSION=1.2.3   write the version, date the CHANGELOG's entry, test, commit and tag"
 
 app: venv
 	@$(call install,requirements.txt)
@@ -54,6 +55,9 @@ fuzz: venv
 	export SPINESEG_FUZZ="$${SPINESEG_FUZZ:-2000}" SPINESEG_FUZZ_SEED="$${SPINESEG_FUZZ_SEED:-$$(date +%Y%m%d)}"
 	echo "SPINESEG_FUZZ=$$SPINESEG_FUZZ SPINESEG_FUZZ_SEED=$$SPINESEG_FUZZ_SEED"
 	$(PY) -m pytest tests/io/test_fuzz.py $(ARGS)
+
+release: venv
+	@$(PY) -m tools.release "$(VERSION)"
 
 # A virtual environment that was cut short, or whose Python has gone, is made anew.
 venv:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spineseg.io.labels import to_array
 
 __all__ = ["VERTEBRAE", "Film", "Segmenter", "read_film", "to_array"]
-__version__ = "0.1.0"
+__version__ = "0.3.0"
 _HOME = {
     "Film": "film",
     "VERTEBRAE": "film",

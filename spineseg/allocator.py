@@ -22,8 +22,8 @@ def keep_freed_memory() -> bool:
     """For a training: memory once taken stays with the process, and each step finds it there.
 
     glibc gives tensors of 32 MiB and more back as soon as they are freed, and the system clears every page of them
-    anew for the next layer: a third of a step's time on two cores (docs/speed.md), for a fifth more memory. False where
-    the C library is not glibc. Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
+    anew for the next layer: a third of a step's time on two cores (docs/background/speed.md), for a fifth more memory.
+    False where the C library is not glibc. Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
     """
     return _set(_M_MMAP_MAX, 0) and _set(_M_TRIM_THRESHOLD, -1)
 

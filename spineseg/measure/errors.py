@@ -69,7 +69,7 @@ def side_errors(body: Body, row_to_column: float, bone_map: BoneMap | None) -> F
 
 _SOFT = (0.87, 0.64)
 """Deviation of a side's place and tilt over that of its soft edge, so that 95 % of the sides of simulated films
-lie within 1.96 deviations of the truth (docs/measurements.md)."""
+lie within 1.96 deviations of the truth (docs/background/accuracy.md)."""
 _LEAST = (0.005, 0.003)
 """What is added, over the body's size, where the edge is sharp."""
 _UNSEEN = 0.15

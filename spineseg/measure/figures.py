@@ -33,7 +33,7 @@ MEYERDING = (5.0, 25.0, 50.0, 75.0, 100.0)
 nothing; here it begins at 5."""
 MEYERDING_BACKWARD = (15.0, *MEYERDING[1:])
 """The same backward. Among 502 people's outlines the mean was 4 to 7 per cent backward with a deviation of 5 to 9, and
-4 to 13 per cent of them reached 15 (docs/measurements.md)."""
+4 to 13 per cent of them reached 15 (docs/reference/measurements.md)."""
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
