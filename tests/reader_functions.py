@@ -55,8 +55,9 @@ def fail() -> Returned:
 def sleep(seconds: float, started: str = "") -> Returned:
     if started:
         Path(started).write_text(str(os.getpid()))
+    began = time.monotonic()
     time.sleep(seconds)
-    return only()
+    return only(span=[began, time.monotonic()])
 
 
 def sleep_in_c() -> Returned:

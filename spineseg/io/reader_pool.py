@@ -240,7 +240,7 @@ def _receive(results: BufferedReader, limits: Limits) -> ReadResult:
 
 
 def _allocate(name: str, shape: list[Any], limits: Limits) -> np.ndarray:
-    """An empty array of the stated type and shape. Raises Unsafe if they are not allowed, before any memory is taken."""
+    """An empty array of the stated type and shape. Raises Unsafe, before taking memory, if they are not allowed."""
     try:
         dtype = np.dtype(name)
     except (TypeError, ValueError):
