@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -68,9 +70,16 @@ def run_length(made: Dataset) -> Dataset:
     return made
 
 
-def save(path: Path, made: Dataset) -> Path:
-    syntax = str(made.file_meta.TransferSyntaxUID)
-    made.save_as(path, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG, enforce_file_format=True)
+def content_of(made: Dataset | bytes) -> bytes:
+    if isinstance(made, bytes):
+        return made
+    syntax, stream = str(made.file_meta.TransferSyntaxUID), BytesIO()
+    made.save_as(stream, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def save(path: Path, made: Dataset | bytes) -> Path:
+    path.write_bytes(content_of(made))
     return path
 
 
@@ -96,16 +105,16 @@ def lossless_jpeg(image: np.ndarray, bits: int) -> bytes:
     return b"\xff\xd8" + head + entropy + b"\xff\xd9"
 
 
-def jpeg_2000(tmp_path: Path, image: np.ndarray) -> bytes:
+def jpeg_2000(image: np.ndarray) -> bytes:
     """A codestream by GDCM: 8 or 16 bits, signed as the array is."""
-    path = tmp_path / "encoded.dcm"
     writer = sitk.ImageFileWriter()
     writer.SetImageIO("GDCMImageIO")
-    writer.SetFileName(str(path))
     writer.UseCompressionOn()
     writer.SetCompressor("JPEG2000")
-    writer.Execute(sitk.GetImageFromArray(image[None]))
-    return next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
+    with TemporaryDirectory() as folder:
+        writer.SetFileName(path := f"{folder}/encoded.dcm")
+        writer.Execute(sitk.GetImageFromArray(image[None]))
+        return next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
 
 
 def wheel_file(name: str) -> Path:
@@ -159,7 +168,7 @@ def of_every_syntax(folder: Path) -> dict[str, Path]:
         JPEG_BASELINE: dataset(eight, bits=8, stream=baseline_jpeg(eight), syntax=JPEG_BASELINE),
         JPEG_LOSSLESS: dataset(values, stream=lossless_jpeg(values.astype(int), 12), syntax=JPEG_LOSSLESS),
         JPEG_LOSSLESS_57: dataset(values, stream=lossless_jpeg(values.astype(int), 12), syntax=JPEG_LOSSLESS_57),
-        JPEG_2000: dataset(values, bits=16, stream=jpeg_2000(folder, values), syntax=JPEG_2000),
+        JPEG_2000: dataset(values, bits=16, stream=jpeg_2000(values), syntax=JPEG_2000),
     }
     return {syntax: save(folder / f"{syntax}.dcm", each) for syntax, each in made.items()} | {
         JPEG_EXTENDED: wheel_file("JPGExtended.dcm"),

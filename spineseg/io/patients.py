@@ -23,7 +23,7 @@ class BadPatients(BadInput):
     """Films whose patients are not known."""
 
 
-def numbered(keys: Sequence[Hashable]) -> list[int]:
+def _numbered(keys: Sequence[Hashable]) -> list[int]:
     """The keys as numbers from 0, in the order in which each first appears."""
     numbers: dict[Hashable, int] = {}
     return [numbers.setdefault(key, len(numbers)) for key in keys]
@@ -41,7 +41,7 @@ def patients_in_dicom(films: Sequence[Path]) -> list[int]:
         raise BadPatients(
             f"expected a Patient ID in every film, got {missing} of {len(films)} without; name the patients in a CSV"
         )
-    return numbered(digests)
+    return _numbered(digests)
 
 
 def _patient_digest(film: Path, salt: bytes) -> bytes | None:
@@ -60,7 +60,7 @@ def patients_in_table(table: Path, films: Sequence[str]) -> list[int]:
 
     Raises BadPatients if the table is not understood or lacks a film.
     """
-    return numbered(_column(table, PATIENT, films))
+    return _numbered(_column(table, PATIENT, films))
 
 
 def folds_in_table(table: Path, films: Sequence[str]) -> list[int] | None:
