@@ -265,9 +265,9 @@ def _rescale(elements: Dataset) -> tuple[float, float]:
 
 
 def _spacing(elements: Dataset) -> Spacing | None:
-    """Millimetres with the plane they hold in, or None where none are stated or they cannot be meant.
+    """Millimetres with the plane they hold in, or None where none are stated or they are implausible.
 
-    Imager Pixel Spacing is the detector's. Pixel Spacing is meant to be the patient's, but an uncalibrated projection
+    Imager Pixel Spacing is the detector's. Pixel Spacing should be the patient's, but an uncalibrated projection
     repeats the detector's there; standing alone and without a calibration type it could be either (PS3.3 10.7.1.1),
     and a projection's is then taken for the detector's, which claims less.
     """
