@@ -26,9 +26,10 @@ from pydicom.uid import JPEGLosslessSV1
 from spineseg.film import Film
 from spineseg.io.dicom import read_film
 from spineseg.io.dicom_write import write_film
-from spineseg.io.isolation import Readers, _checked_image
+from spineseg.io.isolation import checked_image
 from spineseg.io.limits import DEFAULT_LIMITS
-from spineseg.io.reader_process import film_job
+from spineseg.io.reader_pool import Readers
+from spineseg.io.reader_process import serialised_film
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "1-pelvis-in-view.dcm"
 BITS = 12
@@ -103,7 +104,7 @@ def measure(path: Path, times: int, rest_s: float) -> dict[str, dict[str, float]
         readers.start_ahead(ahead)
 
         def apart(film: Path, readers: Readers = readers) -> object:
-            return _checked_image(readers.run(film_job, str(film), False, DEFAULT_LIMITS).array, DEFAULT_LIMITS)
+            return checked_image(readers.run(serialised_film, str(film), False, DEFAULT_LIMITS).array, DEFAULT_LIMITS)
 
         seconds[name] = timed(apart, path, times, rest_s if ahead else 0.0)
         readers.close()

@@ -1,19 +1,25 @@
-"""DICOM files for the tests, built without the code under test; and those that come with pydicom."""
+"""DICOM files for the tests, built without the code under test; those that come with pydicom; how films are refused."""
 
 from __future__ import annotations
 
 import struct
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
 import numpy as np
 import pydicom
+import pytest
 import SimpleITK as sitk
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID
+
+from spineseg.io.dicom import read_film
+from spineseg.io.dicom_header import UnreadableFilm
 
 IMPLICIT, EXPLICIT, BIG, DEFLATED = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2", ".1.99"))
 JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_57 = (f"1.2.840.10008.1.2.4.{end}" for end in (50, 70, 57))
@@ -32,7 +38,10 @@ def dataset(
     stream: bytes | None = None,
     **elements: Any,
 ) -> Dataset:
-    """A file's content; `words` uint8 or uint16 as they lie in the file, `stream` instead where they are compressed."""
+    """A film's content with a patient in it.
+
+    words: uint8 or uint16, as they are stored. stream: stored instead of them, compressed as `syntax` has it.
+    """
     made = Dataset()
     made.file_meta = FileMetaDataset()
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1")
@@ -55,9 +64,22 @@ def dataset(
     return made
 
 
-def save(path: Path, made: Dataset) -> Path:
-    syntax = str(made.file_meta.TransferSyntaxUID)
-    made.save_as(path, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG, enforce_file_format=True)
+def run_length(made: Dataset) -> Dataset:
+    """The same film compressed."""
+    made.compress(RLE, generate_instance_uid=False)
+    return made
+
+
+def content_of(made: Dataset | bytes) -> bytes:
+    if isinstance(made, bytes):
+        return made
+    syntax, stream = str(made.file_meta.TransferSyntaxUID), BytesIO()
+    made.save_as(stream, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def save(path: Path, made: Dataset | bytes) -> Path:
+    path.write_bytes(content_of(made))
     return path
 
 
@@ -83,22 +105,47 @@ def lossless_jpeg(image: np.ndarray, bits: int) -> bytes:
     return b"\xff\xd8" + head + entropy + b"\xff\xd9"
 
 
-def jpeg_2000(tmp_path: Path, image: np.ndarray) -> bytes:
+def jpeg_2000(image: np.ndarray) -> bytes:
     """A codestream by GDCM: 8 or 16 bits, signed as the array is."""
-    path = tmp_path / "encoded.dcm"
     writer = sitk.ImageFileWriter()
     writer.SetImageIO("GDCMImageIO")
-    writer.SetFileName(str(path))
     writer.UseCompressionOn()
     writer.SetCompressor("JPEG2000")
-    writer.Execute(sitk.GetImageFromArray(image[None]))
-    return next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
+    with TemporaryDirectory() as folder:
+        writer.SetFileName(path := f"{folder}/encoded.dcm")
+        writer.Execute(sitk.GetImageFromArray(image[None]))
+        return next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
 
 
 def wheel_file(name: str) -> Path:
     found = get_testdata_file(name, download=False)
     assert isinstance(found, str), f"{name} should come with pydicom"
     return Path(found)
+
+
+def by_simpleitk(path: Path) -> np.ndarray:
+    """The image as SimpleITK reads it from the file itself."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO("GDCMImageIO")
+    return sitk.GetArrayFromImage(reader.Execute())[0]
+
+
+def is_anonymous_sentence(sentence: str, *secrets: str) -> bool:
+    """One sentence for a person, with nothing of the file, its name or its folder."""
+    whole = sentence.startswith("expected ") and ", got " in sentence and "; " in sentence and sentence.isprintable()
+    return whole and not any(secret in sentence for secret in ("Doe", "Jane", "Secret", "SECRET", BIRTH, *secrets))
+
+
+def refusal(path: Path, **options: Any) -> str:
+    """The sentence that refuses a film, without a cause that would show more."""
+    with pytest.raises(UnreadableFilm) as caught:
+        read_film(path, **options)
+    sentence = str(caught.value)
+    assert is_anonymous_sentence(sentence, str(path), path.parent.name), sentence
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return sentence
 
 
 def baseline_jpeg(image: np.ndarray) -> bytes:
@@ -112,18 +159,16 @@ def of_every_syntax(folder: Path) -> dict[str, Path]:
     """One readable film for each transfer syntax, at least 8 x 8: our own where they can be written here."""
     rows, columns = np.mgrid[:66, :71]
     values = (2000 + 1000 * np.sin(rows / 20) + 800 * np.cos(columns / 15) + rows * columns % 17).astype(np.uint16)
-    packed = dataset(values)
-    packed.compress(RLE, generate_instance_uid=False)
     eight = (values >> 4).astype(np.uint8)
     made = {
         IMPLICIT: dataset(values, syntax=IMPLICIT),
         EXPLICIT: dataset(values),
         BIG: dataset(values, syntax=BIG),
-        RLE: packed,
+        RLE: run_length(dataset(values)),
         JPEG_BASELINE: dataset(eight, bits=8, stream=baseline_jpeg(eight), syntax=JPEG_BASELINE),
         JPEG_LOSSLESS: dataset(values, stream=lossless_jpeg(values.astype(int), 12), syntax=JPEG_LOSSLESS),
         JPEG_LOSSLESS_57: dataset(values, stream=lossless_jpeg(values.astype(int), 12), syntax=JPEG_LOSSLESS_57),
-        JPEG_2000: dataset(values, bits=16, stream=jpeg_2000(folder, values), syntax=JPEG_2000),
+        JPEG_2000: dataset(values, bits=16, stream=jpeg_2000(values), syntax=JPEG_2000),
     }
     return {syntax: save(folder / f"{syntax}.dcm", each) for syntax, each in made.items()} | {
         JPEG_EXTENDED: wheel_file("JPGExtended.dcm"),

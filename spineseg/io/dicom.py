@@ -1,6 +1,6 @@
 """DICOM file to `Film`.
 
-Reading is a function of the path alone, so that a process of its own can do it (`isolation`).
+Reading depends on the path alone, so that a process of its own can do it (`isolation`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import os
 import stat
 
 from spineseg.film import Film
-from spineseg.io.dicom_header import NATIVE, PREAMBLE_BYTES, UnreadableFilm, parse
-from spineseg.io.dicom_pixels import check_frame, check_native, decode, image_of
+from spineseg.io.dicom_header import NATIVE, PREAMBLE_BYTES, UnreadableFilm, read_header_and_pixels
+from spineseg.io.dicom_pixels import check_compressed, check_uncompressed, decode, to_image
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
 
 _MAGIC = {
@@ -29,7 +29,7 @@ _MAGIC = {
 def read_film(path: str | os.PathLike[str], *, invert: bool = False, limits: Limits = DEFAULT_LIMITS) -> Film:
     """Read one grey radiograph: stored values after rescale, brighter = denser as the header has it.
 
-    invert: exchange dense and clear, for a film stored dark-boned under a tag that says otherwise.
+    invert: exchange bright and dark, for inverted grayscale (bone dark) despite the PhotometricInterpretation tag.
     Raises UnreadableFilm; its sentence holds neither the path nor a word of the header.
     Source: DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (rescale), 10.7 (spacing); PS3.5 8 and annex A.
     """
@@ -42,22 +42,20 @@ def read_film(path: str | os.PathLike[str], *, invert: bool = False, limits: Lim
 
 def _read(path: str | os.PathLike[str], limits: Limits) -> Film:
     content = _read_bytes(path, limits)
-    header, pixels = parse(content, limits)
+    header, pixels = read_header_and_pixels(content, limits)
     del content
-    encoded = check_native(header, pixels) if header.syntax in NATIVE else check_frame(header, pixels)
-    return Film(image_of(decode(encoded, header), header, encoded.bits), header.spacing)
-
-
-# The file
+    check = check_uncompressed if header.syntax in NATIVE else check_compressed
+    encoded = check(header, pixels)
+    return Film(to_image(decode(encoded, header), header, encoded.bits), header.spacing)
 
 
 def _read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
-    """The whole of a regular file that has the mark of DICOM; never waits for a pipe."""
+    """The whole of a regular file that begins as DICOM does; never waits for a pipe."""
     try:
         with open(path, "rb", opener=_without_waiting) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise UnreadableFilm("expected a DICOM file, got a folder or a device; choose one file")
-            content = stream.read(limits.max_bytes + 1) or b""  # None where a system's own file has nothing to say yet
+            content = stream.read(limits.max_bytes + 1) or b""  # None where a special file has no data yet
     except (OSError, ValueError) as error:
         if isinstance(error, UnreadableFilm):
             raise

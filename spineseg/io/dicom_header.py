@@ -1,7 +1,4 @@
-"""What a DICOM file says of its one image: read by pydicom, checked before a pixel is touched.
-
-No tag of the patient is converted, kept or quoted.
-"""
+"""The header of a DICOM file with one image: read by pydicom, checked before a pixel is decoded."""
 
 from __future__ import annotations
 
@@ -76,7 +73,7 @@ class UnreadableFilm(BadInput):
 
 @dataclass(frozen=True)
 class Header:
-    """What a checked header says of the one image; `inverted`: MONOCHROME1, the lowest value is the brightest."""
+    """The checked header of one image; `inverted`: MONOCHROME1, the lowest value is the brightest."""
 
     syntax: str
     rows: int
@@ -91,14 +88,12 @@ class Header:
     spacing: Spacing | None
 
 
-# The header
-
 _PYDICOM_LOCK = threading.Lock()
 
 
 @contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom's warnings and log lines back: they quote what the header holds.
+def without_pydicom_messages() -> Iterator[None]:
+    """Suppress pydicom's warnings and log lines, which quote values of the header.
 
     One thread at a time, as the list of warning filters belongs to the whole process.
     """
@@ -112,18 +107,16 @@ def quiet_pydicom() -> Iterator[None]:
             logger.disabled = before
 
 
-def parse(content: bytes, limits: Limits) -> tuple[Header, bytes]:
-    """The checked header and the value of Pixel Data, which is not touched before the header has passed."""
+def read_header_and_pixels(content: bytes, limits: Limits) -> tuple[Header, bytes]:
+    """The checked header and the value of Pixel Data, which is read only after the header has passed."""
     stream = BytesIO(content)
     stream.seek(PREAMBLE_BYTES + 4)
-    with quiet_pydicom():
+    with without_pydicom_messages():
         try:
             syntax = _read_syntax(stream)
             header = _check_header(_read_elements(stream, syntax, _TAGS, last=0x7FE00000), syntax, limits)
             return header, _read_pixels(stream, syntax, header.bits_allocated)
-        except UnreadableFilm:
-            raise
-        except MemoryError:
+        except (UnreadableFilm, MemoryError):
             raise
         except RecursionError:
             raise UnreadableFilm("expected a plain header, got sequences nested too deeply; export it again") from None
@@ -132,11 +125,11 @@ def parse(content: bytes, limits: Limits) -> tuple[Header, bytes]:
 
 
 def _read_syntax(stream: BytesIO) -> str:
-    """The transfer syntax, one that is read. Leaves the stream behind the file's own (0002) group."""
+    """The transfer syntax, if it is supported. Leaves the stream behind the file meta information (group 0002)."""
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
     syntax = str(meta.get("TransferSyntaxUID", ""))
     if syntax not in SYNTAXES:
-        known = UID(syntax).name not in ("", syntax)  # else it could be any text
+        known = UID(syntax).name not in ("", syntax)  # any other could be any text
         name = UID(syntax).name if known else "an unknown one" if syntax else "none"
         raise UnreadableFilm(
             f"expected an uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000 transfer syntax, got {name}; "
@@ -172,7 +165,7 @@ def _read_pixels(stream: BytesIO, syntax: str, bits: int) -> bytes:
 
 
 def _check_header(elements: Dataset, syntax: str, limits: Limits) -> Header:
-    """Every number that decoding relies on, or the first reason why it is not a film."""
+    """Every number that decoding relies on. Raises UnreadableFilm with the first reason why it is no film."""
     if any(keyword not in elements for keyword in ("Rows", "Columns", "BitsAllocated")):
         raise UnreadableFilm(
             "expected an image, got a DICOM object without one (a report, a document, or a file cut short); "
@@ -205,7 +198,7 @@ def _check_header(elements: Dataset, syntax: str, limits: Limits) -> Header:
 
 
 def _check_kind(elements: Dataset) -> None:
-    """One frame of one grey channel, without a lookup table between stored and meant values."""
+    """One frame of one grey channel, without a Modality LUT."""
     photometric, samples = _text(elements, "PhotometricInterpretation"), _integer(elements, "SamplesPerPixel", 1)
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         kind = "a palette" if photometric == "PALETTE COLOR" else f"colour or an unknown kind with {samples} channels"
@@ -241,7 +234,7 @@ def _text(elements: Dataset, keyword: str) -> str:
 
 
 def _numbers(elements: Dataset, keyword: str) -> tuple[float, ...]:
-    """The finite numbers of a decimal string; empty when it holds anything else."""
+    """The numbers of a decimal string; none where it is empty, NaN where it holds anything else."""
     value = elements.get(keyword)
     values = value if isinstance(value, MultiValue) else [] if value in (None, "") else [value]
     try:
@@ -261,7 +254,7 @@ def _macro(elements: Dataset, keyword: str) -> Dataset:
 
 
 def _rescale(elements: Dataset) -> tuple[float, float]:
-    """(slope, intercept) from stored to meant values; neighbours must stay apart in float32."""
+    """Rescale slope and intercept; neighbouring values must stay different in float32."""
     macro = _macro(elements, "PixelValueTransformationSequence")
     slopes, intercepts = _numbers(macro, "RescaleSlope") or (1.0,), _numbers(macro, "RescaleIntercept") or (0.0,)
     (slope, *more), (intercept, *others) = slopes, intercepts
@@ -272,9 +265,9 @@ def _rescale(elements: Dataset) -> tuple[float, float]:
 
 
 def _spacing(elements: Dataset) -> Spacing | None:
-    """Millimetres with the plane they hold in, or None where none are stated or they cannot be meant.
+    """Millimetres with the plane they hold in, or None where none are stated or they are implausible.
 
-    Imager Pixel Spacing is the detector's. Pixel Spacing is meant to be the patient's, but an uncalibrated projection
+    Imager Pixel Spacing is the detector's. Pixel Spacing should be the patient's, but an uncalibrated projection
     repeats the detector's there; standing alone and without a calibration type it could be either (PS3.3 10.7.1.1),
     and a projection's is then taken for the detector's, which claims less.
     """

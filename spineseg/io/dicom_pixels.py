@@ -1,9 +1,9 @@
-"""DICOM pixel data to an image, decoded by SimpleITK with GDCM forced.
+"""DICOM pixel data to an image, decoded by GDCM through SimpleITK.
 
-GDCM never sees the file itself but a copy made of its pixel data and a few checked numbers. For in a file as
-it comes, nested sequences, frame counts and lying lengths crash GDCM or make it answer with foreign memory; it turns
-MONOCHROME1 over, but fails on some signed depths; it misreads a high bit that is not the last stored one; and its
-errors quote the path. So it gets MONOCHROME2 words, and sign, MONOCHROME1 and rescale are applied here, once.
+GDCM never reads the file itself, but a copy made of its pixel data and a few checked numbers. In the file itself,
+nested sequences, frame counts and wrong lengths crash GDCM or make it return foreign memory. GDCM also fails to invert
+MONOCHROME1 of some signed depths, misreads a high bit that is not the last stored one, and quotes the path in errors.
+So the copy is MONOCHROME2, and sign, MONOCHROME1 and rescale are applied here.
 
 The copy is kept in memory; where a system cannot (macOS, Windows) it is a temporary file that obeys TMPDIR.
 """
@@ -32,8 +32,8 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
 @dataclass(frozen=True)
-class _Encoded:
-    """Pixel data as GDCM gets it: whole words of `bits` bits, native little endian or one compressed frame."""
+class EncodedPixels:
+    """Pixel data for GDCM: whole words of `bits` bits, uncompressed little endian or one compressed frame."""
 
     syntax: str
     bits: int
@@ -41,27 +41,27 @@ class _Encoded:
     content: bytes
 
 
-# The pixel data
+# Checks before decoding
 
 
-def check_native(header: Header, pixels: bytes) -> _Encoded:
-    """Exactly the bytes that the size asks for, and the one that makes an odd length even."""
+def check_uncompressed(header: Header, pixels: bytes) -> EncodedPixels:
+    """Exactly as many bytes as the size needs, and the one that makes an odd length even."""
     expected = header.rows * header.columns * header.bits_allocated // 8
     if len(pixels) not in (expected, expected + expected % 2):
         raise UnreadableFilm(
             f"expected {expected} bytes of pixels for {header.rows} x {header.columns}, got {len(pixels)}; "
             "copy the film again"
         )
-    return _Encoded(EXPLICIT, header.bits_allocated, False, pixels)
+    return EncodedPixels(EXPLICIT, header.bits_allocated, False, pixels)
 
 
-def check_frame(header: Header, pixels: bytes) -> _Encoded:
-    """One compressed frame whose own header agrees with the file's."""
+def check_compressed(header: Header, pixels: bytes) -> EncodedPixels:
+    """One compressed frame, whose own header agrees with the file's."""
     try:
         frame = next(generate_frames(pixels, number_of_frames=1))
         if header.syntax == RLE:
             _check_rle(header, frame)
-            return _Encoded(RLE, header.bits_allocated, False, frame)
+            return EncodedPixels(RLE, header.bits_allocated, False, frame)
         rows, columns, channels, bits, signed = (
             _jpeg_2000_size(frame) if header.syntax in JPEG_2000 else _jpeg_size(frame, JPEG_FRAMES[header.syntax])
         )
@@ -72,19 +72,19 @@ def check_frame(header: Header, pixels: bytes) -> _Encoded:
             f"expected a compressed image of {header.rows} x {header.columns} x 1 as the header says, "
             f"got {rows} x {columns} x {channels}; export the film again"
         )
-    unsure = header.signed and not signed and bits < header.bits_stored  # where is the sign?
-    if bits > header.bits_allocated or header.high_bit != header.bits_stored - 1 or unsure:
+    sign_unknown = header.signed and not signed and bits < header.bits_stored
+    if bits > header.bits_allocated or header.high_bit != header.bits_stored - 1 or sign_unknown:
         raise UnreadableFilm(
             f"expected a compressed image of {header.bits_stored} bits as the header says, got {bits}; "
             "export the film again"
         )
-    return _Encoded(header.syntax, bits, signed, frame)
+    return EncodedPixels(header.syntax, bits, signed, frame)
 
 
 def _check_rle(header: Header, frame: bytes) -> None:
     """Raises ValueError unless there is one whole segment for each byte of a pixel, in order (PS3.5 G.5).
 
-    GDCM dies of none, and fills a short one up from the next.
+    GDCM crashes without any, and fills a short one up from the next.
     """
     count, *offsets = struct.unpack("<16L", frame[:64])
     starts = offsets[: header.bits_allocated // 8]
@@ -129,21 +129,24 @@ def _jpeg_size(frame: bytes, markers: tuple[int, ...]) -> tuple[int, int, int, i
 
 
 def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int, int, bool]:
-    """(rows, columns, channels, bits, signed) of a complete JPEG 2000 stream, bare or in boxes (ITU T.800 A.5.1)."""
+    """(rows, columns, channels, bits, signed) of a complete JPEG 2000 stream, alone or in boxes (ITU T.800 A.5.1)."""
     start = frame.find(b"\xff\x4f\xff\x51", 0, 1024)
     if start < 0 or (start > 0 and frame[4:8] != b"jP  ") or b"\xff\xd9" not in frame[-16:]:
         raise ValueError
     right, bottom, left, top = struct.unpack(">4L", frame[start + 8 : start + 24])
     channels, depth, *steps = struct.unpack(">H3B", frame[start + 40 : start + 45])
-    if steps != [1, 1]:  # a thinned-out component would decode to another size
+    if steps != [1, 1]:  # a subsampled component would decode to another size
         raise ValueError
     return bottom - top, right - left, channels, (depth & 0x7F) + 1, depth > 0x7F
 
 
-def decode(encoded: _Encoded, header: Header) -> Integer[np.ndarray, "rows columns"]:
-    """What GDCM makes of the pixel data: the words themselves, as MONOCHROME2 without rescale leaves them alone."""
+# Decoding
+
+
+def decode(encoded: EncodedPixels, header: Header) -> Integer[np.ndarray, "rows columns"]:
+    """The stored words as GDCM decodes them; MONOCHROME2 without rescale leaves them unchanged."""
     try:
-        with _copy(_bare_dataset(encoded, header)) as path:
+        with _saved(_minimal_dataset(encoded, header)) as path:
             reader = sitk.ImageFileReader()
             reader.SetImageIO("GDCMImageIO")
             reader.SetFileName(path)
@@ -158,8 +161,8 @@ def decode(encoded: _Encoded, header: Header) -> Integer[np.ndarray, "rows colum
 
 
 @contextmanager
-def _copy(dataset: Dataset) -> Iterator[str]:
-    """Path of a file with this content: in memory only where that can be (Linux), else in a temporary folder."""
+def _saved(dataset: Dataset) -> Iterator[str]:
+    """Path of a file with this content: in memory where the system can (Linux), else in a temporary folder."""
     if not (hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()):
         with tempfile.TemporaryDirectory(prefix="spineseg-") as folder:
             dataset.save_as(copy := Path(folder, "film.dcm"), enforce_file_format=True)
@@ -172,8 +175,8 @@ def _copy(dataset: Dataset) -> Iterator[str]:
         yield f"/proc/self/fd/{descriptor}"
 
 
-def _bare_dataset(encoded: _Encoded, header: Header) -> Dataset:
-    """The least header that GDCM decodes by; nothing of the original but checked numbers."""
+def _minimal_dataset(encoded: EncodedPixels, header: Header) -> Dataset:
+    """The smallest header that GDCM can decode by: nothing of the original but checked numbers."""
     dataset = new_dataset(_SECONDARY_CAPTURE, "2.25.1", encoded.syntax)
     set_pixel_module(dataset, (header.rows, header.columns), encoded.bits, encoded.signed, "MONOCHROME2")
     if encoded.syntax == EXPLICIT:
@@ -184,13 +187,13 @@ def _bare_dataset(encoded: _Encoded, header: Header) -> Dataset:
     return dataset
 
 
-# From words to an image
+# Stored words to an image
 
 
-def image_of(
+def to_image(
     words: Integer[np.ndarray, "rows columns"], header: Header, bits: int
 ) -> Float32[np.ndarray, "rows columns"]:
-    """Words of `bits` bits as the header means them: sign, MONOCHROME1 and rescale applied; finite, not constant."""
+    """Words of `bits` bits with sign, MONOCHROME1 and rescale applied; finite, not constant."""
     stored = _stored_values(words, header, bits)
     if header.inverted:  # lowest + highest value of the type: 2^bits - 1, or -1 for signed
         stored = (-1 if header.signed else 2**header.bits_stored - 1) - stored

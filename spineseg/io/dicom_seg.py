@@ -1,7 +1,7 @@
 """Masks -> a DICOM segmentation object that belongs to its film; the only user of highdicom (extra `dicom-seg`).
 
-Six binary segments on the film's own pixels. A projection film has no place in the patient, so the object refers to the
-film's image, and has neither pixel measures in the patient nor an orientation.
+One binary segment for each vertebra, on the film's own pixels. A projection film has no position in the patient, so the
+object refers to the film's image, and has neither pixel measures in the patient nor an orientation.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ def write_segmentation(
     Source: DICOM PS3.3 A.51, C.8.20.
     """
     hd = require_highdicom()
-    shown = [k for k in range(len(VERTEBRAE)) if masks[k].any()]
-    if not shown:
+    filled = [k for k in range(len(VERTEBRAE)) if masks[k].any()]
+    if not filled:
         raise NoSegmentation("expected at least one vertebra, found none; there is nothing to write")
-    film = _header(hd, film_path, PATIENT if copy_patient else ())
+    film = _reduced_header(hd, film_path, PATIENT if copy_patient else ())
     if (film.Rows, film.Columns) != masks.shape[1:]:
         raise NoSegmentation("expected masks of the film's own size, got another; segment this film again")
     segmentation = hd.seg.Segmentation(
         source_images=[film],
-        pixel_array=masks[shown].transpose(1, 2, 0)[None].astype("uint8"),
+        pixel_array=masks[filled].transpose(1, 2, 0)[None].astype("uint8"),
         segmentation_type="BINARY",
-        segment_descriptions=[_described(hd, n, ANATOMY[k], model) for n, k in enumerate(shown, 1)],
+        segment_descriptions=[_description(hd, n, ANATOMY[k], model) for n, k in enumerate(filled, 1)],
         series_instance_uid=hd.UID(),
         series_number=1,
         sop_instance_uid=hd.UID(),
@@ -69,7 +69,7 @@ def write_segmentation(
         software_versions=__version__,
         device_serial_number="none",
         content_label="LUMBAR_VERTEBRAE",
-        content_description="Vertebral bodies L1 to S1; not for diagnosis",
+        content_description=f"Vertebral bodies {VERTEBRAE[0]} to {VERTEBRAE[-1]}; not for diagnosis",
         omit_empty_frames=False,
     )
     segmentation.PatientOrientation = None
@@ -86,8 +86,8 @@ def require_highdicom() -> Any:
     return highdicom
 
 
-def _described(hd: Any, number: int, vertebra: Vertebra, model: str) -> Any:
-    """What one segment is and what found it."""
+def _description(hd: Any, number: int, vertebra: Vertebra, model: str) -> Any:
+    """Name, code and algorithm of one segment."""
     value, meaning = vertebra.snomed
     return hd.seg.SegmentDescription(
         segment_number=number,
@@ -103,8 +103,8 @@ def _described(hd: Any, number: int, vertebra: Vertebra, model: str) -> Any:
     )
 
 
-def _header(hd: Any, film_path: str | os.PathLike[str], patient: tuple[str, ...]) -> Any:
-    """The film's header with nothing in it but what is needed. Raises NoSegmentation."""
+def _reduced_header(hd: Any, film_path: str | os.PathLike[str], patient: tuple[str, ...]) -> Any:
+    """The film's header without any element that is not needed. Raises NoSegmentation."""
     try:
         with open(film_path, "rb") as stream:
             header = hd.imread(stream)

@@ -1,4 +1,4 @@
-"""`Film` to a DICOM file with nobody's name."""
+"""`Film` to an anonymous DICOM file; and what all DICOM files that are written share."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ from spineseg.io.files import replacing
 _CR_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
 
 
-# Writing
-
-
 def write_film(
     path: str | os.PathLike[str],
     film: Film,
@@ -28,7 +25,7 @@ def write_film(
     bits_stored: int = 12,
     photometric: Literal["MONOCHROME1", "MONOCHROME2"] = "MONOCHROME2",
 ) -> None:
-    """Write a film as an uncompressed Computed Radiography image of a lumbar spine from the side, with nobody's name.
+    """Write a film as an uncompressed, anonymous Computed Radiography image of the lumbar spine, lateral.
 
     Values are rounded and clipped to 0..2^bits_stored - 1 (8 to 16 bits). The same film gives the same bytes:
     identifiers are derived from the content and no date is written. The file appears whole or not at all.
@@ -48,7 +45,7 @@ def write_film(
 
 
 def _film_header(film: Film, bits: int, photometric: str, digest: bytes) -> Dataset:
-    """The modules of a CR image in PS3.3 A.2; what must be there and is unknown is empty."""
+    """The modules of a CR image (PS3.3 A.2); required elements that are unknown are empty."""
     dataset = new_dataset(_CR_STORAGE, _uid(digest, b"image"), EXPLICIT)
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = _uid(digest, b"study"), _uid(digest, b"series")
     for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"):

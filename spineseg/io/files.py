@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and whose errors name the file."""
+"""Files that are written whole or not at all, and errors that name their file."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Make the file this text, in UTF-8, as `replacing` does; of a file name that is no text the odd bytes escaped."""
+    """Write the text in UTF-8, as `replacing` does; bytes of a file name that are no UTF-8 are escaped."""
     with replacing(path) as stream:
         stream.write(text.encode(errors="backslashreplace"))
 
 
 def write_table(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Make the file a CSV table with one line for its columns and one for each row, as `replacing` does."""
+    """Write a CSV table with a line for its columns and one for each row, as `replacing` does."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     write_text(path, text.getvalue())
@@ -55,7 +55,7 @@ def naming(name: str) -> Iterator[None]:
 
 
 def nullified(value: Any) -> Any:
-    """With None for every number that is not finite, which JSON has no word for."""
+    """The same with None for every number that is not finite, which JSON cannot hold."""
     if isinstance(value, Mapping):
         return {key: nullified(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""A folder of films and labels: `img/<stem>.dcm` with `label/<stem>.mat` or `label/<stem>.npy`."""
+"""A folder of films and labels: `img/<stem>.dcm` with `label/<stem>` and a suffix of `LABEL_SUFFIXES`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 from spineseg.film import BadInput, Case
 from spineseg.io.dicom import read_film
 from spineseg.io.dicom_write import write_film
+from spineseg.io.label_formats import LABEL_SUFFIXES, either
 from spineseg.io.labels import read_label, write_mat
 
 IMAGES, LABELS = "img", "label"
-LABEL_SUFFIXES = (".mat", ".npy")
-"""In the order in which a label is looked for."""
 
 
 class BadDataset(BadInput):
@@ -33,7 +32,7 @@ class FilmFiles:
 
 
 def find_films(folder: Path | str) -> tuple[FilmFiles, ...]:
-    """The films `img/*.dcm` of the folder by name, each with `label/<stem>.mat` or, failing that, `.npy`.
+    """The films `img/*.dcm` of the folder by name, each with its label: the first of `LABEL_SUFFIXES` that there is.
 
     Raises NoFilms.
     """
@@ -52,14 +51,16 @@ def labelled_films(folder: Path | str) -> list[FilmFiles]:
     """Those of `find_films` that have a label. Raises BadDataset if none has."""
     labelled = [files for files in find_films(folder) if files.label]
     if not labelled:
-        raise BadDataset(f"expected labels as {LABELS}/<film>.mat or .npy, found none that belongs to a film")
+        suffixes = either(LABEL_SUFFIXES)
+        raise BadDataset(f"expected labels as {LABELS}/<film>{suffixes}, found none that belongs to a film")
     return labelled
 
 
 def read_case(files: FilmFiles) -> Case:
     """The film with its reference masks. Raises BadInput if either cannot be read."""
     if files.label is None:
-        raise BadInput("expected a label for the film, got none; add a .mat or .npy file of the same name")
+        suffixes = either(LABEL_SUFFIXES)
+        raise BadInput(f"expected a label for the film, got none; add a {suffixes} file of the same name")
     film = read_film(files.film)
     label = read_label(files.label, film.shape)
     return Case(files.name, film, label.masks, label.remarks)

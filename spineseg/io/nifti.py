@@ -20,8 +20,6 @@ from spineseg.io.dicom_header import UnreadableFilm
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
 from spineseg.io.pictures import UnreadablePicture
 
-# NIfTI, for `convert`; here because SimpleITK has one user
-
 
 @dataclass(frozen=True, eq=False)
 class Volume:

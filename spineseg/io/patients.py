@@ -1,20 +1,18 @@
-"""Which films show the same patient: the only file that looks at who a film is of, and it never says so."""
+"""Which films show the same patient: the only file that reads a patient's identifier, which it never returns."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import logging
 import secrets
-import warnings
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import pydicom
 from pydicom.errors import InvalidDicomError
 
 from spineseg.film import BadInput
+from spineseg.io.dicom_header import without_pydicom_messages
 
 FILM, PATIENT, FOLD = "film", "patient", "fold"
 """Columns of a table of patients."""
@@ -25,10 +23,10 @@ class BadPatients(BadInput):
     """Films whose patients are not known."""
 
 
-def numbered(marks: Sequence[Hashable]) -> list[int]:
-    """The marks as numbers from 0, in the order in which each first appears."""
+def _numbered(keys: Sequence[Hashable]) -> list[int]:
+    """The keys as numbers from 0, in the order in which each first appears."""
     numbers: dict[Hashable, int] = {}
-    return [numbers.setdefault(mark, len(numbers)) for mark in marks]
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
 def patients_in_dicom(films: Sequence[Path]) -> list[int]:
@@ -38,18 +36,18 @@ def patients_in_dicom(films: Sequence[Path]) -> list[int]:
     them is returned. Raises BadPatients if a film has none, and BadInput if one is no DICOM file.
     """
     salt = secrets.token_bytes(16)
-    marks = [_patient_mark(film, salt) for film in films]
-    if missing := marks.count(None):
+    digests = [_patient_digest(film, salt) for film in films]
+    if missing := digests.count(None):
         raise BadPatients(
             f"expected a Patient ID in every film, got {missing} of {len(films)} without; name the patients in a CSV"
         )
-    return numbered(marks)
+    return _numbered(digests)
 
 
-def _patient_mark(film: Path, salt: bytes) -> bytes | None:
+def _patient_digest(film: Path, salt: bytes) -> bytes | None:
     """A digest of the patient's identifier, None where the film has none."""
     try:
-        with _quiet():
+        with without_pydicom_messages():
             header = pydicom.dcmread(film, stop_before_pixels=True, specific_tags=["PatientID"])
             identifier = str(header.get("PatientID") or "").strip()
     except (InvalidDicomError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError):
@@ -57,25 +55,12 @@ def _patient_mark(film: Path, salt: bytes) -> bytes | None:
     return hashlib.sha256(salt + identifier.encode()).digest() if identifier else None
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep pydicom's warnings and log lines back: they quote what the header holds."""
-    logger = logging.getLogger("pydicom")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before, logger.disabled = logger.disabled, True
-        try:
-            yield
-        finally:
-            logger.disabled = before
-
-
 def patients_in_table(table: Path, films: Sequence[str]) -> list[int]:
     """A number for each film by name, the same for films of one patient, from a CSV file with `film` and `patient`.
 
     Raises BadPatients if the table is not understood or lacks a film.
     """
-    return numbered(_column(table, PATIENT, films))
+    return _numbered(_column(table, PATIENT, films))
 
 
 def folds_in_table(table: Path, films: Sequence[str]) -> list[int] | None:
@@ -96,28 +81,24 @@ def _rows(table: Path) -> list[dict[str, str]]:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream))
     except FileNotFoundError:
-        raise BadPatients(
-            f"expected a CSV file with the columns {FILM} and {PATIENT}, found none; check the path"
-        ) from None
+        raise BadPatients(f"{_EXPECTED}, found none; check the path") from None
     except (UnicodeDecodeError, csv.Error):
         rows = []
     if not rows or FILM not in rows[0]:
-        raise BadPatients(
-            f"expected a CSV file with the columns {FILM} and {PATIENT}, got another; name them in its first line"
-        )
+        raise BadPatients(f"{_EXPECTED}, got another; name them in its first line")
     return rows
 
 
 def _column(table: Path, column: str, films: Sequence[str]) -> list[str]:
-    """What the table says of each film; the film's name may have its ending."""
+    """The column's entry for each film, whose name in the table may end in .dcm."""
     rows = _rows(table)
     if column not in rows[0]:
         raise BadPatients(f"expected a column {column}, got a table without; add it")
-    said = {(row[FILM] or "").strip().removesuffix(".dcm"): (row[column] or "").strip() for row in rows}
-    missing = [film for film in films if not said.get(film)]
+    stated = {(row[FILM] or "").strip().removesuffix(".dcm"): (row[column] or "").strip() for row in rows}
+    missing = [film for film in films if not stated.get(film)]
     if missing:
         few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise BadPatients(
             f"expected a {column} for every film, got none for {len(missing)} ({few}); add a line for each"
         )
-    return [said[film] for film in films]
+    return [stated[film] for film in films]

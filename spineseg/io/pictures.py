@@ -11,8 +11,9 @@ from jaxtyping import Int32, Integer, Shaped, UInt8
 
 from spineseg.film import BadInput
 from spineseg.io.files import replacing
-from spineseg.render import Grey, Picture
 
+Picture = UInt8[np.ndarray, "rows columns rgb=3"] | UInt8[np.ndarray, "rows columns"]
+"""In colour or grey."""
 _PNG, _PALETTE = b"\x89PNG\r\n\x1a\n", 3
 
 
@@ -60,14 +61,14 @@ def _repeated(codes: Integer[np.ndarray, "entry"]) -> Integer[np.ndarray, "value
     return values[counts > 1]
 
 
-def png_bytes(picture: Picture | Grey) -> bytes:
+def png_bytes(picture: Picture) -> bytes:
     """The picture as a PNG file."""
     stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".png", stored)[1].tobytes()
 
 
-def write_png(path: Path | str, picture: Picture | Grey) -> None:
-    """Write the picture to exactly this path, whatever its extension; nobody ever sees half of the file.
+def write_png(path: Path | str, picture: Picture) -> None:
+    """Write the picture as PNG, whatever the extension. The file appears whole or not at all.
 
     Raises OSError if the folder is missing or cannot be written.
     """

@@ -1,4 +1,4 @@
-"""The other side of `isolation`: what an interpreter does that reads one file under limits and ends."""
+"""The child process that reads one file under limits and ends; `reader_pool` starts it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ from spineseg.io.limits import Limits
 
 try:
     import resource
-except ImportError:  # Windows: the clock and the sizes are the limits there
+except ImportError:  # Windows: wall time and sizes are the limits there
     resource = None
 
 READY = b"ready\n"
+FOLDER_PREFIX = "spineseg-reader-"
+"""Beginning of the name of a reader's temporary folder."""
 
 
-def film_job(path: str, invert: bool, limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:
-    """`read_film` as `isolation.isolated` takes it."""
+# Functions for `isolation.isolated`
+
+
+def serialised_film(path: str, invert: bool, limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:
+    """`read_film` as an array and facts that JSON can hold."""
     from spineseg.io.dicom import read_film
 
     film = read_film(path, invert=invert, limits=limits)
@@ -35,8 +40,8 @@ def film_job(path: str, invert: bool, limits: Limits) -> tuple[np.ndarray, dict[
     return film.image, {"spacing": spacing and [spacing.row_mm, spacing.column_mm, spacing.plane]}
 
 
-def label_job(path: str, shape: tuple[int, int], limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:
-    """`read_label` as `isolation.isolated` takes it."""
+def serialised_label(path: str, shape: tuple[int, int], limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:
+    """`read_label` as an array and facts that JSON can hold."""
     from spineseg.io.labels import read_label
 
     if Path(path).is_file() and os.stat(path).st_size > limits.max_label_bytes:
@@ -49,84 +54,91 @@ def label_job(path: str, shape: tuple[int, int], limits: Limits) -> tuple[np.nda
     }
 
 
-# In the reader
+# The life of a reader
 
 
-def serve() -> NoReturn:
-    """A reader's life, which leaves nothing behind however it ends."""
+def _serve(folder: str) -> NoReturn:
+    """Read one file for the parent process, then end. folder: temporary, made by the parent for this reader alone."""
     try:
-        _serve_once()
+        _serve_once(folder)
     finally:
-        _leave()
+        _exit(folder)
 
 
-def _serve_once() -> NoReturn:
-    """Get ready, wait for one request, limit itself, answer, end."""
-    answers = os.fdopen(os.dup(1), "wb")
-    with open(os.devnull, "wb") as nowhere:  # what a library prints must not stand among the answers
+def _serve_once(folder: str) -> NoReturn:
+    """Get ready, wait for one request, apply its limits, send the result, end."""
+    results = os.fdopen(os.dup(1), "wb")
+    with open(os.devnull, "wb") as nowhere:  # what a library prints must not mix with the result
         os.dup2(nowhere.fileno(), 1)
-    import spineseg.io.dicom  # noqa: F401  (what takes longest is done before there is a file)
+    import spineseg.io.dicom  # noqa: F401  (the slowest import, done before there is a file)
 
-    answers.write(READY)
-    answers.flush()
-    limits, function, arguments = pickle.loads(_exactly(struct.unpack("<Q", _exactly(8))[0]))
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _limit_self(limits)
+    results.write(READY)
+    results.flush()
+    (size,) = struct.unpack("<Q", _read_request(8, folder))
+    limits, function, arguments = pickle.loads(_read_request(size, folder))
+    threading.Thread(target=_exit_with_parent, args=(folder,), daemon=True).start()
+    _apply(limits)
     try:
         array, facts = function(*arguments)
     except BadInput as error:
-        _say(answers, {"refused": str(error)})
+        _send(results, {"refused": str(error)})
     except MemoryError:
         gigabytes = limits.memory_bytes / 2**30
         sentence = f"expected a file that is read in {gigabytes:g} GB, got one that needs more; export it smaller"
-        _say(answers, {"refused": sentence})
+        _send(results, {"refused": sentence})
     else:
-        _say(answers, {"dtype": array.dtype.str, "shape": array.shape, "facts": facts}, np.ascontiguousarray(array))
+        _send(results, {"dtype": array.dtype.str, "shape": array.shape, "facts": facts}, np.ascontiguousarray(array))
     os._exit(0)
 
 
-def _say(answers: IO[bytes], head: dict[str, Any], array: np.ndarray | None = None) -> None:
-    answers.write(json.dumps(head).encode() + b"\n")
+def _send(results: IO[bytes], head: dict[str, Any], array: np.ndarray | None = None) -> None:
+    """One line of JSON, then the array's bytes."""
+    results.write(json.dumps(head).encode() + b"\n")
     if array is not None:
-        answers.write(array.reshape(-1).view(np.uint8).data)
-    answers.flush()
+        results.write(array.reshape(-1).view(np.uint8).data)
+    results.flush()
 
 
-def _exactly(count: int) -> bytes:
-    """So many bytes of the request. Ends the reader where the other side has gone."""
+def _read_request(count: int, folder: str) -> bytes:
+    """So many bytes of the request. Ends the process where the parent has gone."""
     content = b""
     while len(content) < count:
         if not (more := os.read(0, count - len(content))):
-            _leave()
+            _exit(folder)
         content += more
     return content
 
 
-def _leave_with_parent() -> NoReturn:
-    """The request is all that ever comes: when this returns the pipe is closed, as its only writer has gone."""
+def _exit_with_parent(folder: str) -> NoReturn:
+    """End as soon as the parent does: nothing follows the request, so reading ends only when the pipe is closed."""
     os.read(0, 1)
-    _leave()
+    _exit(folder)
 
 
-def _leave() -> NoReturn:
-    shutil.rmtree(os.getcwd(), ignore_errors=True)
+def _exit(folder: str) -> NoReturn:
+    """Remove the reader's own temporary folder and end.
+
+    No other folder is removed: the parent names this one with `FOLDER_PREFIX` and sets it as the process's TMPDIR.
+    """
+    if os.path.basename(folder).startswith(FOLDER_PREFIX) and folder == os.environ.get("TMPDIR"):
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
-def _limit_self(limits: Limits) -> None:
-    """From here on the operating system ends whatever goes too far, even code that never comes back to Python."""
+def _apply(limits: Limits) -> None:
+    """From here on the operating system ends the process where it exceeds a limit, even in code outside Python."""
     if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, limits.wall_s + 1)  # where nobody is left to look at the clock
+        signal.setitimer(signal.ITIMER_REAL, limits.wall_s + 1)  # in case the parent does not end it
     if resource is None:
         return
-    kept = {
+    most_of = {
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_CPU: limits.cpu_s,
         resource.RLIMIT_FSIZE: limits.written_bytes,
         resource.RLIMIT_NOFILE: limits.open_files,
         resource.RLIMIT_CORE: 0,
     }
-    for kind, most in kept.items():
+    for kind, most in most_of.items():
         _, hard = resource.getrlimit(kind)
         if hard != resource.RLIM_INFINITY:
             most = min(most, hard)

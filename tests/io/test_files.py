@@ -23,13 +23,11 @@ def test_the_content_appears_only_at_the_end(tmp_path: Path):
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_an_interruption_leaves_what_was_there(tmp_path: Path, error: type[BaseException]):
-    path = tmp_path / "a.json"
-    path.write_bytes(b"old")
+    (path := tmp_path / "a.json").write_bytes(b"old")
     with pytest.raises(error), replacing(path) as stream:
         stream.write(b"ne")
         raise error
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path):

@@ -10,7 +10,7 @@ import pytest
 
 from spineseg.film import BadInput, Film
 from spineseg.io.dicom_write import write_film
-from spineseg.io.patients import BadPatients, folds_in_table, numbered, patients_in_dicom, patients_in_table
+from spineseg.io.patients import BadPatients, folds_in_table, patients_in_dicom, patients_in_table
 
 
 def film_of(folder: Path, name: str, patient: str) -> Path:
@@ -73,7 +73,3 @@ def test_a_table_that_will_not_do_is_refused(tmp_path: Path, text: str, sentence
 def test_no_table_is_refused(tmp_path: Path):
     with pytest.raises(BadPatients, match=r"found none; check the path$"):
         patients_in_table(tmp_path / "none.csv", ["a"])
-
-
-def test_numbers_come_in_order_of_appearance():
-    assert numbered(["x", "b", "x", "a", "b"]) == [0, 1, 0, 2, 1]
