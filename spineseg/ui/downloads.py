@@ -1,4 +1,4 @@
-"""What a visitor takes home, as bytes: arrays, pictures, MATLAB, a report. Names are given in the browser."""
+"""Downloads as bytes: arrays, pictures, MATLAB, a report. The browser names the files."""
 
 from __future__ import annotations
 
@@ -17,75 +17,75 @@ from spineseg.film import CHANNELS, VERTEBRAE, Masks
 from spineseg.io.labels import mat_bytes, to_array
 from spineseg.io.pictures import png_bytes
 from spineseg.render import label_picture, overlay
-from spineseg.ui.correction import NothingChosen, unpack
-from spineseg.ui.session import Desk
+from spineseg.ui import texts
+from spineseg.ui.correction import BadRequest, bits_to_masks
+from spineseg.ui.session import SessionState
 
-DISCLAIMER = "For research, not for diagnosis."
-SEVERAL = ("npy", "overlay", "labels", "json")
-"""What the ZIP of several films holds of each."""
+BATCH_KINDS = ("npy", "overlay", "labels", "json")
+"""What the ZIP of a batch holds of each film."""
 
 
-def npy(desk: Desk) -> bytes:
-    """`numpy.save` of rows x columns x 7, uint8."""
+def npy(state: SessionState) -> bytes:
+    """`numpy.save` of rows x columns x channels, uint8."""
     stream = io.BytesIO()
-    np.save(stream, to_array(_masks(desk)), allow_pickle=False)
+    np.save(stream, to_array(_masks(state)), allow_pickle=False)
     return stream.getvalue()
 
 
-def npz(desk: Desk) -> bytes:
+def npz(state: SessionState) -> bytes:
     """Compressed: masks (the same array), channels (their names), corrected (whether a person changed them)."""
     stream = io.BytesIO()
-    array = to_array(_masks(desk))
-    np.savez_compressed(stream, masks=array, channels=np.array(CHANNELS), corrected=np.array(bool(desk.correction)))
+    array = to_array(_masks(state))
+    np.savez_compressed(stream, masks=array, channels=np.array(CHANNELS), corrected=np.array(bool(state.correction)))
     return stream.getvalue()
 
 
-def mat(desk: Desk) -> bytes:
+def mat(state: SessionState) -> bytes:
     """As the training data: `label_separated` in MATLAB v5."""
-    return mat_bytes(_masks(desk))
+    return mat_bytes(_masks(state))
 
 
-def picture(desk: Desk) -> bytes:
+def picture(state: SessionState) -> bytes:
     """The film with its vertebrae in colour, PNG."""
-    return png_bytes(overlay(desk.oriented, _masks(desk)))
+    return png_bytes(overlay(state.shown_film, _masks(state)))
 
 
-def labels(desk: Desk) -> bytes:
+def labels(state: SessionState) -> bytes:
     """One grey value per vertebra, PNG."""
-    return png_bytes(label_picture(_masks(desk)))
+    return png_bytes(label_picture(_masks(state)))
 
 
-def report(desk: Desk) -> bytes:
+def report(state: SessionState) -> bytes:
     """JSON: model with its card, verdict, measurements, comparison; nothing of the file but size and spacing."""
-    found, masks = desk.found, _masks(desk)
-    assert found is not None and found.levels is not None, "a desk with masks has a model's answer"
+    layer, masks = state.layer, _masks(state)
+    assert layer is not None and layer.levels is not None, "masks of a session are a model’s"
     content: dict[str, Any] = {
         "spineseg": __version__,
-        "use": DISCLAIMER,
+        "use": texts.DISCLAIMER,
         "film": {
-            "rows": desk.film.shape[0],
-            "columns": desk.film.shape[1],
-            "spacing": desk.film.spacing and asdict(desk.film.spacing),
-            "stored the wrong way round": desk.inverted,
+            "rows": state.film.shape[0],
+            "columns": state.film.shape[1],
+            "spacing": state.film.spacing and asdict(state.film.spacing),
+            "stored the wrong way round": state.inverted,
         },
-        "levels": asdict(found.levels),
+        "levels": asdict(layer.levels),
         "corrected": {
-            "names moved down the spine by": desk.correction.shift,
-            "left out (the model's names)": [VERTEBRAE[k] for k in sorted(desk.correction.dropped)],
-            "in words": desk.correction.said(found.present),
+            "names moved down the spine by": state.correction.shift,
+            "left out (the model's names)": [VERTEBRAE[k] for k in sorted(state.correction.dropped)],
+            "in words": state.correction.sentences(layer.present),
         }
-        if desk.correction
+        if state.correction
         else None,
-        "vertebrae": {name: _place(mask) for name, mask in zip(VERTEBRAE, masks, strict=True)},
-        "measurements": desk.measurements.as_dict() if desk.measurements else None,
-        "comparison": desk.comparison.as_dict() if desk.comparison else None,
-        "computed": {"device": found.device, "seconds": round(found.seconds, 3)},
-        "model": found.card,
+        "vertebrae": {name: _extent(mask) for name, mask in zip(VERTEBRAE, masks, strict=True)},
+        "measurements": state.measurements.as_dict() if state.measurements else None,
+        "comparison": state.comparison.as_dict() if state.comparison else None,
+        "computed": {"device": layer.device, "seconds": round(layer.seconds, 3)},
+        "model": layer.card,
     }
     return (json.dumps(content, indent=2, default=_plain) + "\n").encode()
 
 
-KINDS: dict[str, tuple[Callable[[Desk], bytes], str]] = {
+KINDS: dict[str, tuple[Callable[[SessionState], bytes], str]] = {
     "npy": (npy, ".npy"),
     "npz": (npz, ".npz"),
     "mat": (mat, ".mat"),
@@ -93,42 +93,42 @@ KINDS: dict[str, tuple[Callable[[Desk], bytes], str]] = {
     "labels": (labels, "-labels.png"),
     "json": (report, ".json"),
 }
-"""What can be taken away, and how the name of its file ends."""
+"""What can be downloaded, and how the name of the file ends."""
 
 
-def ending(desk: Desk, kind: str) -> str:
-    """How the file's name ends; one with corrected labels says so. Raises NothingChosen for another kind."""
+def ending(state: SessionState, kind: str) -> str:
+    """How the file's name ends; one with corrected labels says so. Raises BadRequest for another kind."""
     if kind not in KINDS:
-        raise NothingChosen(f"Expected one of {', '.join(KINDS)}, got another kind of file; choose one")
-    return ("-corrected" if desk.correction else "") + KINDS[kind][1]
+        raise BadRequest(texts.UNKNOWN_DOWNLOAD.format(", ".join(KINDS)))
+    return ("-corrected" if state.correction else "") + KINDS[kind][1]
 
 
-def file(desk: Desk, kind: str) -> dict[str, str]:
-    """One file for the browser to save: its ending and its bytes in base64."""
-    last = ending(desk, kind)
-    return {"ending": last, "content": base64.b64encode(KINDS[kind][0](desk)).decode()}
+def file(state: SessionState, kind: str) -> dict[str, str]:
+    """One file for the browser to save: the end of its name and its bytes in base64."""
+    last = ending(state, kind)
+    return {"ending": last, "content": base64.b64encode(KINDS[kind][0](state)).decode()}
 
 
-def zip_entry(desk: Desk, kind: str) -> dict[str, Any]:
-    """One file as an entry of a ZIP: deflated here, put together and named in the browser. Source: APPNOTE.TXT 6.3."""
-    content = KINDS[kind][0](desk)
+def zip_entry(state: SessionState, kind: str) -> dict[str, Any]:
+    """One file as an entry of a ZIP: deflated here, named and put together in the browser. Source: APPNOTE.TXT 6.3."""
+    content = KINDS[kind][0](state)
     deflate = zlib.compressobj(6 if kind != "overlay" else 1, zlib.DEFLATED, -zlib.MAX_WBITS)
-    packed = deflate.compress(content) + deflate.flush()
+    deflated = deflate.compress(content) + deflate.flush()
     return {
-        "ending": ending(desk, kind),
+        "ending": ending(state, kind),
         "crc": zlib.crc32(content),
         "size": len(content),
-        "content": base64.b64encode(packed).decode(),
+        "content": base64.b64encode(deflated).decode(),
     }
 
 
-def _masks(desk: Desk) -> Masks:
-    if desk.bits is None:
-        raise NothingChosen("Expected a film with masks, got none; press Segment first")
-    return unpack(desk.bits)
+def _masks(state: SessionState) -> Masks:
+    if state.bits is None:
+        raise BadRequest(texts.NO_MASKS_TO_DOWNLOAD)
+    return bits_to_masks(state.bits)
 
 
-def _place(mask: np.ndarray) -> dict[str, Any] | None:
+def _extent(mask: np.ndarray) -> dict[str, Any] | None:
     """Size, centre and box of a mask, (row, column); None for an empty one."""
     rows, columns = np.nonzero(mask)
     if rows.size == 0:

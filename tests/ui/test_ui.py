@@ -15,6 +15,7 @@ import cv2
 import gradio as gr
 import numpy as np
 import pytest
+from spineseg.ui.models import Loading
 from ui_fakes import FILM, Bands, FakeCard, bands, simulated
 
 import app
@@ -23,7 +24,6 @@ from spineseg.io.labels import Label, to_array
 from spineseg.ui import panels
 from spineseg.ui.correction import Correction, pack, unpack
 from spineseg.ui.handlers import GENERIC, REFERENCE, Handlers
-from spineseg.ui.models import Loading
 from spineseg.ui.page import build_page, pressed
 from spineseg.ui.page import opened as reads
 from spineseg.ui.session import Desk, Shelf

@@ -20,13 +20,13 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from gradio import queueing, routes
+from spineseg.ui.quiet import Bare, keep_quiet
 from ui_fakes import FILM, Bands
 
 import app
 from spineseg.io.labels import Label
 from spineseg.ui.access import BadAccount, account, refused
 from spineseg.ui.page import build_page, serve
-from spineseg.ui.quiet import Bare, keep_quiet
 
 ROOT = Path(__file__).parents[2]
 LOGIN = ("radiology", "a long pass phrase")
