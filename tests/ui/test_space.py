@@ -37,7 +37,13 @@ def test_dry_run_lists_what_the_page_needs_and_asks_nobody(
     monkeypatch.setattr(space, "send", lambda *args, **kwargs: pytest.fail("a dry run sends nothing"))
     assert space.main(["ann/spine", "--model", "ann/weights", "--dry-run"], tracked()) == 0
     said = capsys.readouterr().out
-    for name in ("app.py", "spineseg/ui/viewer-draw.js", "checkpoints/spineseg.safetensors", "examples/", "README.md"):
+    for name in (
+        "app.py",
+        "spineseg/ui/static/viewer-2-draw.js",
+        "checkpoints/spineseg.safetensors",
+        "examples/",
+        "README.md",
+    ):
         assert name in said
     model = said.partition("model ann/weights:")[2]
     assert all(name in model for name in ("model.safetensors", "model.json", "README.md"))
