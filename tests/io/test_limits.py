@@ -12,7 +12,6 @@ from dicom_files import dataset, save
 
 from spineseg.io.isolation import read_film_isolated
 from spineseg.io.limits import DEFAULT_LIMITS
-from spineseg.ui.page import MAX_UPLOAD_BYTES
 
 
 def test_every_film_and_label_that_may_be_read_may_come_back():
@@ -22,10 +21,6 @@ def test_every_film_and_label_that_may_be_read_may_come_back():
 
 def test_a_copy_of_every_film_may_be_written():
     assert DEFAULT_LIMITS.written_bytes > DEFAULT_LIMITS.max_bytes + 2**20
-
-
-def test_the_page_takes_what_the_reader_takes():
-    assert DEFAULT_LIMITS.max_bytes == MAX_UPLOAD_BYTES
 
 
 def test_nobody_changes_them_on_the_way():
