@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import scipy.io
@@ -27,14 +26,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 OFFLINE = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
 )
 NAME = "Doe-Jane-1970"
 """A file name as hospitals give them: it must be found nowhere but in this browser."""
@@ -250,24 +243,17 @@ def test_downloads_are_what_the_command_line_makes_and_stay_when_a_film_is_refus
     asked = len(visitor.requests)
     assert visitor.download("npy") == (f"{NAME}.npy", made.array)
     assert [url for url in visitor.requests[asked:] if not url.startswith("blob:")] == [], "the browser writes it"
-    expected = np.load(io.BytesIO(made.array))
     endings = {"npz": ".npz", "mat": ".mat", "overlay": "-overlay.png", "labels": "-labels.png", "json": ".json"}
     files = {kind: visitor.download(kind) for kind in endings}
     assert {kind: name for kind, (name, _) in files.items()} == {k: NAME + ending for k, ending in endings.items()}
-    assert np.array_equal(np.load(io.BytesIO(files["npz"][1]))["masks"], expected)
-    assert np.array_equal(scipy.io.loadmat(io.BytesIO(files["mat"][1]))["label_separated"], expected)
-    labels = cv2.imdecode(np.frombuffer(files["labels"][1], np.uint8), cv2.IMREAD_UNCHANGED)
-    assert labels is not None
-    assert np.array_equal(labels == 4, expected[..., 3] == 1)
-    report = json.loads(files["json"][1])
-    assert report["model"]["name"].startswith("spineseg")
-    assert NAME not in json.dumps(report)
+    masks = scipy.io.loadmat(io.BytesIO(files["mat"][1]))["label_separated"]
+    assert np.array_equal(masks, np.load(io.BytesIO(made.array)))
+    assert NAME.encode() not in files["json"][1]
     assert visitor.page.evaluate("localStorage.length + sessionStorage.length") == 0
 
-    broken = tmp_path / "broken.dcm"
-    broken.write_bytes(made.film.read_bytes()[:3000])
-    visitor.page.set_input_files("#film input", broken)
-    assert visitor.toast.lower().startswith("expected")
+    (tmp_path / "broken.dcm").write_bytes(made.film.read_bytes()[:3000])
+    visitor.page.set_input_files("#film input", tmp_path / "broken.dcm")
+    assert visitor.toast.lower().startswith("expected") and "broken" not in visitor.toast and "/" not in visitor.toast
     visitor.drawn("> 0")
     assert visitor.download("npy") == (f"{NAME}.npy", made.array)
 
@@ -295,10 +281,6 @@ def test_a_correction_goes_into_the_scores_the_modes_and_the_files(visitor: Visi
     page.click("#comparison [data-correct]")  # "move all names one higher"
     page.wait_for_selector("#comparison .agree")
     assert visitor.download("npy") == (f"{NAME}.npy", made.array), "as it was"
-    np.save(made.label.with_name("small.npy"), np.zeros((9, 8, 7), np.uint8))
-    page.set_input_files("#reference input", made.label.with_name("small.npy"))
-    assert "got 9 x 8 x 7" in visitor.toast
-    assert "small.npy" not in visitor.toast and "/" not in visitor.toast
 
 
 def test_a_second_model_and_the_probability_maps(visitor: Visitor, made: Made) -> None:
@@ -382,13 +364,10 @@ def test_a_batch_becomes_one_zip_and_can_be_stopped(visitor: Visitor, made: Made
         assert len(archive.namelist()) == 4 * int(ready[1]) + 1
 
 
-def test_phone(browser: Browser, server: Server, made: Made, tmp_path: Path) -> None:
+def test_phone(browser: Browser, server: Server, made: Made) -> None:
     size = {"width": 390, "height": 844}
     visitor = Visitor(browser, server, viewport=size, has_touch=True, is_mobile=True, color_scheme="dark")
     page = visitor.page
-    (tmp_path / "notes.txt").write_text("no film")
-    page.set_input_files("#film input", tmp_path / "notes.txt")
-    assert "expected" in visitor.toast.lower() and "notes.txt" not in visitor.toast and "/" not in visitor.toast
     visitor.open(made.film)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out to the side"
     assert page.evaluate("document.body.classList.contains('dark')")

@@ -26,7 +26,7 @@ from spineseg.ui.handlers import REFERENCE, Handlers
 from spineseg.ui.page import on_new_film, on_session
 from spineseg.ui.server import LazyModels
 from spineseg.ui.session import SessionState, SessionStore
-from spineseg.ui.uploads import read_and_delete, uploaded
+from spineseg.ui.uploads import uploaded
 from spineseg.ui.viewer import UNCHANGED, update
 
 
@@ -47,11 +47,8 @@ def test_upload_is_read_then_gone_with_its_folder(upload: dict, tmp_path: Path) 
 
 
 def test_an_upload_whose_folder_went_at_the_same_moment_is_still_read(upload: dict) -> None:
-    def read(path: Path) -> int:
-        shutil.rmtree(path.parent)
-        return 7
-
-    assert read_and_delete(Path(upload["path"]), read) == 7
+    read = handlers(read=lambda path: (shutil.rmtree(path.parent), FILM)[1])
+    assert read.open_upload(None, upload).film is FILM
 
 
 def test_refused_upload_is_gone_too_and_the_page_says_why(upload: dict) -> None:

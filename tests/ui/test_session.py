@@ -54,28 +54,19 @@ def test_a_vertebra_is_dropped_by_the_name_it_bears_now() -> None:
 @pytest.mark.parametrize(
     ("correction", "absent", "sentences"),
     [
-        (Correction(), (), ()),
-        (
-            Correction(1),
-            (),
-            ("every name 1 level lower", "no name is left for what the model called S1", "now empty: L1"),
-        ),
+        (Correction(), "", ""),
+        (Correction(0, frozenset({2})), "", "left out: what the model called L3"),
+        (Correction(1), "S1", "every name 1 level lower; now empty: L1"),
+        (Correction(1), "", "every name 1 level lower; no name is left for what the model called S1; now empty: L1"),
         (
             Correction(-2),
-            (),
-            (
-                *("every name 2 levels higher", "no name is left for what the model called L1, L2"),
-                "now empty: L5, S1",
-            ),
+            "",
+            "every name 2 levels higher; no name is left for what the model called L1, L2; now empty: L5, S1",
         ),
-        (Correction(0, frozenset({2})), (), ("left out: what the model called L3",)),
-        (Correction(1), ("S1",), ("every name 1 level lower", "now empty: L1")),
     ],
 )
-def test_what_falls_off_and_what_becomes_empty_is_said(
-    correction: Correction, absent: tuple[str, ...], sentences: tuple[str, ...]
-) -> None:
-    assert correction.sentences(tuple(name not in absent for name in VERTEBRAE)) == sentences
+def test_what_falls_off_and_what_becomes_empty_is_said(correction: Correction, absent: str, sentences: str) -> None:
+    assert "; ".join(correction.sentences(tuple(name != absent for name in VERTEBRAE))) == sentences
 
 
 def test_scores_of_equal_masks_and_of_a_shifted_bar() -> None:
@@ -167,22 +158,15 @@ def test_a_closed_tab_is_forgotten_after_a_minute(store: SessionStore, clock: Cl
         assert len(store) == left
 
 
-def test_what_comes_late_finds_no_room(store: SessionStore) -> None:
-    first = store.begin_opening("me")
-    second = store.begin_opening("me")  # another film was chosen while the first was still being read
-    assert not store.finish_opening("me", first, state("late"))
-    old = store.get("me")
-    assert store.finish_opening("me", second, state("new"))
-    assert not store.replace("me", old, state("late")), "masks of the film before"
-    assert token(store) == "new"
-
-
-def test_the_old_film_stays_until_the_new_one_is_read(store: SessionStore) -> None:
+def test_the_old_film_stays_until_the_film_chosen_last_is_read(store: SessionStore) -> None:
     store.replace("me", None, state("old"))
-    opening = store.begin_opening("me")
-    assert token(store) == "old"
+    first, second = store.begin_opening("me"), store.begin_opening("me")
+    assert not store.finish_opening("me", first, state("late")), "another film was chosen meanwhile"
     assert store.replace("me", store.get("me"), state("old, with masks")), "what was asked for it may still come"
-    assert store.finish_opening("me", opening, state("new"))
+    before = store.get("me")
+    assert store.finish_opening("me", second, state("new"))
+    assert not store.replace("me", before, state("late")), "masks of the film before"
+    assert token(store) == "new"
 
 
 def test_the_state_unused_longest_makes_room(store: SessionStore, clock: Clock) -> None:
