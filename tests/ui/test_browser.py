@@ -308,9 +308,9 @@ def test_a_second_model_and_the_probability_maps(visitor: Visitor, made: Made) -
     page.wait_for_function("/L1 [01]\\.\\d\\d +L2 [01]\\.\\d\\d/.test(document.querySelector('.readout').textContent)")
     for model in ("collapsed", "spineseg"):
         visitor.choose("#model", model)
-        page.wait_for_function(f"document.querySelector('#findings .facts').innerText.includes('{model}')")
+        page.wait_for_selector(f'#findings .facts:has-text("{model}")')
     page.click("#about > button")
-    page.wait_for_function("document.querySelector('#card').innerText.includes('mean Dice')")
+    page.wait_for_selector('#card:has-text("mean Dice")')
 
 
 def test_two_visitors_at_once_see_their_own(browser: Browser, server: Server, made: Made) -> None:
