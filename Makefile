@@ -26,6 +26,22 @@ if ! cat requirements.txt $(1) | cmp -s - $(VENV)/installed-$(1); then
 fi
 endef
 
+# The page's scripts as one file, each component in a block of its own after what they share, so that an undefined or
+# unused name is found whichever file it is in.
+define lint_scripts
+folder=$$(mktemp -d)
+trap 'rm -r "$$folder"' EXIT
+{
+  cat spineseg/ui/static/files.js
+  for scripts in upload batch corrections page 'viewer-?-*'; do
+    echo "{ // $$scripts"
+    cat spineseg/ui/static/$$scripts.js
+    echo "}"
+  done
+} > "$$folder/page.js"
+$(VENV)/bin/oxlint --config .oxlintrc.json "$$folder/page.js"
+endef
+
 .PHONY: help app test check fuzz release venv browser
 
 help:
@@ -48,6 +64,7 @@ check: venv
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright
+	$(call lint_scripts)
 
 # Another seed each day; the line that it prints makes any one file again.
 fuzz: venv

@@ -33,9 +33,8 @@ from spineseg.allocator import limit_arenas  # noqa: E402
 from spineseg.film import BadInput  # noqa: E402
 from spineseg.io.isolation import read_film_isolated, read_label_isolated, start_ahead  # noqa: E402
 from spineseg.ui.access import account  # noqa: E402
-from spineseg.ui.models import Loading  # noqa: E402
-from spineseg.ui.page import build_page, serve  # noqa: E402
-from spineseg.ui.quiet import keep_quiet  # noqa: E402
+from spineseg.ui.page import build_page  # noqa: E402
+from spineseg.ui.server import LazyModels, filter_logs, serve  # noqa: E402
 
 if TYPE_CHECKING:
     from spineseg.inference.segmenter import Segmenter
@@ -64,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"expected a checkpoint, found none at {', '.join(missing) or 'checkpoints/'}; give --checkpoint")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads go with the server, however it is stopped
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    keep_quiet()
+    filter_logs()
     limit_arenas()
-    segmenters = Loading({name: partial(load, checkpoint) for name, checkpoint in named(checkpoints).items()})
+    segmenters = LazyModels({name: partial(load, checkpoint) for name, checkpoint in named(checkpoints).items()})
     if ON_ZERO_GPU:  # the models must be on the device before the page starts; elsewhere they load behind it
         list(segmenters.values())
     threading.Thread(target=start_ahead, daemon=True).start()

@@ -1,4 +1,4 @@
-"""app.py as a program: how it ends, and what it says where it cannot begin."""
+"""app.py as a program: which models it offers, how it ends, and what it says where it cannot begin."""
 
 from __future__ import annotations
 
@@ -8,63 +8,108 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+import app
+
 ROOT = Path(__file__).parents[1]
+STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "temporary").mkdir()
-    return tmp_path / "temporary"
-
-
-@pytest.fixture
-def port() -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        yield free.getsockname()[1]
-
-
-@contextmanager
-def started(port: int, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def start(port: int, folder: Path) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
-    with subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "app.py", "--port", str(port)],
         cwd=ROOT,
         env={**environment, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    )
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    """A temporary folder for each of three programs, which start at the same time."""
+    folders = [tmp_path / name for name in ("stopped", "interrupted", "refused")]
+    for folder in folders:
+        folder.mkdir()
+    return folders
+
+
+@pytest.fixture
+def ports() -> Iterator[list[int]]:
+    """Two free ports and one that is taken."""
+    with ExitStack() as stack, socket.socket() as taken:
+        free = [stack.enter_context(socket.socket()) for _ in STOPPED_BY]
+        for one in (*free, taken):
+            one.bind(("127.0.0.1", 0))
+        ports = [one.getsockname()[1] for one in (*free, taken)]
+        stack.close()
+        yield ports
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-@pytest.mark.parametrize("stopped_by", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_that_is_stopped_leaves_nothing_of_a_film(stopped_by: int, folder: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        chosen = free.getsockname()[1]
-    with started(chosen, folder) as process:
-        assert process.stdout
-        assert f":{chosen}" in process.stdout.readline()
-        (uploads,) = (path for path in folder.glob("spineseg-*") if not path.name.startswith("spineseg-reader"))
-        (uploads / "film").write_bytes(b"somebody's")
-        process.send_signal(stopped_by)
-        process.communicate(timeout=60)
-    assert list(folder.iterdir()) == []
+def test_a_stopped_server_leaves_nothing_of_a_film_and_a_taken_port_is_said(
+    folders: list[Path], ports: list[int]
+) -> None:
+    with ExitStack() as stack:
+        programs = [stack.enter_context(start(port, folder)) for port, folder in zip(ports, folders, strict=True)]
+        for program in programs:
+            stack.callback(program.kill)
+        *served, refused = programs
+        for program, port, folder, stopped_by in zip(served, ports, folders, STOPPED_BY, strict=False):
+            assert program.stdout
+            assert f":{port}" in program.stdout.readline()
+            (uploads,) = (path for path in folder.glob("spineseg-*") if not path.name.startswith("spineseg-reader"))
+            (uploads / "film").write_bytes(b"somebody's")
+            program.send_signal(stopped_by)
+        _, errors = refused.communicate(timeout=60)
+        for program in served:
+            program.communicate(timeout=60)
+    assert refused.returncode == 2
+    assert f"expected a free port, got {ports[-1]}" in errors
+    assert "Traceback" not in errors
+    assert [path for folder in folders for path in folder.iterdir()] == []
 
 
-def test_a_port_that_is_taken_is_said_in_a_sentence(port: int, folder: Path) -> None:
-    with started(port, folder) as process:
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert f"expected a free port, got {port}" in said
-    assert "Traceback" not in said
+def test_checkpoints_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("wide/best.safetensors", "deep/best.safetensors", "a.safetensors")]
+    assert list(app.named(paths)) == ["wide/best", "deep/best", "a"]
+    hub = ["hf://ann/spine@v1", "hf://bob/spine@0123456789abcdef"]
+    assert list(app.named(hub)) == ["v1/spine", "0123456789ab/spine"]
+    assert list(app.named(hub[:1])) == ["spine"]
+
+
+def test_every_checkpoint_with_a_card_is_offered_the_published_one_first(tmp_path: Path) -> None:
+    for name in (
+        "report-6.safetensors",
+        "report-6.json",
+        "spineseg.safetensors",
+        "spineseg.json",
+        "cardless.safetensors",
+    ):
+        (tmp_path / name).touch()
+    assert [path.stem for path in app.shipped_checkpoints(tmp_path)] == ["spineseg", "report-6"]
+
+
+def test_environment_names_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPINESEG_CHECKPOINT", " a.safetensors, hf://ann/spine@v1 ,")
+    assert app.from_environment() == ["a.safetensors", "hf://ann/spine@v1"]
+    monkeypatch.delenv("SPINESEG_CHECKPOINT")
+    assert app.from_environment() == []
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_missing_checkpoint_ends_the_program_with_a_line(
+    by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = str(tmp_path / "gone.safetensors")
+    monkeypatch.setenv("SPINESEG_CHECKPOINT", gone if by == "environment" else "")
+    with pytest.raises(SystemExit) as ended:
+        app.main(["--checkpoint", gone] if by == "argument" else [])
+    assert ended.value.code == 2
+    assert "expected a checkpoint, found none at" in capsys.readouterr().err

@@ -34,8 +34,6 @@ OTHER_LENGTHS = {
     "simulate/hardware.py": "metal, apart from anatomy",
     "training/optimisation.py": "optimiser and schedule, apart from the loop",
     "training/provenance.py": "benchmarks record the same",
-    "ui/models.py": "models that load behind the page",
-    "ui/quiet.py": "what Gradio and Uvicorn log, apart from handlers",
     "data/check.py": "one rule for each mistake that labels have",
     "simulate/bones.py": "meshes to projections, one way",
 }

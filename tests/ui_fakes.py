@@ -1,8 +1,10 @@
-"""A film, six bars for its vertebrae and a model that always answers with them: for the tests of the page."""
+"""A film, a bar for each of its vertebrae and a model that always answers with them: for the tests of the page."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from predictions import predicted
@@ -10,14 +12,17 @@ from predictions import predicted
 from spineseg.film import VERTEBRAE, Film, Masks, Spacing
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.prediction import Prediction
+from spineseg.io.labels import Label
 from spineseg.simulate import SimulateConfig, simulate_case
+from spineseg.ui.handlers import Handlers
+from spineseg.ui.session import SessionState
 
 FILM = Film(np.arange(70 * 40, dtype=np.float32).reshape(70, 40), Spacing(0.5, 0.5, "detector"))
 
 
 def bands() -> Masks:
     """Six bars one under the other: 8 rows each, rows 10 k + 2 to 10 k + 9, in columns 5 to 20."""
-    masks = np.zeros((6, 70, 40), bool)
+    masks = np.zeros((len(VERTEBRAE), 70, 40), bool)
     for k, mask in enumerate(masks):
         mask[10 * k + 2 : 10 * k + 10, 5:21] = True
     return masks
@@ -49,12 +54,33 @@ class Bands:
         self.seen.append(film)
         masks = np.roll(self.answer, self.shift, axis=2)
         masks[list(self.absent)] = False
-        present = tuple(k not in self.absent for k in range(6))
+        present = tuple(k not in self.absent for k in range(len(VERTEBRAE)))
         lost = f"not found: {', '.join(VERTEBRAE[k] for k in self.absent)}"
         reasons = (lost, "the best <b>path</b> is close") if self.absent else ()
         verdict = "unsure" if self.absent else "sure"
         levels = LevelReport(present, (0.9, 0.8, 0.7, 0.95, 0.99, 0.6), 0.5, verdict, reasons)
         return predicted(masks, levels, device="cuda:0")
+
+
+def read_label(path: Path, shape: tuple[int, int]) -> Label:
+    """The bars as a reference, with one remark."""
+    return Label(bands(), overlap_px=3, background_disagreement_px=0)
+
+
+def handlers(
+    *models: Bands, read: Callable[[Path], Film] = lambda path: FILM, examples: tuple[Path, ...] = ()
+) -> Handlers:
+    """Of up to three models: bands, other, third."""
+    segmenters = dict(zip(["bands", "other", "third"], models or (Bands(),), strict=False))
+    return Handlers(segmenters, read, read_label, lambda name, film: segmenters[name](film), examples)
+
+
+def opened() -> SessionState:
+    return SessionState(FILM, "token")
+
+
+def segmented(page: Handlers | None = None, compare_with: str = "") -> SessionState:
+    return (page or handlers()).segment(opened(), "bands", False, compare_with)
 
 
 def simulated() -> tuple[Film, Bands]:

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 from spineseg.film import BadInput
 
 USER, PASSWORD = "SPINESEG_USER", "SPINESEG_PASSWORD"
-SHORTEST = 12
-"""Characters of a password: Gradio does not slow down guessing."""
+MIN_PASSWORD = 12
+"""In characters. Gradio does not slow down guessing."""
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -32,11 +32,11 @@ CLOSED = (
     "/stream/",
     "/deep_link",
 )
-"""Routes that Gradio opens for things the page does not have: what is closed need not be trusted."""
+"""Routes that Gradio opens for features that the page does not use."""
 
 
 class BadAccount(BadInput):
-    """The environment asks for a login that cannot be meant."""
+    """The environment names half an account, or a short password."""
 
 
 def account(environment: Mapping[str, str] = os.environ) -> tuple[str, str] | None:
@@ -50,13 +50,15 @@ def account(environment: Mapping[str, str] = os.environ) -> tuple[str, str] | No
         return None
     if not user or not password:
         raise BadAccount(f"expected both {USER} and {PASSWORD}, got one or an empty one; set both, or neither")
-    if len(password) < SHORTEST:
-        raise BadAccount(f"expected a password of at least {SHORTEST} characters, got a shorter one; choose another")
+    if len(password) < MIN_PASSWORD:
+        raise BadAccount(
+            f"expected a password of at least {MIN_PASSWORD} characters, got a shorter one; choose another"
+        )
     return user, password
 
 
-class Closed:
-    """Answers 404 to what the page has no use for (ASGI middleware): `CLOSED`, and files that are another host's."""
+class CloseRoutes:
+    """ASGI middleware that answers 404 for the routes in `CLOSED` and for files of another host."""
 
     def __init__(self, app: _App) -> None:
         self._app = app

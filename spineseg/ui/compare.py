@@ -10,15 +10,15 @@ import numpy as np
 
 from spineseg.evaluation.metrics import dice, hausdorff95, iou, levels_right
 from spineseg.film import VERTEBRAE, Spacing
-from spineseg.ui.correction import Bits, Correction, unpack
+from spineseg.ui.correction import Bits, Correction, bits_to_masks
 
 
 @dataclass(frozen=True)
 class Comparison:
     """dice, iou: 0..1 per vertebra, NaN where neither has it. hd95: in `unit`, infinite where only one has it.
 
-    same_names: every vertebra bears the same name in both. better_shift: levels down the spine (negative: up) by which
-    the names would have to move to fit clearly better; 0 if they fit as they are.
+    same_names: every vertebra bears the same name in both. better_shift: levels caudally (negative: cranially) by
+    which the names would have to move to fit clearly better; 0 if they fit as they are.
     """
 
     title: str
@@ -39,11 +39,12 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """For JSON; null where there is no finite number."""
         rows = zip(VERTEBRAE, self.dice, self.iou, self.hd95, strict=True)
-        scores = {name: {"dice": _plain(d), "iou": _plain(i), f"hd95_{self.unit}": _plain(h)} for name, d, i, h in rows}
+        hd95 = f"hd95_{self.unit}"
+        scores = {name: {"dice": _finite(d), "iou": _finite(i), hd95: _finite(h)} for name, d, i, h in rows}
         return {
             "with": self.other,
             "scores": scores,
-            "mean dice": _plain(self.mean_dice),
+            "mean dice": _finite(self.mean_dice),
             "same names": self.same_names,
         }
 
@@ -53,7 +54,7 @@ def compare(title: str, bits: Bits, other_title: str, other: Bits, spacing: Spac
 
     Distances are in mm where the film states its spacing, else in pixels (column widths).
     """
-    ours, theirs = unpack(bits), unpack(other)
+    ours, theirs = bits_to_masks(bits), bits_to_masks(other)
     row_to_column = spacing.row_mm / spacing.column_mm if spacing else 1.0
     distance = hausdorff95(ours, theirs, row_to_column) * (spacing.column_mm if spacing else 1.0)
     overlap, same = dice(ours, theirs), levels_right(ours, theirs)
@@ -71,7 +72,7 @@ def compare(title: str, bits: Bits, other_title: str, other: Bits, spacing: Spac
 
 def _better_shift(bits: Bits, theirs: np.ndarray, overlap: np.ndarray) -> int:
     """The shift by one level that raises the mean Dice by more than 0.2."""
-    means = {0: _mean(overlap), **{s: _mean(dice(unpack(Correction(s).applied(bits)), theirs)) for s in (-1, 1)}}
+    means = {0: _mean(overlap), **{s: _mean(dice(bits_to_masks(Correction(s).applied(bits)), theirs)) for s in (-1, 1)}}
     best = max(means, key=lambda shift: means[shift])
     return best if means[best] > means[0] + 0.2 else 0
 
@@ -81,5 +82,5 @@ def _mean(scores: np.ndarray) -> float:
     return float(known.mean()) if known.size else 0.0
 
 
-def _plain(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return round(value, 4) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""What the page does when something is pressed: plain functions from desk to desk, which keep nothing themselves."""
+"""What the page does on each event: plain functions from one session state to the next, which keep nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import gradio as gr
 import numpy as np
@@ -22,44 +22,61 @@ from spineseg.film import BadInput, Film
 from spineseg.inference.prediction import Prediction
 from spineseg.io.labels import Label, to_array
 from spineseg.measure.measurements import bone_map_of
-from spineseg.ui import panels, takeaway
-from spineseg.ui.correction import Correction, NothingChosen, pack
-from spineseg.ui.models import Model, device
-from spineseg.ui.session import Answer, Desk
-from spineseg.ui.uploads import take, uploaded
+from spineseg.ui import downloads, panels, texts
+from spineseg.ui.correction import BadRequest, Correction, masks_to_bits
+from spineseg.ui.session import MaskLayer, SessionState
+from spineseg.ui.uploads import read_and_delete, uploaded
 
 log = logging.getLogger("spineseg.ui")
-GENERIC = "Something went wrong here, not with what you did; try again, or try another film."
 NOTHING, REFERENCE = "", "reference"
 """What a film may be compared with, beside the names of models."""
 _Arguments = ParamSpec("_Arguments")
-_Answer = TypeVar("_Answer")
+_Returned = TypeVar("_Returned")
 
 
-def answers(function: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _Answer]:
+@runtime_checkable
+class Model(Protocol):
+    """What the page needs of a `Segmenter`, whose module imports torch, which takes seconds."""
+
+    @property
+    def device(self) -> str:
+        """As torch calls it."""
+        ...
+
+    @property
+    def card(self) -> Any:
+        """A `Card`."""
+        ...
+
+    def __call__(self, film: Film, /) -> Prediction:
+        """Segment one film."""
+        ...
+
+
+def with_user_errors(function: Callable[_Arguments, _Returned]) -> Callable[_Arguments, _Returned]:
     """The function, whose errors reach the browser as one sentence and the log without path, name or value."""
 
     @wraps(function)
-    def answered(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Answer:
+    def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Returned:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            message = sentence(error, function.__name__)
+            message = error_sentence(error, function.__name__)
         raise gr.Error(html.escape(message, quote=False), print_exception=False)  # shown as HTML
 
-    return answered
+    return wrapped
 
 
-def sentence(error: Exception, doing: str) -> str:
-    """What a person is told; what nobody foresaw is logged."""
+def error_sentence(error: Exception, doing: str) -> str:
+    """What the visitor is told; an unforeseen error is logged."""
     if isinstance(error, BadInput):
         return str(error)
-    log.error("%s failed: %s", doing, where(error))
-    return GENERIC
+    log.error("%s failed: %s", doing, error_location(error))
+    return texts.UNFORESEEN
 
 
-def where(error: BaseException) -> str:
-    """Kind of error and the lines of code it came through; never its message, which may hold a path or a value."""
+def error_location(error: BaseException) -> str:
+    """Type of error and the lines of code that it passed; never its message, which may hold a path or a value."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__} at " + " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
 
@@ -68,8 +85,8 @@ def where(error: BaseException) -> str:
 class Handlers:
     """The page's actions.
 
-    segmenters: by name, in the order offered. read: file -> film, read_label: file and size -> label; both raise
-    BadInput. predict: name, film -> result, the only one that needs the device. examples: files shipped with the page.
+    segmenters: by name, in the order offered. read: file to film; read_label: file and size to label; both raise
+    BadInput. predict: name and film to prediction, the only one that needs the device. examples: shipped films.
     """
 
     segmenters: Mapping[str, Model]
@@ -79,117 +96,119 @@ class Handlers:
     examples: tuple[Path, ...] = ()
 
     def status(self) -> str:
-        """Which device the first model runs on, once it is loaded; or why it is not."""
+        """Which device the first model runs on, once it is loaded; or why it could not be loaded."""
         name = next(iter(self.segmenters))
         try:
-            on = device(self.segmenters[name].device)
+            device = panels.device_name(self.segmenters[name].device)
         except Exception as error:
-            return f'<p class="status failed">{panels.escaped(name)}: {panels.escaped(sentence(error, "status"))}</p>'
-        return f'<p class="status ready">Ready: {panels.escaped(name)} on {on}</p>'
+            return panels.status(f"{name}: {error_sentence(error, 'status')}", "failed")
+        return panels.status(texts.READY.format(model=name, device=device), "ready")
 
-    @answers
+    @with_user_errors
     def about(self, model: str) -> str:
         """What the chosen model's card says."""
         name = self._known(model)
         segmenter = self.segmenters[name]
         return panels.about(name, asdict(segmenter.card), segmenter.device)
 
-    @answers
-    def open_upload(self, desk: Desk | None, upload: Mapping[str, Any] | None) -> Desk:
-        """An uploaded file becomes the session's film, and is gone from the disk."""
+    @with_user_errors
+    def open_upload(self, state: SessionState | None, upload: Mapping[str, Any] | None) -> SessionState:
+        """An uploaded file becomes the session's film; the file is deleted."""
         path = uploaded(upload)
-        return Desk(take(path, self.read), path.name)
+        return SessionState(read_and_delete(path, self.read), path.name)
 
-    @answers
-    def open_example(self, desk: Desk | None, index: int) -> Desk:
+    @with_user_errors
+    def open_example(self, state: SessionState | None, index: int) -> SessionState:
         """One of the examples becomes the session's film."""
         path = self.examples[index]
-        return Desk(self.read(path), secrets.token_hex(12), path.stem)
+        return SessionState(self.read(path), secrets.token_hex(12), path.stem)
 
-    @answers
-    def turn(self, desk: Desk | None, inverted: bool) -> Desk | None:
-        """The film the other way round, for now without masks; a reference stays."""
-        return desk and _turned(desk, inverted)
+    @with_user_errors
+    def invert(self, state: SessionState | None, inverted: bool) -> SessionState | None:
+        """The film with its grey values inverted, without the masks of the other; a reference stays."""
+        return state and _inverted(state, inverted)
 
-    @answers
-    def segment(self, desk: Desk | None, model: str, inverted: bool, against: str | None) -> Desk:
+    @with_user_errors
+    def segment(self, state: SessionState | None, model: str, inverted: bool, compare_with: str | None) -> SessionState:
         """The model's masks under its own names, and those of the model that it is compared with.
 
-        An answer that is there is not worked out again.
+        Masks that are there already are not computed again.
         """
-        if desk is None:
-            raise NothingChosen("Expected a film, got none; choose one first")
-        if desk.inverted != inverted:
-            desk = _turned(desk, inverted)
+        if state is None:
+            raise BadRequest(texts.NO_FILM_TO_SEGMENT)
+        if state.inverted != inverted:
+            state = _inverted(state, inverted)
         name = self._known(model)
-        found = desk.found if desk.found and desk.found.title == name else self._answer(desk, name)
-        return self._compared(replace(desk, found=found, correction=Correction()), against)
+        layer = state.layer if state.layer and state.layer.title == name else self._layer(state, name)
+        return self._compared(replace(state, layer=layer, correction=Correction()), compare_with)
 
-    def show(self, desk: Desk | None, model: str, inverted: bool, against: str | None) -> Desk | None:
-        """`segment` where there is a film: what follows on opening one, turning it over or choosing a model."""
-        return desk and self.segment(desk, model, inverted, against)
+    def segment_if_open(
+        self, state: SessionState | None, model: str, inverted: bool, compare_with: str | None
+    ) -> SessionState | None:
+        """`segment` where there is a film: after one was opened or inverted, or another model was chosen."""
+        return state and self.segment(state, model, inverted, compare_with)
 
-    @answers
-    def compare(self, desk: Desk | None, against: str | None) -> Desk | None:
-        """Nothing, a reference that is still to be uploaded, or another model's masks beside the first one's."""
-        return desk and self._compared(desk, against)
+    @with_user_errors
+    def compare(self, state: SessionState | None, compare_with: str | None) -> SessionState | None:
+        """With nothing, with a reference that is still to be uploaded, or with another model's masks."""
+        return state and self._compared(state, compare_with)
 
-    def _compared(self, desk: Desk, against: str | None) -> Desk:
-        other = desk.other
-        reference = other is not None and other.levels is None
-        if against == REFERENCE:
-            return replace(desk, other=other if reference else None)
-        if not against or desk.found is None:
-            return replace(desk, other=None)
-        if other is not None and not reference and other.title == against:
-            return desk
-        return replace(desk, other=self._answer(desk, against))
+    def _compared(self, state: SessionState, compare_with: str | None) -> SessionState:
+        other = state.other
+        has_reference = other is not None and other.levels is None
+        if compare_with == REFERENCE:
+            return replace(state, other=other if has_reference else None)
+        if not compare_with or state.layer is None:
+            return replace(state, other=None)
+        if other is not None and not has_reference and other.title == compare_with:
+            return state
+        return replace(state, other=self._layer(state, compare_with))
 
-    @answers
-    def open_reference(self, desk: Desk | None, upload: Mapping[str, Any] | None) -> Desk:
-        """An uploaded label, of the film's own size, to compare with; it is gone from the disk."""
+    @with_user_errors
+    def open_reference(self, state: SessionState | None, upload: Mapping[str, Any] | None) -> SessionState:
+        """An uploaded label of the film's own size to compare with; the file is deleted."""
         path = uploaded(upload, "a label")
-        if desk is None:
+        if state is None:
             path.unlink(missing_ok=True)
-            raise NothingChosen("Expected a film before its reference, got none; choose the film first")
-        label = take(path, partial(self._label, shape=desk.film.shape))
-        return replace(desk, other=Answer("reference", pack(label.masks), remarks=label.remarks))
+            raise BadRequest(texts.NO_FILM_FOR_REFERENCE)
+        label = read_and_delete(path, partial(self._label, shape=state.film.shape))
+        return replace(state, other=MaskLayer(texts.REFERENCE_TITLE, masks_to_bits(label.masks), remarks=label.remarks))
 
     def _label(self, path: Path, shape: tuple[int, int]) -> Label:
         return self.read_label(path, shape)
 
-    @answers
-    def correct(self, desk: Desk | None, action: str, vertebra: int | None = None) -> Desk:
-        """Every name one level lower or higher, one vertebra left out, or all of it undone."""
-        if desk is None or desk.found is None:
-            raise NothingChosen("Expected a segmented film, got none; press Segment first")
+    @with_user_errors
+    def correct(self, state: SessionState | None, action: str, vertebra: int | None = None) -> SessionState:
+        """action: "lower" or "higher" moves every name by one level, "drop" leaves one vertebra out, else undo all."""
+        if state is None or state.layer is None:
+            raise BadRequest(texts.NO_MASKS_TO_CORRECT)
         if action in ("lower", "higher"):
-            return replace(desk, correction=desk.correction.moved(1 if action == "lower" else -1))
+            return replace(state, correction=state.correction.moved(1 if action == "lower" else -1))
         if action == "drop" and isinstance(vertebra, int):
-            return replace(desk, correction=desk.correction.without(vertebra))
-        return replace(desk, correction=Correction())
+            return replace(state, correction=state.correction.without(vertebra))
+        return replace(state, correction=Correction())
 
-    @answers
-    def take_away(self, desk: Desk | None, kind: str) -> dict[str, Any]:
-        """A file for the viewer to save; see `takeaway.KINDS`."""
-        if desk is None:
-            raise NothingChosen("Expected a segmented film, got none; open it again and press Segment")
-        return {"film": desk.token, "file": takeaway.file(desk, kind)}
+    @with_user_errors
+    def download(self, state: SessionState | None, kind: str) -> dict[str, Any]:
+        """A file for the viewer to save; see `downloads.KINDS`."""
+        if state is None:
+            raise BadRequest(texts.NO_FILM_TO_DOWNLOAD)
+        return {"film": state.token, "file": downloads.file(state, kind)}
 
-    def one_of_several(self, upload: Mapping[str, Any] | None, model: str, inverted: bool) -> dict[str, Any]:
-        """One film's entries of a ZIP, or the sentence why there are none; the others go on."""
+    def batch_film(self, upload: Mapping[str, Any] | None, model: str, inverted: bool) -> dict[str, Any]:
+        """One film's entries of a batch's ZIP, or the sentence why there are none; the batch goes on."""
         token = (upload or {}).get("orig_name")
         try:
-            film = take(uploaded(upload), self.read)
-            desk = Desk(film, "", inverted=inverted)
-            desk = replace(desk, found=self._answer(desk, model))
-            return {"token": token, **_row(desk), "entries": [takeaway.zip_entry(desk, k) for k in takeaway.SEVERAL]}
+            state = SessionState(read_and_delete(uploaded(upload), self.read), "", inverted=inverted)
+            state = replace(state, layer=self._layer(state, model))
+            entries = [downloads.zip_entry(state, kind) for kind in downloads.BATCH_KINDS]
+            return {"token": token, **_table_row(state), "entries": entries}
         except Exception as error:
-            return {"token": token, "error": sentence(error, "one_of_several")}
+            return {"token": token, "error": error_sentence(error, "batch_film")}
 
-    @answers
+    @with_user_errors
     def segment_file(self, film: Mapping[str, Any], model: str = "", invert: bool = False) -> str:
-        """Segment L1 to L5 and S1 on a lateral lumbar radiograph; for research, not for diagnosis.
+        """Segment the vertebrae on a lateral lumbar radiograph; for research, not for diagnosis.
 
         Args:
             film: DICOM file
@@ -197,9 +216,9 @@ class Handlers:
             invert: True for a film stored the wrong way round
 
         Returns:
-            .npy file, uint8, rows x columns x 7: L1, L2, L3, L4, L5, S1, background
+            .npy file, uint8, rows x columns x channels: each vertebra from cranial to caudal, then background
         """
-        read = take(uploaded(film), self.read)
+        read = read_and_delete(uploaded(film), self.read)
         masks = self.predict(self._known(model), read.inverted() if invert is True else read).masks
         array = io.BytesIO()
         np.save(array, to_array(masks))
@@ -208,39 +227,39 @@ class Handlers:
     def _known(self, model: str) -> str:
         name = model or next(iter(self.segmenters))
         if name not in self.segmenters:
-            raise NothingChosen(f"Expected one of the models {', '.join(self.segmenters)}, got another; choose one")
+            raise BadRequest(texts.UNKNOWN_MODEL.format(", ".join(self.segmenters)))
         return name
 
-    def _answer(self, desk: Desk, model: str) -> Answer:
+    def _layer(self, state: SessionState, model: str) -> MaskLayer:
         """A model's masks with all that the page says of them."""
         name = self._known(model)
-        result = self.predict(name, desk.oriented)
-        return Answer(
+        prediction = self.predict(name, state.shown_film)
+        return MaskLayer(
             name,
-            pack(result.masks),
-            result.levels,
-            result.seconds,
-            result.device,
+            masks_to_bits(prediction.masks),
+            prediction.levels,
+            prediction.seconds,
+            prediction.device,
             asdict(self.segmenters[name].card),
-            np.rint(result.probabilities * 255).astype(np.uint8),
-            bone_map_of(result),
+            np.rint(prediction.probabilities * 255).astype(np.uint8),
+            bone_map_of(prediction),
         )
 
 
-def _turned(desk: Desk, inverted: bool) -> Desk:
-    kept = desk.other if desk.other and desk.other.levels is None else None
-    return replace(desk, inverted=inverted, found=None, correction=Correction(), other=kept)
+def _inverted(state: SessionState, inverted: bool) -> SessionState:
+    reference = state.other if state.other and state.other.levels is None else None
+    return replace(state, inverted=inverted, layer=None, correction=Correction(), other=reference)
 
 
-def _row(desk: Desk) -> dict[str, Any]:
-    """A film's line in the table of several films."""
-    assert desk.found is not None and desk.found.levels is not None
-    levels = desk.found.levels
+def _table_row(state: SessionState) -> dict[str, Any]:
+    """A film's row in the table of a batch."""
+    assert state.layer is not None and state.layer.levels is not None
+    levels = state.layer.levels
     return {
-        "rows": desk.film.shape[0],
-        "columns": desk.film.shape[1],
+        "rows": state.film.shape[0],
+        "columns": state.film.shape[1],
         "verdict": levels.verdict,
         "reasons": "; ".join(levels.reasons),
         "present": levels.present,
-        "seconds": round(desk.found.seconds, 2),
+        "seconds": round(state.layer.seconds, 2),
     }

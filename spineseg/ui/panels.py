@@ -1,6 +1,6 @@
-"""What the page says of a film beside its picture: verdict, names to correct, scores, measurements, the model.
+"""The HTML beside the picture: findings, comparison, measurements, and what a model's card says.
 
-Each function returns HTML; whatever may come from a file or a card is escaped.
+Sentences come from `texts`; whatever may come from a file or a card is escaped.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from spineseg.film import VERTEBRAE
 from spineseg.measure.measurements import Row
 from spineseg.render import LEGEND
+from spineseg.ui import texts
 from spineseg.ui.correction import Correction
-from spineseg.ui.models import device
-from spineseg.ui.session import Answer, Desk
+from spineseg.ui.session import MaskLayer, SessionState
 
 
 def escaped(text: object) -> str:
@@ -23,130 +23,145 @@ def escaped(text: object) -> str:
     return html.escape(str(text))
 
 
-def panels(desk: Desk | None) -> tuple[str, str, str]:
+def device_name(device: str) -> str:
+    """A torch device as a person says it."""
+    return "GPU" if device.startswith("cuda") else device.upper()
+
+
+def status(text: str, kind: str = "") -> str:
+    """The line under the Segment button; kind: "ready", "failed" or "" while the model loads."""
+    return f'<p class="status {kind}">{escaped(text)}</p>'
+
+
+def panels(state: SessionState | None) -> tuple[str, str, str]:
     """Findings, comparison and measurements."""
-    return findings(desk), comparison(desk), measurements(desk)
+    return findings(state), comparison(state), measurements(state)
 
 
-def findings(desk: Desk | None) -> str:
-    """Size, model, device, seconds; the verdict with its reasons; each vertebra, with what may be corrected."""
-    if desk is None:
-        return '<p class="quiet">No film yet.</p>'
-    rows, columns = desk.film.shape
-    size = f"{rows} × {columns} px"
-    found = desk.found
-    if found is None or found.levels is None:
-        return f'<p class="facts">{size}, not segmented yet</p>'
-    facts = (size, escaped(found.title), device(found.device), f"{found.seconds:.1f} s")
+def findings(state: SessionState | None) -> str:
+    """Size, model, device, seconds; the verdict with its reasons; each vertebra with its confidence and correction."""
+    if state is None:
+        return _note(texts.NO_FILM)
+    rows, columns = state.film.shape
+    size = texts.SIZE.format(rows=rows, columns=columns)
+    layer = state.layer
+    if layer is None or layer.levels is None:
+        return f'<p class="facts">{texts.NOT_SEGMENTED.format(size=size)}</p>'
+    facts = (size, escaped(layer.title), device_name(layer.device), f"{layer.seconds:.1f} s")
     return (
-        f'<p class="verdicts">{_verdict(desk, found)}</p><p class="facts">{" · ".join(facts)}</p>'
-        + _sentences("reasons", found.levels.reasons)
-        + _sentences("corrected", desk.correction.said(found.present))
-        + _vertebrae(desk, found)
+        f'<p class="verdicts">{_verdict(state, layer)}</p><p class="facts">{" · ".join(facts)}</p>'
+        + _sentences("reasons", layer.levels.reasons)
+        + _sentences("corrected", state.correction.sentences(layer.present))
+        + _vertebrae(state, layer)
     )
 
 
-def _verdict(desk: Desk, found: Answer) -> str:
-    assert found.levels is not None
-    if desk.correction:
-        return '<span class="verdict corrected">Corrected by hand</span>'
-    known = "sure" if found.levels.verdict == "sure" else "unsure"
-    return f'<span class="verdict {known}">Levels {known}</span>'
+def _note(text: str) -> str:
+    return f'<p class="note">{text}</p>'
 
 
-def _sentences(kind: str, lines: Sequence[str]) -> str:
-    text = "; ".join(lines)
+def _verdict(state: SessionState, layer: MaskLayer) -> str:
+    assert layer.levels is not None
+    if state.correction:
+        return f'<span class="verdict corrected">{texts.CORRECTED}</span>'
+    return f'<span class="verdict {layer.levels.verdict}">{texts.VERDICTS[layer.levels.verdict]}</span>'
+
+
+def _sentences(kind: str, sentences: Sequence[str]) -> str:
+    """One paragraph of class `kind`."""
+    text = "; ".join(sentences)
     return f'<p class="{kind}">{escaped(text[0].upper() + text[1:])}.</p>' if text else ""
 
 
-def _vertebrae(desk: Desk, found: Answer) -> str:
-    """A row for each name, with its own cross to leave it out; then the presses that move all names."""
-    lines = "".join(_vertebra(desk.correction, found, k) for k in range(len(VERTEBRAE)))
-    sure = "" if desk.correction.shift else " and how sure its level is"
-    undo = _press("undo", "Undo", "Back to the model's own names") if desk.correction else ""
+def _vertebrae(state: SessionState, layer: MaskLayer) -> str:
+    """A row for each name, with a cross that leaves it out; then the buttons that move all names."""
+    rows = "".join(_vertebra(state.correction, layer, k) for k in range(len(VERTEBRAE)))
+    caption = texts.VERTEBRA if state.correction.shift else texts.VERTEBRA_AND_CONFIDENCE
+    moves = "".join(_button(way, text, texts.MOVE_TITLE[way]) for way, text in texts.MOVE.items())
+    undo = _button("undo", texts.UNDO, texts.UNDO_TITLE) if state.correction else ""
     return (
-        f'<table class="vertebrae"><caption>Vertebra{sure}</caption><tbody>{lines}</tbody></table>'
-        f'<div class="presses" role="group" aria-label="Correct the levels"><span>All names</span>'
-        f"{_press('lower', 'one lower', 'L1 becomes L2, and so on')}"
-        f"{_press('higher', 'one higher', 'L2 becomes L1, and so on')}{undo}</div>"
+        f'<table class="vertebrae"><caption>{caption}</caption><tbody>{rows}</tbody></table>'
+        f'<div class="corrections" role="group" aria-label="{texts.CORRECT_TITLE}"><span>{texts.ALL_NAMES}</span>'
+        f"{moves}{undo}</div>"
     )
 
 
-def _vertebra(correction: Correction, found: Answer, k: int) -> str:
+def _vertebra(correction: Correction, layer: MaskLayer, k: int) -> str:
     name, source = VERTEBRAE[k], correction.source(k)
     swatch = f'<th scope="row"><i style="--colour:{LEGEND[name].hex}"></i>{name}</th>'
-    if source is None or not found.present[source]:
-        return f'<tr class="absent">{swatch}<td colspan="2">not found</td></tr>'
-    sure = found.levels.confidence[source] if found.levels else 0.0
-    said = f"was {VERTEBRAE[source]}" if correction.shift else f"{sure:.0%}"
-    bar = "" if correction.shift else f'<meter min="0" max="1" value="{sure:.3f}"></meter>'
-    cross = _press("drop", "×", f"Leave {name} out", vertebra=k)
-    return f"<tr>{swatch}<td>{bar}<span>{said}</span></td><td>{cross}</td></tr>"
+    if source is None or not layer.present[source]:
+        return f'<tr class="absent">{swatch}<td colspan="2">{texts.NOT_FOUND}</td></tr>'
+    confidence = layer.levels.confidence[source] if layer.levels else 0.0
+    text = texts.FORMER_NAME.format(VERTEBRAE[source]) if correction.shift else f"{confidence:.0%}"
+    bar = "" if correction.shift else f'<meter min="0" max="1" value="{confidence:.3f}"></meter>'
+    cross = _button("drop", "×", texts.DROP_TITLE.format(name), vertebra=k)
+    return f"<tr>{swatch}<td>{bar}<span>{text}</span></td><td>{cross}</td></tr>"
 
 
-def _press(action: str, text: str, title: str, vertebra: int | None = None) -> str:
+def _button(action: str, text: str, title: str, vertebra: int | None = None) -> str:
+    """One that `corrections.js` reports to `Handlers.correct`."""
     which = "" if vertebra is None else f' data-vertebra="{vertebra}"'
     label = f' aria-label="{title}"' if vertebra is not None else ""
     return f'<button type="button" data-correct="{action}"{which} title="{title}"{label}>{text}</button>'
 
 
-def comparison(desk: Desk | None) -> str:
+def comparison(state: SessionState | None) -> str:
     """Dice, IoU and Hausdorff distance per vertebra, and whether the names agree."""
-    if desk is None or desk.other is None:
-        return '<p class="quiet">Choose a reference or another model to compare with.</p>'
-    if desk.other.undecoded and not any(desk.other.present):
-        empty = f"{desk.other.title} has no masks: none of its channels comes above 0.5."
-        look = "Swipe, then show one channel at a time with Shift and 1 to 6, or look at its raw channels."
-        return f'<p class="disagree">{escaped(empty)} {look}</p>'
-    if desk.comparison is None:
-        return '<p class="quiet">The scores appear here once the film is segmented.</p>'
-    scores = desk.comparison
+    if state is None or state.other is None:
+        return _note(texts.NOTHING_TO_COMPARE)
+    if state.other.undecoded and not any(state.other.present):
+        return _disagree(f"{escaped(texts.NO_MASKS.format(state.other.title))} {texts.LOOK_AT_MAPS}")
+    if state.comparison is None:
+        return _note(texts.NO_SCORES_YET)
+    scores = state.comparison
     body = "".join(
         f'<tr><th scope="row">{name}</th><td>{_number(d)}</td><td>{_number(i)}</td><td>{_number(h, 1)}</td></tr>'
         for name, d, i, h in zip(VERTEBRAE, scores.dice, scores.iou, scores.hd95, strict=True)
     )
-    plane = desk.film.spacing.plane if desk.film.spacing else None
-    whose = f", at the {plane}" if plane else ""
+    plane = texts.PLANE.format(state.film.spacing.plane) if state.film.spacing else ""
     return (
-        f'<p class="facts">{escaped(scores.title)} against {escaped(scores.other)}: '
-        f"mean Dice <strong>{_number(scores.mean_dice)}</strong></p>{_names_agree(desk)}"
+        f'<p class="facts">{escaped(texts.COMPARED.format(scores.title, scores.other))} '
+        f"<strong>{_number(scores.mean_dice)}</strong></p>{_names_agree(state)}"
         f'<table class="numbers"><thead><tr><th></th><th>Dice</th><th>IoU</th>'
-        f'<th title="95 % Hausdorff distance{whose}">HD95 {scores.unit}</th></tr></thead><tbody>{body}</tbody></table>'
-        + _sentences("reasons", desk.other.remarks)
+        f'<th title="{texts.HAUSDORFF_TITLE}{plane}">HD95 {scores.unit}</th></tr></thead><tbody>{body}</tbody></table>'
+        + _sentences("reasons", state.other.remarks)
     )
 
 
-def _names_agree(desk: Desk) -> str:
-    scores = desk.comparison
+def _disagree(content: str) -> str:
+    return f'<p class="disagree">{content}</p>'
+
+
+def _names_agree(state: SessionState) -> str:
+    scores = state.comparison
     assert scores is not None
     if scores.same_names:
-        return '<p class="agree">Every vertebra bears the same name in both.</p>'
+        return f'<p class="agree">{texts.SAME_NAMES}</p>'
     if scores.better_shift:
-        action, way = ("lower", "lower") if scores.better_shift > 0 else ("higher", "higher")
-        press = _press(action, f"Move all names one {way}", "Correct the levels")
-        return f'<p class="disagree">The names are off by one level. {press}</p>'
-    return '<p class="disagree">Not every vertebra bears the same name in both.</p>'
+        way = "lower" if scores.better_shift > 0 else "higher"
+        return _disagree(f"{texts.NAMES_OFF_BY_ONE} {_button(way, texts.MOVE_ALL[way], texts.CORRECT_TITLE)}")
+    return _disagree(texts.OTHER_NAMES)
 
 
-def measurements(desk: Desk | None) -> str:
-    """Each figure with its error; hovering says whose method it is."""
-    measured = desk.measurements if desk else None
+def measurements(state: SessionState | None) -> str:
+    """Each figure with its error; its tooltip names the method's source."""
+    measured = state.measurements if state else None
     if measured is None:
-        return '<p class="quiet">Measurements appear once a film is segmented.</p>'
+        return _note(texts.NO_MEASUREMENTS)
     rows = "".join(_measured(row) for row in measured.table())
-    plane = f"Millimetres at the {measured.spacing.plane}. " if measured.spacing else ""
+    plane = texts.MILLIMETRES.format(measured.spacing.plane) if measured.spacing else ""
     reasons = dict.fromkeys(measured.left_out.values())
-    said = [f"{', '.join(n for n, why in measured.left_out.items() if why == r)}: {r}" for r in reasons]
-    left = "; ".join([*said, *(f"{name}: too uncertain" for name in measured.withheld)])
+    missing = [f"{', '.join(n for n, why in measured.left_out.items() if why == r)}: {r}" for r in reasons]
+    missing += [texts.TOO_UNCERTAIN.format(name) for name in measured.withheld]
     return (
-        f'<p class="quiet">{plane}± half of a 95 % interval, from the masks’ own uncertainty.</p>'
-        f'<table class="numbers"><tbody>{rows}</tbody></table>'
-        + (f'<p class="reasons">Not measured: {escaped(left)}</p>' if left else "")
+        _note(f"{plane}{texts.INTERVAL}")
+        + f'<table class="numbers"><tbody>{rows}</tbody></table>'
+        + (f'<p class="reasons">{escaped(texts.NOT_MEASURED.format("; ".join(missing)))}</p>' if missing else "")
     )
 
 
 def _measured(row: Row) -> str:
-    """Value, error and unit; what a unit says beyond itself (which way a slip goes, a grade's range) is by the name."""
+    """Value, error and unit; the rest of a unit (which way a slip goes, a grade's range) stands by the name."""
     unit, _, more = row.unit.partition(" ")
     if row.error is None:  # a grade
         value, more = f"{row.value:g}", row.unit
@@ -161,21 +176,23 @@ def _measured(row: Row) -> str:
 
 def _number(value: float, digits: int = 3) -> str:
     if math.isnan(value):
-        return '<span title="in neither">–</span>'
-    return '<span title="in one of them only">∞</span>' if math.isinf(value) else f"{value:.{digits}f}"
+        return f'<span title="{texts.IN_NEITHER}">–</span>'
+    return f'<span title="{texts.IN_ONE_ONLY}">∞</span>' if math.isinf(value) else f"{value:.{digits}f}"
 
 
-def about(name: str, card: Mapping[str, Any], on: str) -> str:
+def about(name: str, card: Mapping[str, Any], device: str) -> str:
     """What a model is, how it was trained and what it scored, as its card says."""
     origin, scores = card.get("origin", {}), card.get("scores", {})
     network, grid = card.get("network", {}), card.get("grid", {})
     facts = {
-        "What it is": card.get("description") or "No description on its card.",
-        "Network": f"U-Net, features {' '.join(map(str, network.get('features', ())))}; "
-        f"sees the whole film as {grid.get('rows')} × {grid.get('columns')}; runs on {device(on)}",
-        "Decoder": "Names bodies along one path from head to tail, so that no level comes twice or out of order."
-        if card.get("decoder") == "ordered"
-        else "None: each pixel goes to its strongest channel where that is above 0.5, as the network says it.",
+        "What it is": card.get("description") or texts.NO_DESCRIPTION,
+        "Network": texts.NETWORK.format(
+            features=" ".join(map(str, network.get("features", ()))),
+            rows=grid.get("rows"),
+            columns=grid.get("columns"),
+            device=device_name(device),
+        ),
+        "Decoder": texts.ORDERED if card.get("decoder") == "ordered" else texts.UNDECODED,
         "Trained on": _trained(origin),
         "Command": origin.get("command", ""),
     }
@@ -213,7 +230,7 @@ _SCORES = {
     "right, called unsure": "right but flagged",
     "wrong, called sure": "wrong and not flagged",
 }
-"""Heads of the table, and what a card calls them."""
+"""The table's heads, and the keys of a card's scores."""
 
 
 def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,7 +249,7 @@ def _score_table(scores: Mapping[str, Any]) -> str:
     found = {kind: _scores(row) for kind, row in scores.items() if isinstance(row, Mapping)}
     heads = [head for head in _SCORES if any(head in row for row in found.values())]
     if not heads:
-        return '<p class="quiet">Its card states no scores.</p>'
+        return _note(texts.NO_SCORES)
     rows = [
         f'<tr><th scope="row">{escaped(str(kind).replace("_", " "))}</th>'
         + "".join(f"<td>{escaped(row.get(head, '–'))}</td>" for head in heads)
@@ -241,6 +258,6 @@ def _score_table(scores: Mapping[str, Any]) -> str:
     ]
     head = "".join(f"<th>{text}</th>" for text in heads)
     return (
-        f'<div class="wide"><table class="numbers"><caption>Scores on its card</caption><thead><tr><th></th>{head}</tr>'
+        f'<div class="wide"><table class="numbers"><caption>{texts.SCORES}</caption><thead><tr><th></th>{head}</tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )

@@ -1,4 +1,4 @@
-"""What one visitor has open, and the shelf on which it waits between two presses: in memory, for minutes."""
+"""What one visitor has open, and the store that keeps it in memory between two requests, for minutes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from spineseg.inference.levels import LevelReport
 from spineseg.measure.errors import BoneMap
 from spineseg.measure.measurements import Measurements, measure, sure_vertebrae
 from spineseg.ui.compare import Comparison, compare
-from spineseg.ui.correction import Bits, Correction, unpack
+from spineseg.ui.correction import Bits, Correction, bits_to_masks
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """One set of masks over a film: a model's, or a reference that a visitor brought.
+class MaskLayer:
+    """One set of masks over a film: a model's, or a reference that the visitor uploaded.
 
-    raw: a model's probabilities, 0..255 for 0..1, on its own grid. bone_map: their sum, and where that grid lies on the
-    film. remarks: what the label file said that masks cannot.
+    levels: None for a reference. probabilities: 0..255 for 0..1, on the model's grid. bone_map: their sum, and where
+    that grid lies on the film. remarks: what the label file said that masks cannot.
     """
 
     title: str
@@ -34,13 +34,13 @@ class Answer:
     seconds: float = 0.0
     device: str = ""
     card: Mapping[str, Any] = field(default_factory=dict)
-    raw: UInt8[np.ndarray, "vertebra grid_rows grid_columns"] | None = None
+    probabilities: UInt8[np.ndarray, "vertebra grid_rows grid_columns"] | None = None
     bone_map: BoneMap | None = None
     remarks: tuple[str, ...] = ()
 
     @property
     def undecoded(self) -> bool:
-        """Whether its model has no rules: what is worth seeing of it are its channels."""
+        """Whether its model has no decoder, so that its probability maps say more than its masks."""
         return self.card.get("decoder") == "none"
 
     @cached_property
@@ -51,146 +51,142 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class Desk:
+class SessionState:
     """One visitor's film and what is known about it; never changed, only replaced.
 
-    token: names the film to the viewer, and is nothing but random. name: of an example; an upload's name stays in the
-    browser. inverted: the film was stored the wrong way round. found: the model's answer; other: what it is compared
-    with.
+    token: names the film to the viewer, at random. name: of an example; the name of an upload stays in the browser.
+    inverted: bone is dark in the file. layer: the model's masks. other: the masks that they are compared with.
     """
 
     film: Film
     token: str
     name: str | None = None
     inverted: bool = False
-    found: Answer | None = None
+    layer: MaskLayer | None = None
     correction: Correction = field(default_factory=Correction)
-    other: Answer | None = None
+    other: MaskLayer | None = None
 
     @property
-    def oriented(self) -> Film:
-        """The film, turned over where it was stored the wrong way round."""
+    def shown_film(self) -> Film:
+        """The film with bright bone."""
         return self.film.inverted() if self.inverted else self.film
 
     @cached_property
     def bits(self) -> Bits | None:
         """The model's masks under their corrected names."""
-        return self.correction.applied(self.found.bits) if self.found else None
+        return self.correction.applied(self.layer.bits) if self.layer else None
 
     @cached_property
     def measurements(self) -> Measurements | None:
-        """Of the masks under their corrected names; names that a person moved count as sure."""
-        if self.found is None or self.bits is None:
+        """Of the masks under their corrected names. Names that the visitor moved count as sure."""
+        if self.layer is None or self.bits is None:
             return None
-        sure = sure_vertebrae(self.found.levels) if self.found.levels and not self.correction.shift else VERTEBRAE
-        return measure(unpack(self.bits), self.film.spacing, usable=sure, bone_map=self.found.bone_map)
+        sure = sure_vertebrae(self.layer.levels) if self.layer.levels and not self.correction.shift else VERTEBRAE
+        return measure(bits_to_masks(self.bits), self.film.spacing, usable=sure, bone_map=self.layer.bone_map)
 
     @cached_property
     def comparison(self) -> Comparison | None:
         """Of the corrected masks with the other ones."""
-        if self.found is None or self.bits is None or self.other is None:
+        if self.layer is None or self.bits is None or self.other is None:
             return None
-        return compare(self.found.title, self.bits, self.other.title, self.other.bits, self.film.spacing)
+        return compare(self.layer.title, self.bits, self.other.title, self.other.bits, self.film.spacing)
 
 
 @dataclass(eq=False)
-class Place:
-    """Where a session's desk lies; another press that replaces the desk replaces the place.
+class Entry:
+    """A session's state in the store. Each replacement is a new entry, so an entry also tells one state from the next.
 
-    reading: stands for the film that was last chosen, until it has been read.
+    expires: on the store's clock, in seconds. opening: identifies the film that was last chosen, until it is read.
     """
 
-    desk: Desk | None
-    until: float
-    reading: object = None
+    state: SessionState | None
+    expires: float
+    opening: object = None
 
 
-class Shelf:
-    """Desks by session, each forgotten after it was left alone, and soon after its tab was closed.
+class SessionStore:
+    """States by session, each forgotten when it was not used for a while, and soon after its tab was closed.
 
-    Gradio's own State keeps what a closed tab left for an hour. keep_s: after the last press. leave_s: after the tab
-    was closed (a phone that sleeps for a moment looks the same). most: desks at once; the one left alone longest goes.
+    Gradio's own State keeps what a closed tab left for an hour. idle_s: from the last use. closed_s: from the closing
+    of the tab (a phone that sleeps for a moment looks the same). most: states at once; the one to expire first goes.
     """
 
     def __init__(
-        self, keep_s: float, leave_s: float = 60.0, most: int = 40, clock: Callable[[], float] = time.monotonic
+        self, idle_s: float, closed_s: float = 60.0, most: int = 40, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.keep_s, self.leave_s, self.most, self._clock = keep_s, leave_s, most, clock
-        self._places: dict[str, Place] = {}
+        self.idle_s, self.closed_s, self.most, self._clock = idle_s, closed_s, most, clock
+        self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._entries)
 
-    def get(self, session: str) -> Place | None:
-        """The session's place, which is then kept for the full time again; None once it is forgotten."""
+    def get(self, session: str) -> Entry | None:
+        """The session's entry, whose time starts anew; None once it is forgotten."""
         with self._lock:
-            self._sweep()
-            if place := self._places.get(session):
-                place.until = self._clock() + self.keep_s
-            return place
+            self._drop_expired()
+            if entry := self._entries.get(session):
+                entry.expires = self._clock() + self.idle_s
+            return entry
 
-    def begin(self, session: str) -> object:
-        """A film is about to be read; what to name it by in `finish`. The old desk stays until then."""
+    def begin_opening(self, session: str) -> object:
+        """A film is about to be read, and the old one stays until then; returns what `finish_opening` takes."""
         with self._lock:
-            self._sweep()
-            if session not in self._places:
+            self._drop_expired()
+            if session not in self._entries:
                 self._store(session, None)
-            place = self._places[session]
-            place.until = self._clock() + self.keep_s
-            place.reading = object()
-            return place.reading
+            entry = self._entries[session]
+            entry.expires = self._clock() + self.idle_s
+            entry.opening = object()
+            return entry.opening
 
-    def finish(self, session: str, reading: object, desk: Desk) -> bool:
-        """The film that was read takes the place of the old one, whatever is still being worked out for that.
-
-        False, and nothing done, if another film was chosen meanwhile.
-        """
+    def finish_opening(self, session: str, opening: object, state: SessionState) -> bool:
+        """The film was read and replaces the old one; False, and nothing done, if another was chosen meanwhile."""
         with self._lock:
-            self._sweep()
-            place = self._places.get(session)
-            if place is None or place.reading is not reading:
+            self._drop_expired()
+            entry = self._entries.get(session)
+            if entry is None or entry.opening is not opening:
                 return False
-            self._store(session, desk)
+            self._store(session, state)
             return True
 
-    def put(self, session: str, place: Place | None, desk: Desk | None) -> bool:
-        """Replace what lay at `place`; False, and nothing done, if another press has done so meanwhile."""
+    def replace(self, session: str, entry: Entry | None, state: SessionState | None) -> bool:
+        """Replace `entry`; False, and nothing done, if another request has replaced it meanwhile."""
         with self._lock:
-            self._sweep()
-            if self._places.get(session) is not place:
+            self._drop_expired()
+            if self._entries.get(session) is not entry:
                 return False
-            self._store(session, desk)
+            self._store(session, state)
             return True
 
-    def leave(self, session: str) -> None:
+    def close_tab(self, session: str) -> None:
         """The session's tab was closed."""
         with self._lock:
-            if place := self._places.get(session):
-                place.until = min(place.until, self._clock() + self.leave_s)
+            if entry := self._entries.get(session):
+                entry.expires = min(entry.expires, self._clock() + self.closed_s)
 
-    def sweep(self) -> None:
-        """Forget what was left alone; called by itself now and then."""
+    def drop_expired(self) -> None:
+        """Forget what has expired; a timer calls it."""
         with self._lock:
             self._timer = None
-            self._sweep()
-            self._wake()
+            self._drop_expired()
+            self._start_timer()
 
-    def _store(self, session: str, desk: Desk | None) -> None:
-        before = self._places.get(session)
-        self._places[session] = Place(desk, self._clock() + self.keep_s, before and before.reading)
-        while len(self._places) > self.most:
-            del self._places[min(self._places, key=lambda key: self._places[key].until)]
-        self._wake()
+    def _store(self, session: str, state: SessionState | None) -> None:
+        before = self._entries.get(session)
+        self._entries[session] = Entry(state, self._clock() + self.idle_s, before and before.opening)
+        while len(self._entries) > self.most:
+            del self._entries[min(self._entries, key=lambda key: self._entries[key].expires)]
+        self._start_timer()
 
-    def _sweep(self) -> None:
+    def _drop_expired(self) -> None:
         now = self._clock()
-        self._places = {session: place for session, place in self._places.items() if place.until > now}
+        self._entries = {session: entry for session, entry in self._entries.items() if entry.expires > now}
 
-    def _wake(self) -> None:
-        """A timer only while there is something to forget."""
-        if self._timer is None and self._places:
-            self._timer = threading.Timer(min(self.keep_s, self.leave_s) / 2, self.sweep)
+    def _start_timer(self) -> None:
+        """Runs only while there is something to forget."""
+        if self._timer is None and self._entries:
+            self._timer = threading.Timer(min(self.idle_s, self.closed_s) / 2, self.drop_expired)
             self._timer.daemon = True
             self._timer.start()

@@ -1,4 +1,4 @@
-"""The parts of the page written in JavaScript (upload fields, viewer, several films), and what is sent to the viewer.
+"""The components written in JavaScript (upload fields, batch, viewer), and the payload that the viewer is sent.
 
 They are plain gr.HTML components, not subclasses: for a subclass Gradio writes a .pyi file beside this one.
 """
@@ -19,91 +19,105 @@ from spineseg.film import CHANNELS, VERTEBRAE
 from spineseg.measure.measurements import Line
 from spineseg.render import DIFFERENCES, LEGEND, to_uint8
 from spineseg.ui.correction import Bits
-from spineseg.ui.session import Answer, Desk
+from spineseg.ui.session import MaskLayer, SessionState
 
 JPEG_QUALITY = 90
 Payload = dict[str, Any]
-"""What the viewer is told: a film, or what changed about the film that it shows.
+"""What the viewer is sent: a film, or what changed about the film that it shows.
 
-film: its token. With a new film: name (what downloads are called; None for an upload, whose name only the browser
-knows), rows, columns, picture (a JPEG as data URI). a, b: the model's masks and those they are compared with, None to
-take them away: title, corrected, undecoded (a model without rules, whose channels are shown in a comparison), masks
-(gzip of one byte per pixel in base64) and, unless the viewer has them already, raw (the network's channels: their
-grid's size, and where it lies on the film). lines: measuring lines. file: a file to save.
+film: its token. With a new film: name (of downloads; None for an upload, whose name only the browser knows), rows,
+columns, picture (a JPEG as data URI). a, b: the model's masks and those they are compared with, None to remove them:
+title, corrected, undecoded (a model without a decoder, whose probability maps are shown in a comparison), masks (gzip
+of one byte per pixel in base64) and, unless the viewer has them already, maps (probability maps: their grid's size, and
+where it lies on the film). lines: measurement lines. file: a file to save.
 """
-KEEP: Payload = {"keep": True}
-"""Leaves the viewer as it is. Gradio remembers each component's last value for the session: this makes it forget."""
-SCRIPTS = ("viewer-state.js", "viewer-draw.js", "viewer-move.js", "viewer-controls.js", "viewer-files.js")
+UNCHANGED: Payload = {"unchanged": True}
+"""Leaves the viewer as it is, but replaces the last value, which Gradio keeps for the length of the session."""
+SCRIPTS = {
+    "upload": ("files.js", "upload.js"),
+    "batch": ("files.js", "batch.js"),
+    "viewer": (
+        *("files.js", "viewer-1-state.js", "viewer-2-draw.js", "viewer-3-move.js"),
+        *("viewer-4-controls.js", "viewer-5-downloads.js"),
+    ),
+    "corrections": ("corrections.js",),
+    "page": ("page.js",),
+}
+"""Each component's scripts, which run as one in this order."""
 
 
 def upload_field(kind: str, lead: str, hint: str, max_bytes: int, *, several: bool = False) -> gr.HTML:
     """A field that takes files, sends one under a random name and fires `upload`; its value is that file.
 
-    kind: "film" or "reference", also the element's id. several: more than one file at once goes to `several_films`.
+    kind: "film" or "reference", also the element's id. several: more than one file at once goes to `batch_panel`.
     """
-    return gr.HTML(
-        **_parts("upload"), elem_id=kind, kind=kind, lead=lead, hint=hint, max_bytes=max_bytes, several=several
-    )
+    return _component("upload", elem_id=kind, kind=kind, lead=lead, hint=hint, max_bytes=max_bytes, several=several)
 
 
-def several_films(max_bytes: int) -> gr.HTML:
+def batch_panel(max_bytes: int) -> gr.HTML:
     """Films one after the other into one ZIP, which the browser writes; its value is the file to be segmented next."""
-    return gr.HTML(**_parts("several"), elem_id="several", names=list(VERTEBRAE), max_bytes=max_bytes)
+    return _component("batch", elem_id="batch", names=list(VERTEBRAE), max_bytes=max_bytes)
 
 
 def viewer() -> gr.HTML:
     """An empty viewer; give it a `Payload`."""
     colours = [LEGEND[name].hex for name in CHANNELS]
-    kinds = [{"name": name, "colour": colour.hex} for name, colour in DIFFERENCES.items()]
-    parts = {**_parts("viewer", SCRIPTS), "elem_id": "viewer"}
-    return gr.HTML(**parts, names=list(CHANNELS), colours=colours, differences=kinds)
+    differences = [{"name": name, "colour": colour.hex} for name, colour in DIFFERENCES.items()]
+    return _component("viewer", elem_id="viewer", names=list(CHANNELS), colours=colours, differences=differences)
 
 
-def changes(before: Desk | None, after: Desk | None) -> Payload | None:
-    """What the viewer must be told to show `after` where it shows `before`; None for an empty viewer."""
+def fixed_text(name: str, elem_id: str, **options: Any) -> gr.HTML:
+    """A file of `static/` in which `${first}` and `${last}` stand for the first and last vertebra."""
+    return gr.HTML(html_template=asset(f"{name}.html"), elem_id=elem_id, **_ENDS, apply_default_css=False, **options)
+
+
+def update(before: SessionState | None, after: SessionState | None) -> Payload | None:
+    """What turns a viewer of `before` into one of `after`; None for an empty viewer."""
     if after is None:
         return None
     payload: Payload = {"film": after.token}
-    fresh = before is None or (before.token, before.inverted) != (after.token, after.inverted)
-    if fresh or before is None:
+    new_film = before is None or (before.token, before.inverted) != (after.token, after.inverted)
+    if new_film or before is None:
         rows, columns = after.film.shape
-        payload |= {"name": after.name, "rows": rows, "columns": columns, "picture": jpeg(to_uint8(after.oriented))}
+        payload |= {"name": after.name, "rows": rows, "columns": columns, "picture": jpeg(to_uint8(after.shown_film))}
         before = None
-    if (before and before.found) is not after.found or (before and before.correction != after.correction):
-        known = before is not None and before.found is after.found
-        payload["a"] = after.found and layer(after.found, after.bits, bool(after.correction), with_raw=not known)
+    if (before and before.layer) is not after.layer or (before and before.correction != after.correction):
+        known = before is not None and before.layer is after.layer
+        payload["a"] = after.layer and _layer(after.layer, after.bits, bool(after.correction), with_maps=not known)
         payload["lines"] = [_line(line) for line in after.measurements.lines] if after.measurements else []
     if (before and before.other) is not after.other:
-        payload["b"] = after.other and layer(after.other, after.other.bits, False)
+        payload["b"] = after.other and _layer(after.other, after.other.bits, False)
     return payload
 
 
-def layer(answer: Answer, bits: Bits | None, corrected: bool, *, with_raw: bool = True) -> Payload:
-    """One set of masks for the viewer."""
+def _layer(layer: MaskLayer, bits: Bits | None, corrected: bool, *, with_maps: bool = True) -> Payload:
     sent: Payload = {
-        "title": answer.title,
+        "title": layer.title,
         "corrected": corrected,
-        "undecoded": answer.undecoded,
+        "undecoded": layer.undecoded,
         "masks": None if bits is None else _gzipped(bits),
     }
-    if with_raw and answer.raw is not None and answer.bone_map is not None:
-        fit = answer.bone_map.fit
-        sent["raw"] = {
-            "values": _gzipped(answer.raw),
-            "rows": fit.rows,
-            "columns": fit.columns,
-            "top": -fit.row_offset / fit.row_scale,
-            "left": -fit.column_offset / fit.column_scale,
-            "height": fit.rows / fit.row_scale,
-            "width": fit.columns / fit.column_scale,
-        }
-    elif with_raw:
-        sent["raw"] = None
-    return sent
+    return {**sent, "maps": _maps(layer)} if with_maps else sent
+
+
+def _maps(layer: MaskLayer) -> Payload | None:
+    """Probability maps, and where their grid lies on the film: its corner, height and width in pixels."""
+    if layer.probabilities is None or layer.bone_map is None:
+        return None
+    fit = layer.bone_map.fit
+    return {
+        "values": _gzipped(layer.probabilities),
+        "rows": fit.rows,
+        "columns": fit.columns,
+        "top": -fit.row_offset / fit.row_scale,
+        "left": -fit.column_offset / fit.column_scale,
+        "height": fit.rows / fit.row_scale,
+        "width": fit.columns / fit.column_scale,
+    }
 
 
 def _line(line: Line) -> Payload:
-    """A measuring line; one of a single vertebra goes with that vertebra's switch."""
+    """A measurement line; one of a single vertebra is shown and hidden with it."""
     owners = [k for k, name in enumerate(VERTEBRAE) if line.name.split()[0] == name]
     return {"name": line.name, "start": line.start, "end": line.end, **({"vertebra": owners[0]} if owners else {})}
 
@@ -119,16 +133,26 @@ def jpeg(picture: UInt8[np.ndarray, "rows columns"]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
 
 
-def part(name: str) -> str:
-    """The text of one of the files beside this one."""
-    return files("spineseg.ui").joinpath(name).read_text("utf-8")
+def asset(name: str) -> str:
+    """The text of a file in `static/`."""
+    return files("spineseg.ui").joinpath("static", name).read_text("utf-8")
 
 
-def _parts(name: str, scripts: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The HTML, CSS and JavaScript of one component; several scripts are one, in their order."""
-    return {
-        "html_template": part(f"{name}.html"),
-        "css_template": part(f"{name}.css"),
-        "js_on_load": "\n".join(part(script) for script in scripts or (f"{name}.js",)),
-        "apply_default_css": False,
-    }
+def script(name: str) -> str:
+    """A component's scripts as one."""
+    return "\n".join(asset(part) for part in SCRIPTS[name])
+
+
+_ENDS = {"first": VERTEBRAE[0], "last": VERTEBRAE[-1]}
+
+
+def _component(name: str, **props: Any) -> gr.HTML:
+    """The HTML, CSS and JavaScript of that name; props: what they find in `props` and in `${}`."""
+    return gr.HTML(
+        html_template=asset(f"{name}.html"),
+        css_template=asset(f"{name}.css"),
+        js_on_load=script(name),
+        apply_default_css=False,
+        **_ENDS,
+        **props,
+    )

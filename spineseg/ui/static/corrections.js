@@ -1,4 +1,4 @@
-// The presses among what is said of a film: which one it was goes to the server with the event.
+// The buttons that correct names: which one was pressed goes to the server with the event.
 element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-correct]');
   if (!button) return;

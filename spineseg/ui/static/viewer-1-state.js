@@ -1,5 +1,14 @@
-// The viewer, part 1 of 5: what it holds. A value from the server is a film, or what changed about the film shown:
-// `a` (the model's masks), `b` (what they are compared with), `lines`. Everything else happens here in the browser.
+// The viewer's state. A value from the server is a film, or what changed about the film shown: `a` (the model's masks),
+// `b` (the masks that they are compared with), `lines` (measurement lines). All else happens in the browser.
+const TEXTS = {
+  notFound: (name) => `${name}: not found`,
+  toggle: (name, key) => `${name} on or off (${key}); with Shift, alone`,
+  other: 'Other',
+  otherMaps: (title) => `Raw: ${title}`,
+  mapsTitle: (title, most) => `${title}: raw channels, at most ${most}`,
+  mapSummary: (name, most, percent) => `${name}: up to ${most}, ${percent} % above 0.5`,
+  position: (row, column) => `row ${row}  column ${column}`,
+};
 const find = (selector) => element.querySelector(selector);
 const all = (selector) => [...element.querySelectorAll(selector)];
 const root = find('.viewer'), stage = find('.stage'), legend = find('.legend'), readout = find('.readout');
@@ -7,50 +16,51 @@ const BACKGROUND = props.names.length - 1;
 
 const EMPTY = { film: null, name: null, rows: 0, columns: 0, bitmap: null, a: null, b: null, lines: [] };
 const shown = { ...EMPTY };
-const view = { scale: 1, x: 0, y: 0, fitted: true, mode: 'a', split: null, blink: 'a' };
-const isRaw = () => view.mode === 'raw' || view.mode === 'rawb';
-const rawShown = () => shown[view.mode === 'rawb' ? 'b' : 'a']?.raw;
-// How much brighter than it is probable a channel is drawn: a model without rules need not come above 0.5 anywhere, and
-// so that it is seen at all its brightest value is drawn as bright as can be (and said in figures).
-const gainOf = (raw) => (raw === shown.a?.raw ? shown.a : shown.b)?.undecoded ? 1 / raw.most : 1;
-const on = props.names.map((_, k) => k !== BACKGROUND);
+const view = { scale: 1, x: 0, y: 0, fitted: true, mode: 'a', divider: null, blink: 'a' };
+const showsMaps = () => view.mode === 'maps' || view.mode === 'otherMaps';
+const shownMaps = () => shown[view.mode === 'otherMaps' ? 'b' : 'a']?.maps;
+// Factor by which probabilities are brightened. Those of an undecoded model may stay below 0.5 everywhere: their largest
+// value is drawn at full brightness, and stated in figures.
+const gainOf = (maps) => (maps === shown.a?.maps ? shown.a : shown.b)?.undecoded ? 1 / maps.most : 1;
+const visible = props.names.map((_, k) => k !== BACKGROUND);
 
-const unzip = async (base64) => {
+const gunzip = async (base64) => {
   const packed = await fetch('data:application/octet-stream;base64,' + base64);
   return new Uint8Array(await new Response(packed.body.pipeThrough(new DecompressionStream('gzip'))).arrayBuffer());
 };
 const pictureOf = async (uri) => createImageBitmap(await (await fetch(uri)).blob());
 const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-const packed = ([red, green, blue], alpha = 255) => ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0; // little endian
+const pixelOf = ([red, green, blue], alpha = 255) => ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0; // little endian
 
-// Values are taken in one after the other: masks may arrive while their film is still being unpacked.
-let turn = Promise.resolve();
-function load() {
+// Values are applied one after the other: masks may arrive while their film is still being decoded.
+let queue = Promise.resolve();
+function enqueue() {
   const value = props.value;
-  if (value && value.keep) return;
-  turn = turn.then(() => take(value)).catch((error) => console.error('viewer:', error));
+  if (value && value.unchanged) return;
+  queue = queue.then(() => apply(value)).catch((error) => console.error('viewer:', error));
 }
 
-async function take(value) {
+async function apply(value) {
   if (!value) return clear();
   if (value.file) return saveFile(value);
   const began = performance.now(), fresh = 'picture' in value, same = value.film === shown.film;
-  if (!fresh && !same) return; // of a film that was left meanwhile
+  if (!fresh && !same) return; // of a film that is no longer shown
   const [bitmap, a, b] = await Promise.all([fresh ? pictureOf(value.picture) : null, layerOf(value, 'a'), layerOf(value, 'b')]);
   if (fresh) {
     shown.bitmap?.close();
     Object.assign(shown, EMPTY, { film: value.film, name: value.name, rows: value.rows, columns: value.columns, bitmap });
-    document.dispatchEvent(new CustomEvent('spineseg:fresh'));
-    if (value.name) document.dispatchEvent(new CustomEvent('spineseg:example'));
+    document.dispatchEvent(new CustomEvent('spineseg:film-changed'));
+    if (value.name) document.dispatchEvent(new CustomEvent('spineseg:example-opened'));
   }
   if ('a' in value) shown.a = a;
   if ('b' in value) shown.b = b;
   if ('lines' in value) shown.lines = value.lines;
   shown.difference = null;
-  if (a?.undecoded && a.raw && view.mode === 'a') view.mode = 'raw'; // its masks may well be empty
-  if (fresh && !same) view.split = null;
-  settle();
-  fresh && !(same && !view.fitted) ? fit() : redraw();
+  if (a?.undecoded && a.maps && view.mode === 'a') view.mode = 'maps'; // its masks may well be empty
+  if (fresh && !same) view.divider = null;
+  refreshControls();
+  if (fresh && !(same && !view.fitted)) fit();
+  else redraw();
   // on a phone the viewer lies below the button that was pressed
   if (a && stage.getBoundingClientRect().top > 0.6 * innerHeight) root.scrollIntoView({ behavior: 'smooth' });
   root.dataset.loadMs = Math.round(performance.now() - began);
@@ -60,26 +70,26 @@ async function take(value) {
 function clear() {
   shown.bitmap?.close();
   Object.assign(shown, EMPTY);
-  settle();
+  refreshControls();
   redraw();
 }
 
-// One set of masks, unpacked and cut into its vertebrae; raw channels that did not change are kept.
+// One set of masks, split into vertebrae; probability maps that did not change are kept.
 async function layerOf(value, side) {
   const sent = value[side];
   if (!sent) return null;
   const columns = 'picture' in value ? value.columns : shown.columns;
-  const [bits, raw] = await Promise.all([unzip(sent.masks), sent.raw ? unzip(sent.raw.values) : null]);
-  const kept = sent.raw === undefined ? shown[side]?.raw ?? null : null;
+  const [bits, maps] = await Promise.all([gunzip(sent.masks), sent.maps ? gunzip(sent.maps.values) : null]);
+  const kept = sent.maps === undefined ? shown[side]?.maps ?? null : null;
   const { title, corrected, undecoded } = sent;
-  return { title, corrected, undecoded, bits, bones: cut(bits, columns), raw: raw ? channelsOf(sent.raw, raw) : kept };
+  return { title, corrected, undecoded, bits, vertebrae: vertebraeIn(bits, columns), maps: maps ? mapsOf(sent.maps, maps) : kept };
 }
 
-// The network's channels with their brightest value (0..1), and what has been drawn of them.
-const channelsOf = (sent, values) => ({ ...sent, values, most: values.reduce((most, value) => Math.max(most, value), 1) / 255, drawn: [] });
+// Probability maps with their largest value (0..1), and pictures drawn of them so far.
+const mapsOf = (sent, values) => ({ ...sent, values, most: values.reduce((most, value) => Math.max(most, value), 1) / 255, drawn: [] });
 
-// One pass finds the box and centre of every vertebra, a second one colours the pixels of each box.
-function cut(bits, columns) {
+// A first pass finds the box and centroid of each vertebra, a second one colours the pixels of each box.
+function vertebraeIn(bits, columns) {
   const boxes = Array.from({ length: BACKGROUND }, () => ({ left: 1e9, right: -1, top: 1e9, bottom: -1, x: 0, y: 0, count: 0 }));
   for (let i = 0; i < bits.length; i++) {
     if (bits[i] === 0) continue;
@@ -94,18 +104,18 @@ function cut(bits, columns) {
       box.x += x; box.y += y; box.count++;
     }
   }
-  return boxes.map((box, k) => (box.count ? paintBone(box, k, bits, columns) : null));
+  return boxes.map((box, k) => (box.count ? drawVertebra(box, k, bits, columns) : null));
 }
 
-function paintBone(box, k, bits, columns) {
+function drawVertebra(box, k, bits, columns) {
   const width = box.right - box.left + 1, height = box.bottom - box.top + 1;
   const canvas = document.createElement('canvas');
   canvas.width = width; canvas.height = height;
   const context = canvas.getContext('2d');
   const image = context.createImageData(width, height), pixels = new Uint32Array(image.data.buffer);
-  const colour = packed(rgb(props.colours[k]));
+  const colour = pixelOf(rgb(props.colours[k]));
   const inside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && ((bits[(y + box.top) * columns + x + box.left] >> k) & 1) === 1;
-  const border = new Path2D(); // along the pixels' edges, in the film's own coordinates, a straight run at a time
+  const border = new Path2D(); // along pixel edges, in film coordinates, one straight run at a time
   const run = (x, y, toX, toY) => { border.moveTo(box.left + x, box.top + y); border.lineTo(box.left + toX, box.top + toY); };
   const down = new Int32Array(width + 1).fill(-1); // where the vertical run of each column began
   for (let y = 0; y <= height; y++) {

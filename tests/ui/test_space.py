@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from tools import publish_space as space
+
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def space() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("publish_space", ROOT / "tools" / "publish_space.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["publish_space"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def tracked() -> list[str]:
@@ -32,12 +21,18 @@ def tracked() -> list[str]:
 
 
 def test_dry_run_lists_what_the_page_needs_and_asks_nobody(
-    space: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(space, "send", lambda *args, **kwargs: pytest.fail("a dry run sends nothing"))
     assert space.main(["ann/spine", "--model", "ann/weights", "--dry-run"], tracked()) == 0
     said = capsys.readouterr().out
-    for name in ("app.py", "spineseg/ui/viewer-draw.js", "checkpoints/spineseg.safetensors", "examples/", "README.md"):
+    for name in (
+        "app.py",
+        "spineseg/ui/static/viewer-2-draw.js",
+        "checkpoints/spineseg.safetensors",
+        "examples/",
+        "README.md",
+    ):
         assert name in said
     model = said.partition("model ann/weights:")[2]
     assert all(name in model for name in ("model.safetensors", "model.json", "README.md"))
@@ -46,7 +41,7 @@ def test_dry_run_lists_what_the_page_needs_and_asks_nobody(
         assert name not in said
 
 
-def test_sizes_and_front_matter_are_checked(space: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_and_front_matter_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "big.bin"
     path.write_bytes(bytes(100))
     file = space.File(path, "big.bin")
@@ -58,7 +53,7 @@ def test_sizes_and_front_matter_are_checked(space: ModuleType, tmp_path: Path, m
     assert len(space.complaints([], "# no front matter")) == len(space.FRONT_MATTER)
 
 
-def test_readme_has_the_front_matter_of_a_space(space: ModuleType) -> None:
+def test_readme_has_the_front_matter_of_a_space() -> None:
     assert space.complaints([], (ROOT / "README.md").read_text(encoding="utf-8")) == []
 
 
@@ -68,7 +63,7 @@ def test_sdk_version_is_the_one_that_is_installed() -> None:
     assert f"gradio=={version}" in pins
 
 
-def test_a_missing_model_ends_it(space: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_model_ends_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gone = str(tmp_path / "gone.safetensors")
     assert space.main(["ann/spine", "--model", "ann/weights", "--checkpoint", gone, "--dry-run"], tracked()) == 1
     said = capsys.readouterr()

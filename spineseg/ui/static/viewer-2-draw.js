@@ -1,13 +1,13 @@
-// The viewer, part 2 of 5: drawing. Two canvases as large as the stage, the film and what lies over it. Each vertebra
-// is a small coloured picture cut to its own box, so a switch redraws a few of them and asks the server nothing.
+// The viewer's drawing: two canvases as large as the stage, one for the film and one for the overlay. Each vertebra is a
+// coloured picture of its own box, so that a toggle redraws a few small pictures without the server.
 const filmCanvas = find('.film'), overlayCanvas = find('.overlay'), scratch = document.createElement('canvas');
 
-let waiting = { film: false, frame: 0 };
+let pending = { film: false, frame: 0 };
 function redraw(film = true) {
-  waiting.film ||= film;
-  waiting.frame ||= requestAnimationFrame(() => {
-    const { film: both } = waiting;
-    waiting = { film: false, frame: 0 };
+  pending.film ||= film;
+  pending.frame ||= requestAnimationFrame(() => {
+    const { film: both } = pending;
+    pending = { film: false, frame: 0 };
     const began = performance.now();
     if (both) drawFilm();
     drawOverlay();
@@ -16,74 +16,74 @@ function redraw(film = true) {
   });
 }
 
-const dots = () => window.devicePixelRatio || 1;
+const pixelRatio = () => window.devicePixelRatio || 1;
 
-// The canvas, empty, with the film's own coordinates.
-function ready(canvas) {
-  const width = Math.round(stage.clientWidth * dots()), height = Math.round(stage.clientHeight * dots());
+// The canvas, cleared, in film coordinates.
+function cleared(canvas) {
+  const width = Math.round(stage.clientWidth * pixelRatio()), height = Math.round(stage.clientHeight * pixelRatio());
   if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
   const context = canvas.getContext('2d');
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.globalAlpha = 1;
   context.globalCompositeOperation = 'source-over';
   context.clearRect(0, 0, width, height);
-  context.setTransform(view.scale * dots(), 0, 0, view.scale * dots(), view.x * dots(), view.y * dots());
-  context.imageSmoothingEnabled = view.scale * dots() < 3; // closer than this, show the pixels as they are
+  context.setTransform(view.scale * pixelRatio(), 0, 0, view.scale * pixelRatio(), view.x * pixelRatio(), view.y * pixelRatio());
+  context.imageSmoothingEnabled = view.scale * pixelRatio() < 3; // closer than this, show the pixels as they are
   context.imageSmoothingQuality = 'medium';
   return context;
 }
 
 function drawFilm() {
-  const context = ready(filmCanvas);
+  const context = cleared(filmCanvas);
   if (shown.bitmap) context.drawImage(shown.bitmap, 0, 0);
 }
 
 function drawOverlay() {
-  const context = ready(overlayCanvas);
+  const context = cleared(overlayCanvas);
   if (!shown.bitmap) return;
   const { mode } = view;
-  if (isRaw()) drawRaw(context, rawShown());
+  if (showsMaps()) drawMaps(context, shownMaps());
   else if (mode === 'difference') drawDifference(context);
   else if (mode === 'swipe') {
-    half(context, 0, view.split, () => drawSide(context, shown.a));
-    half(context, view.split, 1, () => drawSide(context, shown.b));
+    drawClipped(context, 0, view.divider, () => drawLayer(context, shown.a));
+    drawClipped(context, view.divider, 1, () => drawLayer(context, shown.b));
   } else if (mode === 'a') drawMasks(context, shown.a);
-  else drawSide(context, shown[mode === 'blink' ? view.blink : mode]);
-  if (find('.lines').checked && !isRaw()) drawLines(context);
+  else drawLayer(context, shown[mode === 'blink' ? view.blink : mode]);
+  if (find('.lines').checked && !showsMaps()) drawLines(context);
 }
 
-function half(context, from, to, draw) {
+function drawClipped(context, from, to, draw) {
   context.save();
-  context.setTransform(dots(), 0, 0, dots(), 0, 0);
+  context.setTransform(pixelRatio(), 0, 0, pixelRatio(), 0, 0);
   context.beginPath();
   context.rect(from * stage.clientWidth, 0, (to - from) * stage.clientWidth, stage.clientHeight);
   context.clip();
-  context.setTransform(view.scale * dots(), 0, 0, view.scale * dots(), view.x * dots(), view.y * dots());
+  context.setTransform(view.scale * pixelRatio(), 0, 0, view.scale * pixelRatio(), view.x * pixelRatio(), view.y * pixelRatio());
   draw();
   context.restore();
 }
 
-// One side of a comparison. A model without rules is shown by its channels, or a collapsed one would be an empty side.
-function drawSide(context, layer) {
-  if (layer?.undecoded && layer.raw) drawRaw(context, layer.raw);
+// One of the two compared. An undecoded model is shown by its probability maps, as its masks may be empty.
+function drawLayer(context, layer) {
+  if (layer?.undecoded && layer.maps) drawMaps(context, layer.maps);
   else drawMasks(context, layer);
 }
 
 function drawMasks(context, layer) {
   if (!layer) return;
-  const opacity = find('.opacity').value / 100, bones = layer.bones.map((bone, k) => on[k] && bone);
-  if (on[BACKGROUND]) paste(context, backdrop(layer), opacity);
-  if (root.dataset.style === 'outline') bones.forEach((bone, k) => bone && stroke(context, bone.border, props.colours[k], 2.2));
+  const opacity = find('.opacity').value / 100, vertebrae = layer.vertebrae.map((vertebra, k) => visible[k] && vertebra);
+  if (visible[BACKGROUND]) drawUnscaled(context, backdrop(layer), opacity);
+  if (root.dataset.style === 'outline') vertebrae.forEach((vertebra, k) => vertebra && strokeTwice(context, vertebra.border, props.colours[k], 2.2));
   else {
     context.globalAlpha = opacity;
-    bones.forEach((bone) => bone && context.drawImage(bone.canvas, bone.left, bone.top));
+    vertebrae.forEach((vertebra) => vertebra && context.drawImage(vertebra.canvas, vertebra.left, vertebra.top));
     context.globalAlpha = 1;
   }
-  if (find('.names').checked) bones.forEach((bone, k) => bone && write(context, bone.x + 0.5, bone.y + 0.5, props.names[k]));
+  if (find('.names').checked) vertebrae.forEach((vertebra, k) => vertebra && drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, props.names[k]));
 }
 
-// A line as wide on the screen at every zoom, dark on both sides so that it shows on white bone too.
-function stroke(context, path, colour, width) {
+// A line of constant width on the screen, with dark edges so that it is seen on white bone.
+function strokeTwice(context, path, colour, width) {
   context.lineCap = 'square';
   for (const [style, extra] of [['#0009', 1.6], [colour, 0]]) {
     context.strokeStyle = style;
@@ -92,7 +92,7 @@ function stroke(context, path, colour, width) {
   }
 }
 
-function paste(context, canvas, opacity) {
+function drawUnscaled(context, canvas, opacity) {
   context.save();
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.globalAlpha = opacity;
@@ -100,20 +100,20 @@ function paste(context, canvas, opacity) {
   context.restore();
 }
 
-// The background is the film less every vertebra, switched on or not.
+// The background is the film without any vertebra, visible or not.
 function backdrop(layer) {
-  const context = ready(scratch);
+  const context = cleared(scratch);
   context.fillStyle = props.colours[BACKGROUND];
   context.fillRect(0, 0, shown.columns, shown.rows);
   context.globalCompositeOperation = 'destination-out';
-  for (const bone of layer.bones) if (bone) context.drawImage(bone.canvas, bone.left, bone.top);
+  for (const vertebra of layer.vertebrae) if (vertebra) context.drawImage(vertebra.canvas, vertebra.left, vertebra.top);
   return scratch;
 }
 
-// Text of one size on the screen at every zoom, at (x, y) of the film.
-function write(context, x, y, text, size = 14) {
+// Text of constant size on the screen, at (x, y) of the film.
+function drawText(context, x, y, text, size = 14) {
   context.save();
-  context.setTransform(dots(), 0, 0, dots(), 0, 0);
+  context.setTransform(pixelRatio(), 0, 0, pixelRatio(), 0, 0);
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textAlign = 'center';
   context.textBaseline = 'middle';
@@ -128,11 +128,11 @@ function write(context, x, y, text, size = 14) {
 
 function drawLines(context) {
   for (const line of shown.lines) {
-    if (line.vertebra !== undefined && !on[line.vertebra]) continue;
+    if (line.vertebra !== undefined && !visible[line.vertebra]) continue;
     const path = new Path2D(), [[top, left], [bottom, right]] = [line.start, line.end];
     path.moveTo(left + 0.5, top + 0.5);
     path.lineTo(right + 0.5, bottom + 0.5);
-    stroke(context, path, '#fff', line === view.pointed ? 3 : 1.4);
+    strokeTwice(context, path, '#fff', line === view.hoveredLine ? 3 : 1.4);
   }
 }
 
@@ -144,13 +144,13 @@ function drawDifference(context) {
   context.globalAlpha = Math.max(0.25, find('.opacity').value / 100) * 0.9 + 0.1;
   if (canvas) context.drawImage(canvas, left, top);
   context.globalAlpha = 1;
-  shown.a.bones.forEach((bone, k) => bone && on[k] && stroke(context, bone.border, '#fff', 0.8));
-  if (find('.names').checked) shown.a.bones.forEach((bone, k) => bone && on[k] && write(context, bone.x, bone.y, props.names[k]));
+  shown.a.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && strokeTwice(context, vertebra.border, '#fff', 0.8));
+  if (find('.names').checked) shown.a.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && drawText(context, vertebra.x, vertebra.y, props.names[k]));
 }
 
-// 1: only in a, 2: only in b, 3: in both under different names. Only the box that holds all of it is coloured.
+// Kinds: 1 only in a, 2 only in b, 3 in both under different names. Only the box around all of them is coloured.
 function difference(a, b) {
-  const { columns, rows } = shown, kinds = props.differences.map((kind) => packed(rgb(kind.colour)));
+  const { columns, rows } = shown, kinds = props.differences.map((kind) => pixelOf(rgb(kind.colour)));
   const kind = (i) => (a[i] === b[i] ? 0 : !b[i] ? 1 : !a[i] ? 2 : a[i] & b[i] ? 0 : 3);
   const count = [0, 0, 0, 0];
   let left = columns, right = -1, top = rows, bottom = -1;
@@ -177,42 +177,42 @@ function difference(a, b) {
   return { canvas, left, top, count };
 }
 
-// ---- what the network says before any rule ----
+// ---- probability maps, before post-processing ----
 
-function drawRaw(context, raw) {
-  if (!raw) return;
+function drawMaps(context, maps) {
+  if (!maps) return;
   context.save();
   context.beginPath();
   context.rect(0, 0, shown.columns, shown.rows);
   context.clip();
   for (let k = 0; k < BACKGROUND; k++) {
-    if (!on[k]) continue;
-    const { canvas, border } = channel(raw, k);
+    if (!visible[k]) continue;
+    const { canvas, border } = mapPicture(maps, k);
     context.globalAlpha = Math.min(1, find('.opacity').value / 60);
-    context.drawImage(canvas, raw.left, raw.top, raw.width, raw.height);
+    context.drawImage(canvas, maps.left, maps.top, maps.width, maps.height);
     context.globalAlpha = 1;
-    stroke(context, border, props.colours[k], 1.6);
+    strokeTwice(context, border, props.colours[k], 1.6);
   }
   context.restore();
 }
 
-// A channel as a picture of the network's own grid, as opaque as it is probable (times the gain), and the line at 0.5.
-function channel(raw, k) {
-  if (raw.drawn[k]) return raw.drawn[k];
-  const { rows, columns } = raw, values = raw.values.subarray(k * rows * columns, (k + 1) * rows * columns);
+// A probability map on the network's grid as a picture, its opacity the probability times the gain; and its contour at 0.5.
+function mapPicture(maps, k) {
+  if (maps.drawn[k]) return maps.drawn[k];
+  const { rows, columns } = maps, values = maps.values.subarray(k * rows * columns, (k + 1) * rows * columns);
   const canvas = document.createElement('canvas');
   canvas.width = columns; canvas.height = rows;
   const context = canvas.getContext('2d'), image = context.createImageData(columns, rows), pixels = new Uint32Array(image.data.buffer);
-  const colour = rgb(props.colours[k]), gain = gainOf(raw);
-  for (let i = 0; i < pixels.length; i++) if (values[i] > 2) pixels[i] = packed(colour, Math.round(values[i] * gain * 0.8));
+  const colour = rgb(props.colours[k]), gain = gainOf(maps);
+  for (let i = 0; i < pixels.length; i++) if (values[i] > 2) pixels[i] = pixelOf(colour, Math.round(values[i] * gain * 0.8));
   context.putImageData(image, 0, 0);
-  return (raw.drawn[k] = { canvas, border: threshold(values, raw) });
+  return (maps.drawn[k] = { canvas, border: contour(values, maps) });
 }
 
-// The contour at 0.5, square by square between four neighbouring pixel centres. Source: Lorensen and Cline (1987) in 2D.
-function threshold(values, raw) {
-  const { rows, columns } = raw, path = new Path2D(), half = 127.5;
-  const place = (x, y) => [raw.left + ((x + 0.5) * raw.width) / columns, raw.top + ((y + 0.5) * raw.height) / rows];
+// The contour at 0.5 by marching squares. Source: Lorensen and Cline (1987), in two dimensions.
+function contour(values, maps) {
+  const { rows, columns } = maps, path = new Path2D(), half = 127.5;
+  const toFilm = (x, y) => [maps.left + ((x + 0.5) * maps.width) / columns, maps.top + ((y + 0.5) * maps.height) / rows];
   for (let y = 0; y + 1 < rows; y++)
     for (let x = 0; x + 1 < columns; x++) {
       const at = y * columns + x, a = values[at], b = values[at + 1], c = values[at + columns + 1], d = values[at + columns];
@@ -223,8 +223,8 @@ function threshold(values, raw) {
       if (d > half !== c > half) cross.push([x + (half - d) / (c - d), y + 1]);
       if (a > half !== d > half) cross.push([x, y + (half - a) / (d - a)]);
       for (let n = 0; n + 1 < cross.length; n += 2) {
-        path.moveTo(...place(...cross[n]));
-        path.lineTo(...place(...cross[n + 1]));
+        path.moveTo(...toFilm(...cross[n]));
+        path.lineTo(...toFilm(...cross[n + 1]));
       }
     }
   return path;

@@ -1,0 +1,117 @@
+"""How the page is served: settings of the server, theme, models that load behind the page, and a log without names."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import gradio as gr
+from gradio import queueing, routes, themes
+
+from spineseg.io.limits import DEFAULT_LIMITS
+from spineseg.ui.access import CloseRoutes
+from spineseg.ui.handlers import Model, error_location
+from spineseg.ui.page import SESSIONS
+from spineseg.ui.uploads import strip_file_names
+from spineseg.ui.viewer import asset
+
+log = logging.getLogger("spineseg.ui")
+
+
+class LazyModels(Mapping[str, Model]):
+    """Segmenters by name, loaded one after the other in a thread; asking for one waits until it is there."""
+
+    def __init__(self, loaders: Mapping[str, Callable[[], Model]]) -> None:
+        pool = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._futures: dict[str, Future[Model]] = {name: pool.submit(load) for name, load in loaders.items()}
+        pool.shutdown(wait=False)
+
+    def __getitem__(self, name: str) -> Model:
+        return self._futures[name].result()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._futures
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._futures)
+
+    def __len__(self) -> int:
+        return len(self._futures)
+
+
+def serve(
+    page: gr.Blocks, host: str | None = None, port: int | None = None, account: tuple[str, str] | None = None
+) -> str:
+    """Starts the server in a thread and returns the page's address.
+
+    host, port: None leaves them to GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, else 127.0.0.1 and the first free port
+    from 7860. account: name and password that the page asks for. Nothing is ever shared through a tunnel.
+    """
+    strip_file_names()
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        auth=account,
+        theme=_theme(),
+        css=asset("page.css"),
+        share=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        max_file_size=DEFAULT_LIMITS.max_bytes,
+        state_session_capacity=SESSIONS,
+        allowed_paths=[],
+        footer_links=["settings"],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        app_kwargs={"middleware": [(CloseRoutes, (), {})]},  # what Starlette's Middleware unpacks to
+    )
+    return address
+
+
+def _theme() -> themes.Base:
+    """Colours of Gradio's controls; the page's own are in `static/page.css`. A web font would ask another host."""
+    sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
+    theme = themes.Default(primary_hue="sky", neutral_hue="slate", font=sans, font_mono=mono)
+    return theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
+
+
+class StripMessages(logging.Filter):
+    """Keeps of a logged error its type and the place in the code, without its message."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Changes the record, and keeps it."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            record.msg, record.args = f"failed: {error_location(error)}", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
+class _Traceback:
+    """Stands in for the module `traceback` where Gradio prints errors."""
+
+    def print_exc(self, *_: Any, **__: Any) -> None:
+        error = sys.exc_info()[1]
+        if error is not None:
+            log.error("gradio failed: %s", error_location(error))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(traceback, name)
+
+
+def filter_logs() -> None:
+    """From here on neither Gradio nor Uvicorn logs an error's message.
+
+    Gradio prints the errors of requests that it cannot read, and Uvicorn logs those that nobody caught. Their messages
+    quote the request: a program that sends a path instead of a file would leave a film's name in the log.
+    """
+    for module in (queueing, routes):
+        vars(module)["traceback"] = _Traceback()
+    logging.getLogger("uvicorn.error").addFilter(StripMessages())

@@ -1,0 +1,50 @@
+// An upload field. Several films at once go to the batch.
+const TEXTS = {
+  tooLarge: `That file is larger than ${megabytes(props.max_bytes)}; choose a single film`,
+  sending: (name) => `Sending ${name}`,
+  sent: (name) => `${name} was sent; choose or drop another`,
+  failed: 'The file could not be sent; try again',
+};
+const field = element.querySelector('.drop'), input = field.querySelector('input'), status = field.querySelector('.status');
+const hint = status.textContent;
+input.multiple = props.several;
+
+function show(text, state) {
+  status.textContent = text;
+  field.classList.toggle('busy', state === 'busy');
+  field.classList.toggle('wrong', state === 'wrong');
+}
+
+async function send(file) {
+  if (file.size > props.max_bytes) return show(TEXTS.tooLarge, 'wrong');
+  show(TEXTS.sending(file.name), 'busy');
+  try {
+    const sent = await sendUnnamed(file);
+    // The server stores every upload under a name of its own, by which the viewer finds the file's name again.
+    const token = sent.path.split(/[\\/]/).pop();
+    if (props.kind === 'film') document.dispatchEvent(new CustomEvent('spineseg:file-named', { detail: { token, name: file.name } }));
+    props.value = sent;
+    trigger('upload');
+    show(TEXTS.sent(file.name));
+  } catch {
+    show(TEXTS.failed, 'wrong');
+  }
+}
+
+function accept(files) {
+  if (files.length === 1 || !props.several) send(files[0]);
+  else document.dispatchEvent(new CustomEvent('spineseg:batch', { detail: [...files] }));
+  input.value = '';
+}
+
+input.addEventListener('change', () => input.files.length && accept(input.files));
+if (props.kind === 'film') {
+  document.addEventListener('spineseg:files-dropped', (event) => accept(event.detail));
+  document.addEventListener('spineseg:example-opened', () => show(hint));
+} else document.addEventListener('spineseg:film-changed', () => show(hint));
+for (const kind of ['dragover', 'dragleave', 'drop'])
+  field.addEventListener(kind, (event) => {
+    event.preventDefault();
+    field.classList.toggle('over', kind === 'dragover');
+    if (kind === 'drop' && event.dataTransfer.files.length) accept(event.dataTransfer.files);
+  });

@@ -1,0 +1,48 @@
+// The viewer's files: films dropped on it, and downloads. The names of a visitor's files stay in this tab's memory.
+const NAMED = new Map(); // token of an upload -> the name of its file
+const TYPES = { npz: 'application/zip', mat: 'application/octet-stream', png: 'image/png', json: 'application/json' };
+
+document.addEventListener('spineseg:file-named', (event) => NAMED.set(event.detail.token, event.detail.name));
+for (const kind of ['dragover', 'dragleave', 'drop'])
+  stage.addEventListener(kind, (event) => {
+    event.preventDefault();
+    stage.classList.toggle('over', kind === 'dragover');
+    if (kind === 'drop' && event.dataTransfer.files.length)
+      document.dispatchEvent(new CustomEvent('spineseg:files-dropped', { detail: event.dataTransfer.files }));
+  });
+
+const nameOfFilm = () => shown.name || stemOf(NAMED.get(shown.film) ?? 'film');
+
+function download(kind) {
+  if (kind === 'npy') save([npy()], `${nameOfFilm()}${shown.a.corrected ? '-corrected' : ''}.npy`, 'application/octet-stream');
+  else trigger('download', { kind, film: shown.film });
+}
+
+// A file that the server made in memory; its name is made here.
+async function saveFile({ film, file }) {
+  if (film !== shown.film) return;
+  save([await bytesOf(file.content)], nameOfFilm() + file.ending, TYPES[file.ending.split('.').pop()]);
+}
+
+// The bytes of numpy.save of the uint8 array (rows, columns, channels): NumPy format 1.0, whose header leaves room for
+// a first axis of 21 digits and ends at a multiple of 64 bytes.
+function npy() {
+  const { rows, columns, a: { bits } } = shown, channels = props.names.length;
+  let header = `{'descr': '|u1', 'fortran_order': False, 'shape': (${rows}, ${columns}, ${channels}), }` + ' '.repeat(21 - String(rows).length);
+  header += ' '.repeat(64 - ((10 + header.length + 1) % 64)) + '\n';
+  const bytes = new Uint8Array(10 + header.length + bits.length * channels);
+  bytes.set([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, header.length & 255, header.length >> 8]);
+  for (let i = 0; i < header.length; i++) bytes[10 + i] = header.charCodeAt(i);
+  for (let i = 0, at = 10 + header.length; i < bits.length; i++, at += channels) {
+    const value = bits[i];
+    if (value === 0) bytes[at + BACKGROUND] = 1;
+    else for (let k = 0; k < BACKGROUND; k++) bytes[at + k] = (value >> k) & 1;
+  }
+  return bytes;
+}
+
+watch('value', enqueue);
+new ResizeObserver(() => (view.fitted ? fit() : redraw())).observe(stage);
+setStyle('fill');
+refreshControls();
+enqueue();

@@ -1,0 +1,111 @@
+"""Labels and sentences of the page that Python writes, in the order in which a visitor meets them.
+
+The others stand in `static/`: in the *.html files, and under TEXTS in the *.js files. Sentences about a film's levels
+and measurements come from `spineseg.inference.levels` and `spineseg.measure`.
+"""
+
+from __future__ import annotations
+
+from spineseg.film import CHANNELS, VERTEBRAE
+
+FIRST, SECOND, LAST = VERTEBRAE[0], VERTEBRAE[1], VERTEBRAE[-1]
+
+# ---- left: the film ----
+CHOOSE_FILM = "Choose a film"
+MODEL = "Model"
+INVERTED = "Film stored the wrong way round"
+SEGMENT = "Segment"
+LOADING = "Loading the model"
+READY = "Ready: {model} on {device}"
+EXAMPLES = "Simulated examples"
+
+
+def film_hint(max_bytes: int) -> str:
+    """Under `CHOOSE_FILM`; max_bytes: of one upload."""
+    return f"or drop it here: DICOM, up to {max_bytes / 2**20:g} MB; several at once give one ZIP"
+
+
+# ---- right: findings ----
+NO_FILM = "No film yet."
+SIZE = "{rows} × {columns} px"
+NOT_SEGMENTED = "{size}, not segmented yet"
+VERDICTS = {"sure": "Levels sure", "unsure": "Levels unsure"}
+CORRECTED = "Corrected by hand"
+VERTEBRA_AND_CONFIDENCE, VERTEBRA = "Vertebra and how sure its level is", "Vertebra"
+NOT_FOUND = "not found"
+FORMER_NAME = "was {}"
+DROP_TITLE = "Leave {} out"
+ALL_NAMES = "All names"
+MOVE = {"lower": "one lower", "higher": "one higher"}
+MOVE_TITLE = {
+    "lower": f"{FIRST} becomes {SECOND}, and so on",
+    "higher": f"{SECOND} becomes {FIRST}, and so on",
+}
+UNDO, UNDO_TITLE = "Undo", "Back to the model's own names"
+CORRECT_TITLE = "Correct the levels"
+DROPPED = "left out: what the model called {}"
+NAMELESS = "no name is left for what the model called {}"
+EMPTY = "now empty: {}"
+
+
+def names_moved(levels: int) -> str:
+    """levels: caudally; negative: cranially."""
+    way, count = ("lower" if levels > 0 else "higher"), abs(levels)
+    return f"every name {count} {'level' if count == 1 else 'levels'} {way}"
+
+
+# ---- right: comparison ----
+COMPARE, COMPARE_WITH = "Compare", "Compare with"
+NOTHING, A_REFERENCE = "nothing", "a reference file"
+CHOOSE_REFERENCE = "Choose a reference"
+REFERENCE_HINT = f".mat (label_separated) or .npy, rows × columns × {len(CHANNELS)}"
+REFERENCE_TITLE = "reference"
+NOTHING_TO_COMPARE = "Choose a reference or another model to compare with."
+NO_MASKS = "{} has no masks: none of its channels comes above 0.5."
+LOOK_AT_MAPS = (
+    f"Swipe, then show one channel at a time with Shift and 1 to {len(VERTEBRAE)}, or look at its raw channels."
+)
+NO_SCORES_YET = "The scores appear here once the film is segmented."
+COMPARED = "{} against {}: mean Dice"
+HAUSDORFF_TITLE = "95 % Hausdorff distance"
+PLANE = ", at the {}"
+SAME_NAMES = "Every vertebra bears the same name in both."
+NAMES_OFF_BY_ONE = "The names are off by one level."
+MOVE_ALL = {"lower": "Move all names one lower", "higher": "Move all names one higher"}
+OTHER_NAMES = "Not every vertebra bears the same name in both."
+IN_NEITHER, IN_ONE_ONLY = "in neither", "in one of them only"
+
+# ---- right: measurements ----
+MEASUREMENTS = "Measurements"
+NO_MEASUREMENTS = "Measurements appear once a film is segmented."
+MILLIMETRES = "Millimetres at the {}. "
+INTERVAL = "± half of a 95 % interval, from the masks’ own uncertainty."
+NOT_MEASURED = "Not measured: {}"
+TOO_UNCERTAIN = "{}: too uncertain"
+
+# ---- below: the model ----
+ABOUT = "About: the model, its limits, your own model"
+NO_DESCRIPTION = "No description on its card."
+NETWORK = "U-Net, features {features}; sees the whole film as {rows} × {columns}; runs on {device}"
+ORDERED = "Names bodies along one path from head to tail, so that no level comes twice or out of order."
+UNDECODED = "None: each pixel goes to its strongest channel where that is above 0.5, as the network says it."
+SCORES = "Scores on its card"
+NO_SCORES = "Its card states no scores."
+
+# ---- messages ----
+UNFORESEEN = "Something went wrong here, not with what you did; try again, or try another film."
+OVERTAKEN = "Expected the film as it was, but another press came between; press again"
+BUSY = "the page is busy; try again later"
+NO_FILM_TO_SEGMENT = "Expected a film, got none; choose one first"
+NO_FILM_FOR_REFERENCE = "Expected a film before its reference, got none; choose the film first"
+NO_MASKS_TO_CORRECT = "Expected a segmented film, got none; press Segment first"
+NO_FILM_TO_DOWNLOAD = "Expected a segmented film, got none; open it again and press Segment"
+NO_MASKS_TO_DOWNLOAD = "Expected a film with masks, got none; press Segment first"
+UNKNOWN_MODEL = "Expected one of the models {}, got another; choose one"
+UNKNOWN_DOWNLOAD = "Expected one of {}, got another kind of file; choose one"
+NO_UPLOAD = "Expected {}, got nothing; choose a file"
+UPLOAD_GONE = "Expected {}, but it is no longer here; choose it again"
+NO_VERTEBRA_LEFT = (
+    f"Expected at most {len(VERTEBRAE) - 1} levels, got {len(VERTEBRAE)}, which leave no vertebra; move the names back"
+)
+DISCLAIMER = "For research, not for diagnosis."

@@ -1,0 +1,27 @@
+"""Fixtures of the page's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
+    """A file where Gradio puts uploads, as an event receives it."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    path = tmp_path / "0123" / "token"
+    path.parent.mkdir()
+    path.write_bytes(b"film")
+    return {"path": str(path), "orig_name": "token", "meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where Gradio keeps files, for one module."""
+    folder = tmp_path_factory.mktemp("uploads")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("GRADIO_TEMP_DIR", str(folder))
+        yield folder

@@ -1,0 +1,437 @@
+"""The page's handlers as plain functions, with a model that always answers the same bars; no browser, no server."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import gradio as gr
+import numpy as np
+import pytest
+from ui_fakes import FILM, Bands, FakeCard, bands, handlers, opened, segmented, simulated
+
+from spineseg.film import BadInput, Film
+from spineseg.io.labels import read_label, to_array
+from spineseg.ui import panels, texts
+from spineseg.ui.correction import Correction, bits_to_masks
+from spineseg.ui.handlers import REFERENCE, Handlers
+from spineseg.ui.page import on_new_film, on_session
+from spineseg.ui.server import LazyModels
+from spineseg.ui.session import SessionState, SessionStore
+from spineseg.ui.uploads import uploaded
+from spineseg.ui.viewer import UNCHANGED, update
+
+
+def failing(error: Exception) -> Callable[[Path], Film]:
+    def read(path: Path) -> Film:
+        raise error
+
+    return read
+
+
+# ---- opening ----
+
+
+def test_upload_is_read_then_gone_with_its_folder(upload: dict, tmp_path: Path) -> None:
+    state = handlers().open_upload(None, upload)
+    assert (state.film, state.token, state.name, state.layer) == (FILM, "token", None, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_whose_folder_went_at_the_same_moment_is_still_read(upload: dict) -> None:
+    read = handlers(read=lambda path: (shutil.rmtree(path.parent), FILM)[1])
+    assert read.open_upload(None, upload).film is FILM
+
+
+def test_refused_upload_is_gone_too_and_the_page_says_why(upload: dict) -> None:
+    refused = handlers(read=failing(BadInput("expected one frame, got <img src=x>; export one")))
+    with pytest.raises(gr.Error) as caught:
+        refused.open_upload(None, upload)
+    assert caught.value.message == "expected one frame, got &lt;img src=x&gt;; export one"
+    assert not caught.value.print_exception
+    assert not Path(upload["path"]).exists()
+
+
+def test_unforeseen_error_shows_neither_path_nor_value(upload: dict, caplog: pytest.LogCaptureFixture) -> None:
+    broken = handlers(read=failing(OSError(f"cannot open {upload['path']} of Jane Doe")))
+    copy = Path(upload["path"]).with_name("copy")
+    copy.write_bytes(b"film")
+    with caplog.at_level(logging.DEBUG), pytest.raises(gr.Error) as caught:
+        broken.open_upload(None, upload)
+    assert (caught.value.message, caught.value.print_exception) == (texts.UNFORESEEN, False)
+    in_batch = broken.batch_film({**upload, "path": str(copy)}, "bands", False)
+    assert in_batch == {"token": "token", "error": texts.UNFORESEEN}
+    assert [record.getMessage().partition(" at ")[0] for record in caplog.records] == [
+        "open_upload failed: OSError",
+        "batch_film failed: OSError",
+    ]
+    for record in caplog.records:
+        assert record.exc_info is None
+        assert not any(secret in record.getMessage() for secret in ("token", "Jane", "/"))
+
+
+def test_file_outside_the_upload_folder_is_neither_read_nor_removed(upload: dict, tmp_path: Path) -> None:
+    other = tmp_path.parent / f"{tmp_path.name}-other"
+    other.write_bytes(b"someone's")
+    paths = (str(other), f"{tmp_path}/0123/../../{other.name}", str(tmp_path), str(tmp_path / "gone"))
+    for claim in (*({"path": path} for path in (*paths, None)), None, {}, {"url": "http://example.org/film"}):
+        with pytest.raises(BadInput):
+            uploaded(claim)
+    assert other.read_bytes() == b"someone's"
+
+
+def test_example_keeps_its_file_and_name_and_stays_clickable(tmp_path: Path) -> None:
+    path = tmp_path / "lateral_1.dcm"
+    path.write_bytes(b"film")
+    page = handlers(examples=(path,))
+    first, second = page.open_example(None, 0), page.open_example(None, 0)
+    assert path.exists()
+    assert first.name == "lateral_1"
+    assert first.token != second.token
+
+
+# ---- segmenting ----
+
+
+def test_segment_says_everything() -> None:
+    html = panels.findings(segmented())
+    for text in ("70 × 40 px", "bands", "GPU", "1.2 s", "Levels sure", "90%"):
+        assert text in html
+    assert "not found" not in html
+    html = panels.findings(segmented(handlers(Bands(absent=(0, 5)))))
+    assert "Levels unsure" in html
+    assert "Not found: L1, S1; the best &lt;b&gt;path&lt;/b&gt; is close" in html
+
+
+def test_invert_changes_what_is_shown_and_what_is_segmented() -> None:
+    model = Bands()
+    page = handlers(model)
+    inverted = page.invert(segmented(page), True)
+    assert inverted and inverted.inverted and inverted.layer is None
+    first, second = update(None, opened()), update(opened(), inverted)
+    assert first and second
+    assert first["picture"] != second["picture"]
+    assert page.segment(opened(), "bands", True, "").inverted
+    assert np.array_equal(model.seen[-1].image, FILM.inverted().image)
+    assert page.invert(None, True) is None
+
+
+@pytest.mark.parametrize(
+    ("act", "sentence"),
+    [
+        (lambda page: page.segment(None, "bands", False, ""), "choose one first"),
+        (lambda page: page.segment(opened(), "unknown", False, ""), "Expected one of the models bands"),
+        (lambda page: page.correct(opened(), "lower"), "press Segment first"),
+        (lambda page: page.download(None, "npz"), "open it again"),
+    ],
+)
+def test_nothing_to_work_on_is_said(act: Callable[[Handlers], object], sentence: str) -> None:
+    with pytest.raises(gr.Error, match=sentence):
+        act(handlers())
+
+
+def test_a_film_is_segmented_once_and_again_for_another_model_or_inverted() -> None:
+    first, second = Bands(), Bands()
+    page = handlers(first, second)
+    state = page.segment_if_open(opened(), "bands", False, "")
+    assert state and state.layer
+    again = page.segment(page.correct(state, "lower"), "bands", False, "")
+    assert not again.correction
+    assert again.layer is state.layer
+    assert (len(first.seen), len(second.seen)) == (1, 0)
+    assert page.segment(state, "other", False, "").layer is not state.layer
+    assert page.segment(state, "bands", True, "").inverted
+    assert (len(first.seen), len(second.seen)) == (2, 1)
+    assert page.segment_if_open(None, "bands", False, "") is None
+
+
+# ---- comparing ----
+
+
+def test_two_models_are_compared() -> None:
+    state = segmented(handlers(Bands(), Bands(shift=4)), "other")
+    assert state.comparison and state.comparison.dice == pytest.approx((0.75,) * 6)
+    html = panels.comparison(state)
+    for text in ("bands against other", "HD95 mm", "same name in both"):
+        assert text in html
+    assert html.count("0.750") == 7
+
+
+def test_a_model_without_masks_is_said_to_have_none() -> None:
+    silent = Bands(answer=np.zeros_like(bands()), card=FakeCard(name="silent", decoder="none"))
+    html = panels.comparison(segmented(handlers(Bands(), silent), "other"))
+    assert "none of its channels comes above 0.5" in html
+    assert "<table" not in html and "name" not in html
+
+
+def test_another_choice_asks_only_the_model_that_is_new() -> None:
+    first, second = Bands(), Bands()
+    page = handlers(first, second)
+    state = page.compare(segmented(page), "other")
+    assert state
+    assert (len(first.seen), len(second.seen)) == (1, 1)
+    assert page.compare(state, "other") is state
+    for compared in (page.compare(state, ""), page.compare(opened(), "other")):
+        assert compared and compared.other is None
+    assert page.compare(None, "other") is None
+
+
+def test_reference_is_read_gone_scored_and_its_remarks_are_said(upload: dict) -> None:
+    page = handlers()
+    state = page.open_reference(segmented(page), upload)
+    assert not Path(upload["path"]).exists()
+    assert state.comparison and state.comparison.dice == (1.0,) * 6
+    assert "3 pixels in more than one vertebra" in panels.comparison(state)
+    for kept in (page.compare(state, REFERENCE), page.segment(state, "bands", False, REFERENCE)):
+        assert kept and kept.other is state.other
+
+
+def test_reference_without_a_film_or_of_another_size_is_refused_and_gone(upload: dict) -> None:
+    path = Path(upload["path"])
+    np.save(stream := io.BytesIO(), np.zeros((71, 40, 7), np.uint8))
+    real = replace(handlers(), read_label=read_label)
+    expected = "expected rows x columns x 7 = 70 x 40 x 7, got 71 x 40 x 7"
+    for state, sentence in ((None, "choose the film first"), (opened(), expected)):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(stream.getvalue())
+        with pytest.raises(gr.Error, match=sentence):
+            real.open_reference(state, upload)
+        assert not path.exists()
+
+
+# ---- correcting and measuring ----
+
+
+def test_a_correction_goes_everywhere() -> None:
+    page = handlers(Bands(), Bands())
+    before = segmented(page, "other")
+    after = page.correct(before, "lower")
+    assert after.bits is not None
+    assert np.array_equal(bits_to_masks(after.bits)[1:], bands()[:-1])
+    html = panels.findings(after)
+    for text in ("Corrected by hand", "no name is left for what the model called S1", "was L1"):
+        assert text in html
+    assert "No name is left" not in html, "sentences are joined, only the first begins with a capital"
+    assert "off by one level" in panels.comparison(after)
+    payload = update(before, after)
+    assert payload and payload["a"]["corrected"]
+    assert "picture" not in payload and "maps" not in payload["a"], "the viewer has them already"
+    back = page.correct(page.correct(after, "drop", 3), "undo")
+    assert back.correction == Correction()
+    assert back.bits is not None and before.bits is not None
+    assert np.array_equal(back.bits, before.bits)
+
+
+def test_measurements_follow_the_correction_and_name_their_source() -> None:
+    film, model = simulated()
+    page = handlers(model)
+    before = page.segment(SessionState(film, "token"), "bands", False, "")
+    after = page.correct(before, "lower")
+    assert before.measurements and after.measurements
+    depth = before.measurements.figures["L1_depth_mm"].value
+    assert depth == pytest.approx(after.measurements.figures["L2_depth_mm"].value, rel=0.02)
+    assert "L1" in after.measurements.left_out
+    assert before.measurements is before.measurements, "computed once"
+    payload = update(before, after)
+    assert payload
+    assert {line["name"].split()[0] for line in payload["lines"] if "vertebra" in line} >= {"L2", "L5"}
+    html = panels.measurements(before)
+    for text in ("lordosis L1-S1", "°", "Genant 1993", "Millimetres at the detector", "±"):
+        assert text in html
+
+
+# ---- what the viewer is sent ----
+
+
+def unpacked(sent: str) -> np.ndarray:
+    return np.frombuffer(gzip.decompress(base64.b64decode(sent)), np.uint8)
+
+
+def test_viewer_is_sent_what_was_segmented() -> None:
+    payload = update(None, segmented())
+    assert payload
+    assert np.array_equal(bits_to_masks(unpacked(payload["a"]["masks"]).reshape(70, 40)), bands())
+    picture = base64.b64decode(payload["picture"].removeprefix("data:image/jpeg;base64,"))
+    shown = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert shown is not None
+    assert shown.shape == (payload["rows"], payload["columns"]) == (70, 40)
+    assert shown[5].mean() + 50 < shown[60].mean(), "brighter towards the bottom, as the film"
+
+
+def test_probability_maps_lie_where_the_film_does() -> None:
+    payload = update(None, segmented())
+    assert payload and payload["a"]["undecoded"] is False
+    maps = payload["a"]["maps"]
+    rows, columns = np.nonzero(unpacked(maps["values"]).reshape(6, maps["rows"], maps["columns"])[2] > 127)
+    top = maps["top"] + (rows.min() + 0.5) * maps["height"] / maps["rows"]
+    left = maps["left"] + (columns.min() + 0.5) * maps["width"] / maps["columns"]
+    assert (top, left) == (pytest.approx(22, abs=1), pytest.approx(5, abs=1)), "the bar of L3 begins there"
+
+
+def test_viewer_is_sent_only_what_changed() -> None:
+    before = segmented()
+    assert update(before, before) == {"film": "token"}
+    assert update(before, None) is None
+    other = handlers(Bands(), Bands()).compare(before, "other")
+    assert set(update(before, other) or {}) == {"film", "b"}
+    gone = update(other, handlers().invert(other, True))
+    assert gone
+    assert {"a", "b"} & set(gone) == set(), "a new picture starts without masks"
+
+
+# ---- the session between two requests ----
+
+
+@pytest.fixture
+def store() -> SessionStore:
+    store = SessionStore(600.0)
+    store.replace("me", None, opened())
+    return store
+
+
+def ask(store: SessionStore, handler: Callable[..., SessionState | None], *inputs: object, **options: bool) -> tuple:
+    return on_session(store, handler, **options)(gr.Request(session_hash="me"), *inputs)
+
+
+def stored(store: SessionStore) -> SessionState:
+    entry = store.get("me")
+    assert entry and entry.state
+    return entry.state
+
+
+def test_a_request_finds_what_the_last_one_left(store: SessionStore) -> None:
+    page = handlers()
+    payload, findings, comparison, measurements = ask(store, page.segment, "bands", False, "")
+    assert payload["a"]
+    assert "Levels sure" in findings
+    assert "compare with" in comparison
+    assert "Not measured" in measurements
+    assert "Corrected" in ask(store, page.correct, "lower")[1]
+
+
+def test_a_request_that_another_one_overtook_says_so(store: SessionStore) -> None:
+    def slow(state: SessionState | None) -> SessionState | None:
+        store.finish_opening("me", store.begin_opening("me"), opened())
+        return handlers().segment(state, "bands", False, "")
+
+    with pytest.raises(gr.Error, match="another press came between"):
+        ask(store, slow)
+    assert ask(store, slow, silent=True)[0] == UNCHANGED, "what only follows on a request is late in silence"
+    assert stored(store).layer is None
+
+
+def test_what_changes_nothing_disturbs_no_other_request() -> None:
+    store, page = SessionStore(600.0), handlers()
+    store.begin_opening("me")
+    entry = store.get("me")
+    assert ask(store, page.segment_if_open, "bands", False, "")[0] is None, "no film, nothing to segment"
+    assert store.replace("me", entry, opened()), "the film that was being read meanwhile finds its place"
+
+
+def test_a_film_that_is_refused_leaves_the_old_one(store: SessionStore) -> None:
+    before = stored(store)
+
+    def refused(state: SessionState | None) -> SessionState:
+        raise BadInput("expected a film")
+
+    with pytest.raises(BadInput):
+        on_new_film(store, refused)(gr.Request(session_hash="me"))
+    assert stored(store) is before
+    assert ask(store, handlers().segment, "bands", False, "")[0]["a"]
+
+
+def test_a_film_that_another_one_overtook_changes_nothing(store: SessionStore) -> None:
+    newer = opened()
+
+    def slow(state: SessionState | None) -> SessionState:
+        store.finish_opening("me", store.begin_opening("me"), newer)
+        return opened()
+
+    assert on_new_film(store, slow)(gr.Request(session_hash="me"))[0] == UNCHANGED
+    assert stored(store) is newer
+
+
+# ---- a batch, a program, models ----
+
+
+def test_a_film_of_a_batch_is_answered_with_entries_or_a_sentence(upload: dict) -> None:
+    answer = handlers().batch_film(upload, "bands", False)
+    assert (answer["token"], answer["verdict"]) == ("token", "sure")
+    assert [entry["ending"] for entry in answer["entries"]] == [".npy", "-overlay.png", "-labels.png", ".json"]
+    assert not Path(upload["path"]).exists()
+    assert "no longer here" in handlers().batch_film(upload, "bands", False)["error"]
+
+
+def test_program_gets_the_bytes_that_numpy_saves(upload: dict) -> None:
+    path = Path(handlers().segment_file(upload))
+    np.save(expected := io.BytesIO(), to_array(bands()))
+    assert (path.name, path.read_bytes()) == ("masks.npy", expected.getvalue())
+    assert not Path(upload["path"]).exists()
+
+
+def test_models_load_behind_the_page_in_order() -> None:
+    begin, order = threading.Event(), []
+
+    def load(name: str) -> Callable[[], Bands]:
+        def loaded() -> Bands:
+            begin.wait(5)
+            order.append(name)
+            return Bands(device=name)
+
+        return loaded
+
+    models = LazyModels({"b": load("b"), "a": load("a")})
+    assert (list(models), len(models), "a" in models, "c" in models, order) == (["b", "a"], 2, True, False, [])
+    begin.set()
+    assert models["a"].device == "a"
+    assert order == ["b", "a"]
+
+
+def test_model_that_does_not_load_is_said_without_its_path(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Bands:
+        raise OSError("no file at its path")
+
+    models = LazyModels({"bands": Bands, "broken": broken})
+    page = Handlers(models, lambda path: FILM, read_label, lambda name, film: models[name](film))
+    with pytest.raises(gr.Error) as caught:
+        page.segment(opened(), "broken", False, "")
+    assert caught.value.message == texts.UNFORESEEN
+    assert "ready" in page.status()
+    object.__setattr__(page, "segmenters", LazyModels({"broken": broken}))  # the type checker would ask for a model
+    status = page.status()
+    assert "failed" in status and texts.UNFORESEEN in status
+    assert "its path" not in caplog.text
+
+
+def test_about_says_what_the_card_says_and_escapes_it() -> None:
+    html = handlers().about("bands")
+    for text in ("Six &lt;b&gt;bars&lt;/b&gt;.", "12 films, 10 minutes", "train &lt;x&gt;", "0.81", "64 × 48"):
+        assert text in html
+    assert "<b>" not in html
+
+
+@pytest.mark.parametrize(
+    ("scores", "table"),
+    [
+        (
+            {"made": {"dice": [0.2, 0.4, 0.6, 0.0, 0.0, 0.0], "films": 64}},
+            "<th>films</th><th>mean Dice</th></tr></thead><tbody>"
+            '<tr><th scope="row">made</th><td>64</td><td>0.20</td></tr></tbody>',
+        ),
+        (
+            {"held back": {"films": 3, "mean dice": None}, "real": {"films": 11, "mean dice": 0.8}},
+            '<tr><th scope="row">held back</th><td>3</td><td>–</td></tr>'
+            '<tr><th scope="row">real</th><td>11</td><td>0.80</td></tr></tbody>',
+        ),
+    ],
+)
+def test_scores_of_a_card_have_no_empty_column_and_a_dash_for_no_number(scores: dict, table: str) -> None:
+    assert table in panels.about("a model", {"scores": scores}, "cpu")

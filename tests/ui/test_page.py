@@ -1,0 +1,141 @@
+"""The page as it is put together: layout, texts, scripts and styles; one upload limit, any number of vertebrae."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from ui_fakes import FILM, Bands, read_label
+
+from spineseg.film import CHANNELS
+from spineseg.io.limits import DEFAULT_LIMITS
+from spineseg.ui import server, viewer
+from spineseg.ui.page import build_page
+
+ROOT = Path(__file__).parents[2]
+STATIC = ROOT / "spineseg" / "ui" / "static"
+
+
+def page_of(*names: str, examples: Path | None = None) -> gr.Blocks:
+    return build_page({name: Bands() for name in names}, lambda path: FILM, read_label, examples)
+
+
+def props(page: gr.Blocks, elem_id: str) -> dict[str, Any]:
+    return next(b.props for b in page.blocks.values() if isinstance(b, gr.HTML) and b.elem_id == elem_id)
+
+
+@pytest.fixture(scope="module")
+def page() -> gr.Blocks:
+    return page_of("a")
+
+
+def test_only_segment_can_be_called_from_outside(page: gr.Blocks) -> None:
+    events = page.get_config_file().get("dependencies", [])
+    assert [event["api_name"] for event in events if event["api_visibility"] != "private"] == ["segment"]
+
+
+def test_examples_and_model_choice_appear_only_where_there_are_some(page: gr.Blocks, tmp_path: Path) -> None:
+    def labels(page: gr.Blocks) -> set[str]:
+        return {str(block.value) for block in page.blocks.values() if isinstance(block, gr.Button) and block.visible}
+
+    def choices(page: gr.Blocks) -> list[gr.Dropdown]:
+        return [block for block in page.blocks.values() if isinstance(block, gr.Dropdown)]
+
+    assert "Segment" in labels(page)
+    assert not choices(page)[0].visible
+    (tmp_path / "lateral_spine-1.dcm").write_bytes(b"film")
+    full = page_of("a", "b", examples=tmp_path)
+    assert labels(full) - labels(page) == {"Lateral spine 1"}
+    assert choices(full)[0].visible
+    assert [value for _, value in choices(full)[1].choices] == ["", "reference", "a", "b"]
+
+
+def test_legend_is_in_channel_order(page: gr.Blocks) -> None:
+    shown = props(page, "viewer")
+    assert shown["names"] == list(CHANNELS)
+    assert len(set(shown["colours"])) == len(CHANNELS)
+
+
+def test_every_script_is_used_and_those_of_the_viewer_run_in_the_order_of_their_names() -> None:
+    used = {script for scripts in viewer.SCRIPTS.values() for script in scripts}
+    assert used == {path.name for path in STATIC.glob("*.js")}
+    assert viewer.SCRIPTS["viewer"] == ("files.js", *sorted(path.name for path in STATIC.glob("viewer-*.js")))
+
+
+@pytest.mark.parametrize("path", sorted(STATIC.iterdir()), ids=lambda path: path.name)
+def test_assets_ask_no_other_host_store_nothing_and_survive_gradio(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for word in ("http://", "https://", "localStorage", "sessionStorage", "cookie"):
+        assert word not in text
+    if path.suffix != ".js":  # Gradio makes a template string of it; `${value}` would write the whole film into it
+        assert not any(sign in text for sign in ("\\", "`", "${value}"))
+
+
+# ---- one upload limit ----
+
+
+def test_the_upload_limit_is_stated_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(DEFAULT_LIMITS), "max_bytes", 3 * 2**20)
+    page, launched = page_of("a"), {}
+    monkeypatch.setattr(page, "launch", lambda **options: (None, "address", launched.update(options)))
+    server.serve(page)
+    assert launched["max_file_size"] == 3 * 2**20
+    assert "up to 3 MB;" in props(page, "film")["hint"]
+    assert {props(page, name)["max_bytes"] for name in ("film", "reference", "batch")} == {3 * 2**20}
+
+
+def test_no_other_text_states_a_limit() -> None:
+    stated = f"{DEFAULT_LIMITS.max_bytes / 2**20:g} MB"
+    for document in ("docs/api.md", "SECURITY.md"):
+        assert stated in (ROOT / document).read_text(encoding="utf-8")
+    for path in [*STATIC.iterdir(), *STATIC.parent.glob("*.py")]:
+        text = path.read_text(encoding="utf-8").replace("takes 50 MB", "")  # of memory
+        assert not re.search(r"\d MB\b", text), path.name
+
+
+# ---- any set of vertebrae ----
+
+LONGER = """
+import sys, types
+from pathlib import Path
+import numpy as np
+import spineseg
+
+source = Path(spineseg.__file__).with_name("film.py").read_text(encoding="utf-8")
+longer = sys.modules["spineseg.film"] = types.ModuleType("spineseg.film")
+exec(source.replace("ANATOMY = (", "ANATOMY = (Vertebra('T12', '#123456', ('0', 'T12 vertebra')),"), vars(longer))
+
+from spineseg.ui import downloads, panels, texts, viewer
+from spineseg.ui.correction import Correction, bits_to_masks, masks_to_bits
+from spineseg.ui.session import MaskLayer, SessionState
+
+masks = np.arange(7 * 80 * 70).reshape(7, 80, 70) % 7 == np.arange(7)[:, None, None]
+bits = masks_to_bits(masks)
+assert np.array_equal(bits_to_masks(bits), masks) and bits.max() == 64
+assert np.array_equal(bits_to_masks(Correction(1).applied(bits))[1:], masks[:-1])
+assert Correction(6) and "T12" in Correction(1).sentences((True,) * 7)[-1]
+sent = viewer.viewer().props
+assert len(sent["names"]) == len(sent["colours"]) == 8 and (sent["first"], sent["last"]) == ("T12", "S1")
+assert "columns × 8" in texts.REFERENCE_HINT and "1 to 7" in texts.LOOK_AT_MAPS
+film = longer.Film(np.zeros((80, 70), np.float32), None)
+state = SessionState(film, "token", layer=MaskLayer("a", bits), other=MaskLayer("b", bits))
+assert panels.comparison(state).count("1.000") == 15
+assert len(downloads.npy(state)) == 128 + 80 * 70 * 8
+"""
+
+
+def test_another_set_of_vertebrae_needs_no_change_of_the_page() -> None:
+    done = subprocess.run([sys.executable, "-c", LONGER], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", [*STATIC.iterdir(), *STATIC.parent.glob("*.py")], ids=lambda path: path.name)
+def test_no_file_of_the_page_counts_the_vertebrae(path: Path) -> None:
+    """Examples in docstrings and comments apart, no name and no number of vertebrae or channels stands in the page."""
+    text = re.sub(r'"""(.|\n)*?"""|(#|//) .*', "", path.read_text(encoding="utf-8"))
+    assert not re.search(r"\b(L[1-4]|S1|[Ss]ix|[Ss]even)\b|\[1-[67]\]|[1¹] to [67]|columns [x×] 7|repeat\(6,", text)
