@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -19,9 +20,8 @@ from spineseg.inference.grid import grid_fit
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.prediction import Prediction
 from spineseg.measure.errors import BoneMap
-from spineseg.measure.figures import GENANT, KEYS, KINDS, MEYERDING, MEYERDING_BACKWARD, SOURCES, grade
+from spineseg.measure.figures import DEFINITIONS, KEYS, MOST_ERROR, SOURCES, genant_grade, meyerding_grade
 from spineseg.measure.measurements import (
-    MOST_ERROR,
     Measurements,
     check_masks,
     csv_columns,
@@ -149,15 +149,15 @@ def test_a_sunken_endplate_lowers_the_middle_alone(sag: int):
 
 
 @pytest.mark.parametrize(
-    ("values", "limits", "grades"),
+    ("grade", "values", "grades"),
     [
-        ((0, 19.9, 20, 24.9, 25, 39.9, 40, 99), GENANT, [0, 0, 1, 1, 2, 2, 3, 3]),
-        ((0, 4.9, 5, 24.9, 25, 50, 75, 100, 120), MEYERDING, [0, 0, 1, 1, 2, 3, 4, 5, 5]),
-        ((5, 14.9, 15, 24.9, 25, 50, 75, 100), MEYERDING_BACKWARD, [0, 0, 1, 1, 2, 3, 4, 5]),
+        (genant_grade, (-3, 0, 19.9, 20, 24.9, 25, 39.9, 40, 99), [0, 0, 0, 1, 1, 2, 2, 3, 3]),
+        (meyerding_grade, (0, 4.9, 5, 24.9, 25, 50, 75, 100, 120), [0, 0, 1, 1, 2, 3, 4, 5, 5]),
+        (meyerding_grade, (-5, -14.9, -15, -24.9, -25, -50, -75, -100), [0, 0, 1, 1, 2, 3, 4, 5]),
     ],
 )
-def test_grades_begin_where_they_should(values: tuple[float, ...], limits: tuple[float, ...], grades: list[int]):
-    assert [grade(float(value), limits) for value in values] == grades
+def test_grades_begin_where_they_should(grade: Callable[[float], int], values: tuple[float, ...], grades: list[int]):
+    assert [grade(float(value)) for value in values] == grades
 
 
 def test_segments_add_up_to_the_lordosis():
@@ -294,7 +294,8 @@ def test_what_is_too_uncertain_is_withheld_with_its_grade():
     kept = [(key, figure.error) for key, figure in measured.figures.items() if figure.error is not None]
     gone = {"L1_L2_slip_percent", "L1_L2_meyerding_grade"}
     assert "L1 slip on L2" in measured.withheld and not gone & set(measured.figures)
-    assert all(error <= MOST_ERROR[KINDS[key].unit] for key, error in kept)
+    units = {definition.key: definition.unit for definition in DEFINITIONS}
+    assert all(error <= MOST_ERROR[units[key]] for key, error in kept)
     assert measured.as_dict()["withheld"] == measured.withheld
     assert measure_prediction(seen).withheld == ()
 

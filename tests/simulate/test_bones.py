@@ -10,20 +10,20 @@ import pytest
 
 from spineseg.film import BadInput
 from spineseg.simulate import SimulateConfig, build_atlas, load_atlas, save_atlas, simulate_case
-from spineseg.simulate.bones import (
+from spineseg.simulate.atlas import (
     Atlas,
     AtlasConfig,
     UnreadableMesh,
     body_corners,
     body_points,
     layers_of,
-    paint_bones,
     project,
     read_ply,
     voxelise,
 )
-from spineseg.simulate.bones import _rotation as rotation
-from spineseg.simulate.bones import _Solid as Solid
+from spineseg.simulate.atlas import _rotation as rotation
+from spineseg.simulate.atlas import _Solid as Solid
+from spineseg.simulate.bones import paint_bones
 from spineseg.simulate.canvas import Canvas
 from spineseg.simulate.shape import ShapeConfig, sample_spine
 
