@@ -44,7 +44,7 @@ CENTRES = {0: np.array([0.0, 30.0]), 1: np.array([40.0, 0.0]), 3: np.array([120.
     ("level", "expected"), [(0, (0.8, -0.6)), (1, (120, 30)), (3, (0.8, 0.6))], ids=["first", "between", "last"]
 )
 def test_down_at_a_vertebra_is_from_the_one_above_to_the_one_below(level: int, expected: tuple[float, float]):
-    np.testing.assert_allclose(down_at(CENTRES, level), expected / np.linalg.norm(expected))
+    np.testing.assert_allclose(down_at(CENTRES, level), np.array(expected) / np.linalg.norm(expected))
     np.testing.assert_array_equal(down_at({level: CENTRES[0]}, level), [1, 0])
 
 
