@@ -26,7 +26,7 @@ from spineseg.inference.segmenter import Segmenter
 from spineseg.io.files import write_text
 from spineseg.io.folder import labelled_films, read_case
 from spineseg.simulate import SimulateConfig, build_atlas, simulate_case
-from spineseg.simulate.bones import Atlas
+from spineseg.simulate.atlas import Atlas
 
 FROZEN_SEED = 9000
 L1, S1 = 0, 5

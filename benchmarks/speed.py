@@ -93,11 +93,13 @@ class Walk:
         """Six ordered channels, or the strongest where the card names no decoder."""
         rows = (self.fit.row_offset, self.fit.rows - self.fit.row_offset)
         ordered = self.card.decoder == "ordered"
-        self.decoded = decode_ordered(self.probabilities, film_rows=rows) if ordered else decode_raw(self.probabilities)
+        self.decoded = (
+            decode_ordered(self.probabilities, visible_rows=rows) if ordered else decode_raw(self.probabilities)
+        )
 
     def mask(self) -> None:
         """Six disjoint masks at the film's size."""
-        self.masks = film_masks(self.decoded.channels, self.fit, pieces=self.card.decoder == "ordered")
+        self.masks = film_masks(self.decoded.channels, self.fit, one_component=self.card.decoder == "ordered")
 
     def write(self) -> None:
         """Rows x columns x 7."""

@@ -21,7 +21,7 @@ from spineseg.allocator import keep_freed_memory
 from spineseg.data.check import FolderReport, check_folder
 from spineseg.data.convert import ConvertConfig, NotConverted, convert_folder
 from spineseg.evaluation.evaluate import evaluate, summary_table
-from spineseg.evaluation.submission import HandinReport, array_stem, check_handin, films_named
+from spineseg.evaluation.submission import SubmissionReport, array_stem, check_submission, films_named
 from spineseg.film import BACKGROUND, VERTEBRAE, BadInput, Film
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.segmenter import Segmenter
@@ -288,10 +288,10 @@ def _check_handin(
         films: folder of the films
         json_out: also write the findings here, as JSON
     """
-    return _tell(check_handin(arrays, films, progress=partial(tqdm, desc="checking", unit="film")), json_out)
+    return _tell(check_submission(arrays, films, progress=partial(tqdm, desc="checking", unit="film")), json_out)
 
 
-def _tell(report: FolderReport | HandinReport, json_out: Path | None) -> int:
+def _tell(report: FolderReport | SubmissionReport, json_out: Path | None) -> int:
     """Print a line for each finding and a summary; 1 if some finding is an error."""
     for finding in report.findings:
         print(finding)

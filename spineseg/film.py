@@ -1,7 +1,8 @@
-"""The vocabulary every other file speaks: vertebrae in channel order, a film, a labelled case."""
+"""The vocabulary of every other file: vertebrae in channel order, a film, a labelled case."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,12 +30,12 @@ ANATOMY = (
     Vertebra("L5", "#5a00f0", ("49668003", "L5 vertebra")),
     Vertebra("S1", "#ffff00", ("65985001", "S1 vertebra")),
 )
-"""Cranial to caudal: the one place that says which vertebrae there are. Add or remove a line for another set; networks
-are then trained anew.
+"""Cranial to caudal, without a gap: the one place that says which vertebrae there are. For another set see
+`docs/how-to/another-set-of-vertebrae.md`.
 
-Colours were found by a search for six whose least CIEDE2000 distance is large over all pairs, to normal, red-blind,
-green-blind and blue-blind eyes, at 45 % opacity over a mid-grey film: 15 (`tests/test_render.py` measures it), where
-Okabe and Ito's palette, made for print, has 5.6. The order is that in which neighbours differ most: 29."""
+The colours come from a search for a large least CIEDE2000 distance over all pairs, to normal, red-blind, green-blind
+and blue-blind eyes, at 45 % opacity over a mid-grey film. It is 15 (`tests/test_render.py` measures it); Okabe and
+Ito's palette, made for print, has 5.6. In this order neighbours differ most: by 29."""
 
 VERTEBRAE = tuple(vertebra.name for vertebra in ANATOMY)
 """Their names, in the order of the first channels everywhere."""
@@ -43,11 +44,11 @@ CHANNELS = (*VERTEBRAE, BACKGROUND)
 """The channels of an array: the vertebral bodies, then the complement of their union."""
 Masks = Bool[np.ndarray, f"vertebra={len(VERTEBRAE)} rows columns"]
 SPACING_MM = (0.001, 100.0)
-"""Least and most distance of two pixels that a film may state; any other is a slip, or there to break what computes."""
+"""Range of pixel spacing that a film may state; any other value is a mistake or an attack."""
 
 
 class BadInput(ValueError):
-    """One sentence for a person: what was expected, what came, what to do. Never holds a path or a patient field."""
+    """One sentence for a person: what is wrong and what to do. Never holds a path or a patient's data."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +86,16 @@ class Film:
         return rows, columns
 
     def inverted(self) -> Film:
-        """The film with dense and clear exchanged within its own range, for one stored the wrong way round."""
+        """The film with its grey values inverted within their own range, for one stored with dark bone."""
         low, high = self.image.min(), self.image.max()
         return Film(np.asarray(low + high - self.image, dtype=np.float32), self.spacing)
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A film with the masks of its six vertebrae; masks may overlap by some pixels (L5 and S1 do on real films).
+    """A film with the masks of its vertebrae, which may overlap by some pixels (L5 and S1 do on real films).
 
-    remarks: what the label file said that masks cannot, as short sentences.
+    remarks: what the label file states and masks cannot hold, as short sentences.
     """
 
     name: str
@@ -104,7 +105,7 @@ class Case:
 
 
 def bounding_box(mask: Bool[np.ndarray, "rows columns"]) -> tuple[slice, slice]:
-    """The smallest box that holds the mask: its rows and its columns; two empty slices where nothing is."""
+    """Rows and columns of the smallest box that holds the mask; two empty slices for an empty mask."""
     rows = np.flatnonzero(mask.any(axis=1))
     if not rows.size:
         return slice(0, 0), slice(0, 0)
@@ -114,6 +115,22 @@ def bounding_box(mask: Bool[np.ndarray, "rows columns"]) -> tuple[slice, slice]:
 
 
 def down_the_spine(centres: Float[np.ndarray, "body 2"]) -> Float[np.ndarray, "2"]:
-    """Unit vector (row, column) of the line that fits the centres best, pointing down the film."""
+    """Unit vector (row, column) of the line that fits the centres best, pointing down the film.
+
+    The direction of the spine as a whole, whatever the centres are called and in whichever order they come.
+    """
     axis = np.linalg.svd(centres - centres.mean(axis=0))[2][0]
     return axis if axis[0] >= 0 else -axis
+
+
+def down_at(centres: Mapping[int, Float[np.ndarray, "2"]], level: int) -> Float[np.ndarray, "2"]:
+    """Unit vector (row, column) from head to tail at one vertebra: from the one above to the one below.
+
+    The direction of the spine's curve there. centres: by place in `VERTEBRAE`; where a neighbour is missing the next
+    one counts, and at an end the vertebra itself. Straight down the film for a vertebra that is alone.
+    """
+    above = max((k for k in centres if k < level), default=level)
+    below = min((k for k in centres if k > level), default=level)
+    down = centres[below] - centres[above]
+    length = float(np.linalg.norm(down))
+    return down / length if length else np.array([1.0, 0.0])

@@ -1,4 +1,4 @@
-"""Pictures of films and masks: coloured overlays, channels side by side, contact sheets, PNG files.
+"""Pictures of films and masks: coloured overlays, channels side by side, contact sheets.
 
 A picture is uint8 (rows, columns, 3), red green blue.
 """
@@ -40,7 +40,7 @@ DIFFERENCES = {"only in {a}": COLOURS[0], "only in {b}": COLOURS[1], "other name
 """Colours of a difference map between two sets of masks, a and b."""
 BACKGROUND_COLOUR = Colour("#808080")
 LEGEND = {**dict(zip(VERTEBRAE, COLOURS, strict=True)), BACKGROUND: BACKGROUND_COLOUR}
-"""The colour of each of the seven channels, by name."""
+"""The colour of each channel of an array, by name."""
 _WHITE, _DARK, _PAPER = (255, 255, 255), (16, 16, 16), (32, 32, 32)
 _DECIMATED_PX = 512
 _TITLE_ROWS = 28
@@ -131,7 +131,7 @@ def contact_sheet(pictures: Sequence[AnyPicture | AnyGrey], columns: int, *, gap
 
 
 def label_picture(masks: Masks) -> Grey:
-    """Each vertebra as a grey value: 0 background, 1 to 6 for L1 to S1. Where masks overlap the more caudal is kept."""
+    """0 for background and k for the k-th vertebra. Where masks overlap the more caudal is kept."""
     picture = np.zeros(masks.shape[1:], np.uint8)
     for value, mask in enumerate(masks, 1):
         picture[mask] = value
@@ -153,13 +153,13 @@ def _inner_border(mask: Bool[np.ndarray, "rows columns"], width: int) -> Bool[np
 
 
 def _middle(mask: Bool[np.ndarray, "rows columns"]) -> tuple[int, int]:
-    """(row, column) of the mask's centroid or, if that is outside (two pieces, a crescent), of its deepest pixel."""
+    """(row, column) of the mask's centroid or, if that is outside (two components, a crescent), its deepest pixel."""
     box = bounding_box(mask)
-    part = mask[box]
-    row, column = (round(float(places.mean())) for places in np.nonzero(part))
-    if not part[row, column]:
-        depth = cv2.distanceTransform(np.pad(part, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-        row, column = divmod(int(depth.argmax()), part.shape[1])
+    inside = mask[box]
+    row, column = (round(float(indices.mean())) for indices in np.nonzero(inside))
+    if not inside[row, column]:
+        depth = cv2.distanceTransform(np.pad(inside, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+        row, column = divmod(int(depth.argmax()), inside.shape[1])
     return box[0].start + row, box[1].start + column
 
 

@@ -26,6 +26,7 @@ SHORTEST, LONGEST = 60, 400
 OTHER_LENGTHS = {
     "allocator.py": "belongs to none of the folders",
     "__main__.py": "Python asks for it by name",
+    "inference/masks.py": "the last step, which measurements use too",
     "inference/prediction.py": "read without torch, which the segmenter needs",
     "inference/visible_field.py": "one question, asked of the whole picture",
     "io/limits.py": "every limit in one place",
@@ -35,7 +36,6 @@ OTHER_LENGTHS = {
     "training/optimisation.py": "optimiser and schedule, apart from the loop",
     "training/provenance.py": "benchmarks record the same",
     "data/check.py": "one rule for each mistake that labels have",
-    "simulate/bones.py": "meshes to projections, one way",
 }
 # A helper lives beside its user.
 BANNED_NAMES = {"utils", "util", "helpers", "common", "misc"}

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from benchmarks.accuracy import SPOILERS
 from spineseg.evaluation.metrics import levels_right
 from spineseg.film import Case
-from spineseg.inference.levels import LevelConfig, certainty
+from spineseg.inference.levels import LevelConfig, bone_confidence
 from spineseg.inference.segmenter import Segmenter
 from spineseg.simulate import SimulateConfig, load_atlas, simulate_case
 
@@ -58,7 +58,7 @@ def outcome(segmenter: Segmenter, case: Case, spoiled: str = "") -> Outcome:
     others = tuple(r.partition(":")[0] for r in levels.reasons if not r.startswith(THRESHOLD_REASONS))
     agreement = min((c for c, here in zip(levels.confidence, levels.present, strict=True) if here), default=0.0)
     right = bool(levels_right(prediction.masks, case.masks))
-    return Outcome(spoiled, right, levels.margin, agreement, *certainty(prediction.probabilities), others)
+    return Outcome(spoiled, right, levels.margin, agreement, *bone_confidence(prediction.probabilities), others)
 
 
 def sweep(outcomes: list[Outcome]) -> dict[int, tuple[int, Thresholds]]:

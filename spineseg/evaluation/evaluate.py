@@ -1,4 +1,4 @@
-"""A segmenter on labelled films, at the films' own size: scores per vertebra and film, and a summary with intervals."""
+"""A segmenter on labelled films, at the films' own size: scores per vertebra and film, a summary with intervals."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Summary:
 
     dice: of each film's mean over its vertebrae. hausdorff95_l3_share: of each film's mean over the vertebrae that both
     sides have; one_sided counts those that only one side has, whose distance is infinite and whose Dice is 0.
-    anatomy_faults: predicted vertebrae out of order, duplicated or in pieces, over all films.
+    anatomy_faults: predicted vertebrae out of order, duplicated or in several components, over all films.
     verdicts: films by verdict and by whether all levels are right. failed: a sentence for each film that could not be
     read or segmented. seconds: median per film.
     """
@@ -122,7 +122,7 @@ def evaluate(
 ) -> Summary:
     """Score every labelled film and write `dice.csv`, `films.csv` and `summary.json` into out_dir.
 
-    films: see `dataset.find_films`; wrap it for a progress bar. A film without a label is listed, not scored; one that
+    films: see `folder.find_films`; wrap it for a progress bar. A film without a label is listed, not scored; one that
     cannot be read is reported, and the rest go on. Each file is written as a whole. In the CSV files an empty cell
     means no score and `inf` a distance to nothing; in the JSON file null means no figure.
     segmenter: any callable; its `name`, or else the callable's own, stands for the checkpoint. seed: of the bootstrap.
@@ -152,24 +152,24 @@ def evaluate(
 def score_film(segmenter: Callable[[Film], Prediction], case: Case) -> FilmScore:
     """Segment one film and compare with its reference, at the film's own size and pixel shape."""
     start = time.perf_counter()
-    answer = segmenter(case.film)
+    prediction = segmenter(case.film)
     seconds = time.perf_counter() - start
     spacing = case.film.spacing
     row_to_column = spacing.row_mm / spacing.column_mm if spacing else 1.0
-    hausdorff95_px = hausdorff95(answer.masks, case.masks, row_to_column)
+    hausdorff95_px = hausdorff95(prediction.masks, case.masks, row_to_column)
     return FilmScore(
         name=case.name,
-        dice=dice(answer.masks, case.masks),
-        iou=iou(answer.masks, case.masks),
+        dice=dice(prediction.masks, case.masks),
+        iou=iou(prediction.masks, case.masks),
         hausdorff95_px=hausdorff95_px,
         hausdorff95_l3_share=hausdorff95_px / l3_depth_px(case.masks, row_to_column),
         in_reference=_present(case.masks),
-        in_prediction=_present(answer.masks),
-        confidence=answer.levels.confidence,
-        verdict=answer.levels.verdict,
-        reasons=answer.levels.reasons,
-        levels_right=levels_right(answer.masks, case.masks),
-        faults=anatomy_faults(answer.masks, case.masks),
+        in_prediction=_present(prediction.masks),
+        confidence=prediction.levels.confidence,
+        verdict=prediction.levels.verdict,
+        reasons=prediction.levels.reasons,
+        levels_right=levels_right(prediction.masks, case.masks),
+        faults=anatomy_faults(prediction.masks, case.masks),
         seconds=seconds,
     )
 

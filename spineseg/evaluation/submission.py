@@ -1,4 +1,4 @@
-"""The challenge's hand-in: which files are films, what a film's array is called, whether a folder of arrays will do."""
+"""A submission to the challenge: which files are films, the name of a film's array, the form of a folder of arrays."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from spineseg.io.dicom import read_film
 from spineseg.io.labels import to_array
 
 FILM_SUFFIXES = (".dcm", ".dicom", ".ima")
-"""Endings that a film's array is named without, in either case."""
+"""Endings that are no part of an array's name, in either case."""
 ARRAY_SUFFIX = ".npy"
 _NO_FILM = ("DICOMDIR",)
 """Files without an ending that archives put beside their films."""
 _WARNED_ONLY = ("pieces", "size", "gap", "empty")
-"""What is odd about masks, yet keeps to the challenge's form."""
+"""Findings about masks that keep to the challenge's form."""
 
 
 @dataclass(frozen=True)
-class HandinReport(Counted):
-    """Whether a folder of arrays answers a set of films; without findings if it does."""
+class SubmissionReport(Counted):
+    """Whether a folder holds a well-formed array for each film; without findings if it does."""
 
     films: int
     arrays: int
@@ -64,16 +64,16 @@ def _has_ending(path: Path) -> bool:
 
 
 def array_stem(film: Path) -> str:
-    """The name that a film's array goes by: 121 for 121, 121.dcm and 121.DCM."""
+    """Name of a film's array: 121 for 121, 121.dcm and 121.DCM."""
     return film.stem if _has_ending(film) else film.name
 
 
-def check_handin(
+def check_submission(
     arrays: Path,
     films: Path,
     *,
     progress: Callable[[Iterable[Path]], Iterable[Path]] = iter,
-) -> HandinReport:
+) -> SubmissionReport:
     """Compare a folder of arrays with a folder of films, as `predict` reads it; changes nothing.
 
     progress: wraps the films. Raises BadInput if there is no film.
@@ -92,11 +92,11 @@ def check_handin(
     extras = list(_extras(arrays, expected.keys()))
     count = sum(1 for _ in arrays.glob(f"[!.]*{ARRAY_SUFFIX}"))
     findings = sorted([*findings, *extras], key=lambda finding: (finding.severity != "error", finding.film))
-    return HandinReport(len(expected), count, tuple(findings))
+    return SubmissionReport(len(expected), count, tuple(findings))
 
 
 def _extras(arrays: Path, stems: Collection[str]) -> Iterator[Finding]:
-    """Files that answer no film."""
+    """Files that belong to no film."""
     for path in arrays.glob("[!.]*"):
         if path.suffix != ARRAY_SUFFIX:
             yield Finding(path.name, "warning", "no array", "expected .npy arrays alone, found another file; remove it")
@@ -122,7 +122,7 @@ def _check_one(film: Path, array: Path) -> list[Finding]:
 
 
 def _opened(path: Path, shape: tuple[int, int]) -> Shaped[np.ndarray, "rows columns channel"]:
-    """The array, whose form is known before its values are read. Raises BadInput for another form."""
+    """The array, whose values are not read before its form is checked. Raises BadInput for another form."""
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -132,7 +132,9 @@ def _opened(path: Path, shape: tuple[int, int]) -> Shaped[np.ndarray, "rows colu
         got = " x ".join(map(str, getattr(stored, "shape", ()))) or "something else"
         axes = sorted(getattr(stored, "shape", ())) == sorted(expected)
         advice = "exchange its axes" if axes else "resize the masks back to the film's own size"
-        raise BadInput(f"expected rows x columns x 7 = {' x '.join(map(str, expected))}, got {got}; {advice}")
+        raise BadInput(
+            f"expected rows x columns x {len(CHANNELS)} = {' x '.join(map(str, expected))}, got {got}; {advice}"
+        )
     if stored.dtype not in (np.uint8, np.bool_):
         raise BadInput(f"expected uint8 or bool, got {stored.dtype}; write 0 and 1 as uint8")
     return stored
@@ -148,10 +150,10 @@ def array_findings(name: str, stored: Shaped[np.ndarray, "rows columns channel"]
     if shared := int(np.count_nonzero(masks.sum(axis=0, dtype=np.uint8) > 1)):
         yield _error(name, "overlap", f"expected each pixel in one vertebra, got {shared} in several; give each to one")
     if wrong := int(np.count_nonzero(to_array(masks)[..., -1] != array[..., -1])):
-        sentence = f"expected the complement of the six as background, got another in {wrong} pixels; write that"
+        sentence = f"expected the complement of the vertebrae as background, got another in {wrong} pixels; write that"
         yield _error(name, "background", sentence)
     for finding in mask_findings(name, masks):
-        if finding.kind == "overlap":  # said above
+        if finding.kind == "overlap":  # counted above
             continue
         lenient = finding.kind in _WARNED_ONLY and masks.any()
         yield Finding(name, "warning" if lenient else "error", finding.kind, finding.sentence)

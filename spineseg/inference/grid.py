@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -23,6 +24,9 @@ Strided = Float32[np.ndarray, "strided_rows strided_columns"]
 Channels = Float32[np.ndarray, "channel rows columns"]
 GridImage = Float32[np.ndarray, "grid_rows grid_columns"]
 GridChannels = Float32[np.ndarray, "channel grid_rows grid_columns"]
+Box = tuple[slice, slice]
+"""Rows and columns of a film."""
+Coordinate = TypeVar("Coordinate", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,18 @@ class GridFit:
     column_scale: float
     row_offset: float
     column_offset: float
+
+    def grid_row(self, film_row: Coordinate) -> Coordinate:
+        """Where rows of the film lie on the grid."""
+        return film_row * self.row_scale + self.row_offset
+
+    def grid_column(self, film_column: Coordinate) -> Coordinate:
+        """Where columns of the film lie on the grid."""
+        return film_column * self.column_scale + self.column_offset
+
+    def grid_rows(self, film_rows: slice) -> tuple[float, float]:
+        """First row of a part of the film on the grid, and one past its last."""
+        return self.grid_row(float(film_rows.start)), self.grid_row(float(film_rows.stop))
 
     def inside(self) -> Bool[np.ndarray, "rows columns"]:
         """Grid pixels whose centre lies on the film."""
@@ -115,12 +131,8 @@ def masks_to_grid(masks: Masks, fit: GridFit) -> GridChannels:
     return np.clip(fractions, 0, 1)
 
 
-Box = tuple[slice, slice]
-"""Rows and columns of a film."""
-
-
 def film_box(channel: GridImage, fit: GridFit) -> Box:
-    """The part of the film that values of the channel other than 0 can reach when they are interpolated."""
+    """The smallest box of the film outside of which the interpolated channel is 0."""
     rows, columns = bounding_box(channel != 0)
     if rows.start == rows.stop:
         return rows, columns
@@ -131,7 +143,7 @@ def film_box(channel: GridImage, fit: GridFit) -> Box:
 
 
 def _reached(used: slice, scale: float, offset: float, size: int) -> slice:
-    """Film pixels whose centre lies within one grid pixel of those used, and one more; none where those are off it."""
+    """Film pixels whose centre lies within one grid pixel of those used, and one more on either side."""
     first = math.floor((used.start - 0.5 - offset) / scale) - 1
     last = math.ceil((used.stop + 0.5 - offset) / scale) + 1
     return slice(min(max(first, 0), size), min(max(last, 0), size))
@@ -143,8 +155,8 @@ def grid_to_film(channels: GridChannels, fit: GridFit, box: Box | None = None) -
     high, wide = rows.stop - rows.start, columns.stop - columns.start
     matrix = np.array(
         [
-            [fit.column_scale, 0, (columns.start + 0.5) * fit.column_scale + fit.column_offset - 0.5],
-            [0, fit.row_scale, (rows.start + 0.5) * fit.row_scale + fit.row_offset - 0.5],
+            [fit.column_scale, 0, fit.grid_column(columns.start + 0.5) - 0.5],
+            [0, fit.row_scale, fit.grid_row(rows.start + 0.5) - 0.5],
         ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -1,4 +1,4 @@
-"""What is known of a film after inference; free of torch."""
+"""The result of inference on one film; free of torch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from spineseg.inference.levels import LevelReport
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a network and its decoder say of one film.
+    """Masks, probability maps and level report of one film.
 
-    masks: at the film's size, disjoint. probabilities: 0..1 on the grid, the mean over views, before any rule.
-    seconds: film to masks.
-    device: where the network ran; "cpu" too where the one asked for had no memory left for this film.
-    visible: rows and columns of the film that show anything, within a shutter or a collimator's blades.
+    masks: at the film's size, disjoint. probabilities: 0..1 on the grid, the mean over views, before post-processing.
+    seconds: film to masks. device: where the network ran; "cpu" also where the device asked for ran out of memory.
+    visible: rows and columns of the film within shutter and collimator (`visible_field`).
     """
 
     masks: Masks

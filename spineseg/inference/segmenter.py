@@ -18,7 +18,7 @@ from spineseg.inference.levels import decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.views import ONE_VIEW, VIEWS, View, averaged
-from spineseg.inference.visible_field import visible_part
+from spineseg.inference.visible_field import visible_field
 from spineseg.model.card import Card
 from spineseg.model.checkpoint import load_checkpoint
 from spineseg.model.hub import pinned, resolve
@@ -32,7 +32,7 @@ class MissingDevice(BadInput):
 
 
 def pick_device(wish: str = "auto") -> str:
-    """The wish, or for "auto" cuda where there is one, else cpu. Raises MissingDevice if this machine has no such."""
+    """The device asked for; for "auto" cuda where there is one, else cpu. Raises MissingDevice."""
     if wish == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -45,8 +45,8 @@ def pick_device(wish: str = "auto") -> str:
 class Segmenter:
     """A checkpoint made callable: film in, prediction out. One film at a time; safe to share between threads.
 
-    views: how often, and how held, the network sees a film; None for `VIEWS`, or for once where the channels are shown
-    as they are (decoder "none").
+    views: the turns and mirror images in which the network sees a film; None for `VIEWS`, or for one view where the
+    card's decoder is "none".
     """
 
     def __init__(self, network: UNet, card: Card, device: str = "auto", views: Sequence[View] | None = None) -> None:
@@ -56,7 +56,7 @@ class Segmenter:
 
     @classmethod
     def load(cls, path: Path | str, device: str = "auto", views: Sequence[View] | None = None) -> Segmenter:
-        """From `<name>.safetensors` with its card, or `hf://owner/name@revision`, which then bears its commit's name.
+        """From `<name>.safetensors` with its card, or `hf://owner/name@revision`, named after its commit then.
 
         Raises BadCheckpoint, HubError, MissingDevice.
         """
@@ -69,14 +69,13 @@ class Segmenter:
         began = time.perf_counter()
         image, fit = film_to_grid(film, self.card.grid)
         probabilities, device = self._probabilities(normalise(image, fit.inside(), self.card.grid))
-        visible = visible_part(image, fit)
-        film_rows = (
-            visible[0].start * fit.row_scale + fit.row_offset,
-            visible[0].stop * fit.row_scale + fit.row_offset,
-        )
+        visible = visible_field(image, fit)
         ordered = self.card.decoder == "ordered"
-        decoded = decode_ordered(probabilities, film_rows=film_rows) if ordered else decode_raw(probabilities)
-        masks = film_masks(decoded.channels, fit, pieces=ordered)
+        if ordered:
+            decoded = decode_ordered(probabilities, visible_rows=fit.grid_rows(visible[0]))
+        else:
+            decoded = decode_raw(probabilities)
+        masks = film_masks(decoded.channels, fit, one_component=ordered)
         return Prediction(masks, probabilities, fit, decoded.report, time.perf_counter() - began, device, visible)
 
     def _probabilities(
@@ -84,21 +83,21 @@ class Segmenter:
     ) -> tuple[Float32[np.ndarray, "vertebra rows columns"], str]:
         """Of each vertebra, and the device that they were computed on."""
         try:
-            return self._seen(self._network, channels, self.device), self.device
+            return self._averaged(self._network, channels, self.device), self.device
         except torch.OutOfMemoryError:
             if self.device == "cpu":
                 raise
-        # outside of the handler, which holds on to what the failed attempt had taken
+        # Outside of the handler, which keeps the failed attempt's tensors alive.
         torch.cuda.empty_cache()
         log.warning("%s has no memory left for a film; it is segmented on the CPU", self.device)
-        spare = UNet(self.card.network).eval()
-        spare.load_state_dict({name: value.cpu() for name, value in self._network.state_dict().items()})
-        return self._seen(spare, channels, "cpu"), "cpu"
+        on_cpu = UNet(self.card.network).eval()
+        on_cpu.load_state_dict({name: value.cpu() for name, value in self._network.state_dict().items()})
+        return self._averaged(on_cpu, channels, "cpu"), "cpu"
 
-    def _seen(
+    def _averaged(
         self, network: UNet, channels: Float32[np.ndarray, "channel rows columns"], device: str
     ) -> Float32[np.ndarray, "vertebra rows columns"]:
-        return averaged(channels, self.views, lambda seen: _run(network, seen, device))
+        return averaged(channels, self.views, lambda view: _run(network, view, device))
 
 
 @torch.inference_mode()

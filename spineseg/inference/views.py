@@ -1,8 +1,8 @@
-"""One film seen several times, a little turned and mirrored; what the network says of each, averaged in place.
+"""Test-time augmentation: probability maps of one film, averaged over views that are turned and mirrored.
 
-Where a network draws an edge hangs a little on where a film lies on the grid, and an angle between two endplates hangs
-on that. Averaging over views takes most of it out (Wang et al. 2019, doi:10.1016/j.neucom.2019.01.103, for
-segmentation); LOG.md, 2026-11-26, has what it gives here.
+The edge that a network finds depends a little on where the film lies on the grid, and an angle between two endplates
+depends on that. Averaging over views takes most of it out (Wang et al. 2019, doi:10.1016/j.neucom.2019.01.103, for
+segmentation). LOG.md, 2026-11-26, has what it gains here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Probabilities = Float32[np.ndarray, "vertebra rows columns"]
 
 @dataclass(frozen=True)
 class View:
-    """How a film is held: turned by turn_deg, clockwise as it is seen, then mirrored left to right or not."""
+    """A film turned by turn_deg, clockwise as it is seen, then mirrored left to right or not."""
 
     turn_deg: float = 0.0
     mirrored: bool = False
@@ -35,22 +35,22 @@ class View:
 
 ONE_VIEW = (View(),)
 VIEWS = tuple(View(turn_deg, mirrored) for mirrored in (False, True) for turn_deg in (0.0, -7.0, 7.0))
-"""Turns that training makes too, about the film as it is, which alone reaches every corner of the grid. With each goes
-its mirror image, so that a film facing right gets the mirrored answer of the same film facing left. Larger and smaller
-views besides gained little (LOG.md, 2026-11-26)."""
+"""The film as it is, which alone reaches every corner of the grid, and turns within the range of training. With each
+goes its mirror image, so that a film facing right gets the mirror image of the masks of the same film facing left.
+Scaled views gained little (LOG.md, 2026-11-26)."""
 
 
 def averaged(channels: Channels, views: Sequence[View], run: Callable[[Channels], Probabilities]) -> Probabilities:
-    """The mean over views of what `run` gives of each, turned back; channels: as `grid.normalise` gives them.
+    """Mean of the network's probabilities over views, each turned back; where a view does not reach, of the others.
 
-    Where a view does not reach, the others count.
+    channels: the network's input (`grid.normalise`). run: the network.
     """
     total, reached = np.float32(0), np.float32(0)
     for view in views:
         there = view.matrix(channels.shape[1:])
         back = _inverse(there)
-        seen = np.stack([warp(c, there, border=off) for c, off in zip(channels, OFF_FILM, strict=False)])
-        total = total + np.stack([warp(p, back) for p in run(seen)])
+        turned = np.stack([warp(c, there, border=off) for c, off in zip(channels, OFF_FILM, strict=False)])
+        total = total + np.stack([warp(p, back) for p in run(turned)])
         reached = reached + warp(np.ones(channels.shape[1:], np.float32), back)
     return total / np.maximum(reached, 1e-6)
 

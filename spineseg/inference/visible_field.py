@@ -1,4 +1,4 @@
-"""Which part of a film shows anything: within a shutter and a collimator's blades, outside air and lung gone black."""
+"""The visible field of a film: within shutter and collimator, without air and lung that are saturated black."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from spineseg.film import bounding_box
 from spineseg.inference.grid import Box, GridFit, Image
 
 _LEAST_SPREAD = 0.08
-"""A line shows a picture from this span of its 10th to 90th percentile on, over the film's of the 1st to 99th."""
+"""Least span of a visible line's 10th to 90th percentile, as a share of the film's 1st to 99th."""
 _ROUNDS = 3
 
 
-def visible_part(image: Image, fit: GridFit) -> Box:
-    """Rows and columns of the film between the outermost ones that hold a picture; all of them where none does.
+def visible_field(image: Image, fit: GridFit) -> Box:
+    """Rows and columns of the film between the outermost visible ones; all of them where none is visible.
 
-    image: the film on its grid (`film_to_grid`), in any unit. A line holds a picture if its values, over the columns
-    (rows) that do, differ; a shutter's fill, blades, saturated air and lung do not, whatever letters stand there. The
-    part ends within one grid pixel of the true edge, on the inner side; blades may be turned by a few degrees.
+    image: the film on its grid (`film_to_grid`), in any unit. A row or column is visible if its values differ. Those of
+    a shutter, of collimator blades and of saturated air or lung do not, whatever letters stand there. The field ends
+    within one grid pixel of the true edge, on the inner side; blades may be turned by a few degrees.
     """
     picture = image[bounding_box(fit.inside())]
     low, high = np.percentile(picture[::3, ::3], [1, 99])
     unit = np.clip((picture - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
     down = across = slice(None)
-    for _ in range(_ROUNDS):  # a row is judged within the columns that hold a picture, and they within its rows
+    for _ in range(_ROUNDS):  # rows are judged within the visible columns, and columns within the visible rows
         down = _span(_spread(unit[:, across], 1) > _LEAST_SPREAD)
         across = _span(_spread(unit[down], 0) > _LEAST_SPREAD)
     return (
@@ -46,11 +46,11 @@ def _span(lines: Bool[np.ndarray, "line"]) -> slice:
     return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, len(lines))
 
 
-def _on_film(part: slice, size: int, scale: float, film_size: int) -> slice:
-    """Film pixels of grid pixels that begin with the film's first, of which there are `size`.
+def _on_film(field: slice, size: int, scale: float, film_size: int) -> slice:
+    """Film pixels of a range of grid pixels; grid pixel 0 is the film's first, `size` is how many the film covers.
 
-    The outermost grid pixel of the part, which an edge may halve, is left out; the film's own edge stays where it is.
+    The outermost grid pixel, which an edge may halve, is left out; the film's own edge stays where it is.
     """
-    first = math.ceil((part.start + 1) / scale) if part.start > 0 else 0
-    last = math.floor((part.stop - 1) / scale) if part.stop < size else film_size
+    first = math.ceil((field.start + 1) / scale) if field.start > 0 else 0
+    last = math.floor((field.stop - 1) / scale) if field.stop < size else film_size
     return slice(first, last) if first < last else slice(0, film_size)

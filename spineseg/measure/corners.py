@@ -1,8 +1,8 @@
 """Corners, endplates and walls of vertebral bodies from their masks, to a fraction of a pixel.
 
-Each side of a body is a chord with a sag: a robust parabola through the middle of its contour. Neighbouring chords meet
-in the corners, so rounded corners, ragged edges and osteophytes move them little, and a waist or a hollow endplate
-does not pull them inwards as straight lines through the contour would.
+Each side of a body is a chord with a sag: a robust parabola through the middle of its contour. Neighbouring chords
+intersect in the corners. Rounded corners, ragged edges and osteophytes therefore move them little, and a waist or a
+hollow endplate does not pull them inwards as straight lines through the contour would.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import least_squares
 
 from spineseg.film import bounding_box
-from spineseg.inference.masks import one_piece
+from spineseg.inference.masks import largest_component
 
 Mask = Bool[np.ndarray, "rows columns"]
 Points = Float[np.ndarray, "point rc=2"]
@@ -30,25 +30,25 @@ _BAND = 0.15
 _DEEPEST = 2.5
 """The same inwards in the middle of a side, over that: an endplate may be sunk by a third of the height."""
 _LEAST_OVERLAP = 0.75
-"""Share of what a mask and its quadrilateral cover that both must."""
-_LEVEL = 1.5
-"""What endplates aslant to the spine cost: for 8 degrees, two deviations of a spine's, as much as 4 % of the area."""
-_UNCLEAR = 0.1
-"""Share that a mask and its best quadrilateral do not both cover, from which on that cost counts in full."""
-_SHARPER = 4
-"""Power of the sharpness that a point of the contour counts with; chosen on simulated films."""
+"""Least intersection over union of a mask and its quadrilateral."""
+_OBLIQUE_COST = 1.5
+"""Cost of endplates oblique to the spine; 8 degrees, two deviations of a spine's, cost as much as 4 % of the area."""
+_POOR_FIT = 0.1
+"""1 - intersection over union of a mask and its best quadrilateral, from which on the penalty counts in full."""
+_SHARPNESS_POWER = 4
+"""A point of the contour is weighted by this power of its sharpness; chosen on simulated films."""
 _LEAST_SAG_PX = 0.8
-"""A hollow shallower than this is the staircase of the pixels; a deeper one loses the less the deeper it is."""
+"""A hollow shallower than this is the staircase of the pixels; deeper ones are corrected less, the deeper they are."""
 _USUAL_SAG = 0.03
-"""Deviation of hollows among bodies, as a share of the side: how far one that is seen unclearly is believed."""
+"""Standard deviation of hollows among bodies, as a share of the side: the prior of an unclear one."""
 _SAG_SEEN = 0.44
 """Share of a parabola's sag by which its middle lies deeper than its ends, in the zones of `_sag`."""
 _SAG_NOISE = 2.0
-"""Deviation of a sag so found over that of the contour."""
+"""Standard deviation of a sag so found over that of the contour."""
 _ENDS = 0.08
-"""Share of a side at either end that says nothing of it: corners are rounded, chipped or carry osteophytes."""
+"""Share of a side at either end that is ignored: corners are rounded, chipped or carry osteophytes."""
 Sharpness = Callable[[Points], Float[np.ndarray, "point"]]
-"""How steep the edge of a body is at points of its contour, in any unit; steeper parts of a side count for more."""
+"""Steepness of a body's edge at points of its contour, in any unit; steeper parts of a side count for more."""
 
 
 class NoBody(ValueError):
@@ -69,112 +69,112 @@ class Body:
 
 
 def contour(mask: Mask) -> Points:
-    """Midpoints between each pixel of the mask and a neighbour outside it, (row, column), largest piece, holes filled.
+    """Midpoints between each pixel of the largest component and a neighbour outside it, (row, column); holes filled.
 
-    On a mask of the pixels whose centre lies within an outline, these lie on that outline in the mean.
+    For a mask of the pixels whose centre lies within an outline, these lie on that outline in the mean.
     """
     box = bounding_box(mask)
     if not mask[box].size:
         return np.zeros((0, 2))
     top, left = box[0].start - 1, box[1].start - 1
-    inside = np.pad(one_piece(mask[box]), 1)
+    inside = np.pad(largest_component(mask[box]), 1)
     down, right = np.argwhere(inside[1:] != inside[:-1]), np.argwhere(inside[:, 1:] != inside[:, :-1])
     return np.concatenate([down + [0.5, 0.0], right + [0.0, 0.5]]) + [top, left]
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """A coarse sample of a mask with a rim around it, in square pixels of a column's width."""
+    """A coarse sample of a mask with a margin around it, in square pixels of a column's width."""
 
-    places: Points
+    points: Points
     inside: Bool[np.ndarray, "point"]
 
 
-def _sampled(mask: Mask, row_to_column: float) -> Pixels:
+def _sample(mask: Mask, row_to_column: float) -> Pixels:
     """Some thirty rows and columns over the mask's box and a fifth around it."""
     rows, columns = box = bounding_box(mask)
-    whole = one_piece(mask[box])
-    rim = [side // 5 + 1 for side in whole.shape]
-    whole = np.pad(whole, [(r, r) for r in rim])
-    steps = [max(side // 40, 1) for side in whole.shape]
-    sampled = whole[:: steps[0], :: steps[1]]
-    place = np.argwhere(np.ones_like(sampled)) * steps + [rows.start - rim[0], columns.start - rim[1]]
-    return Pixels(place * [row_to_column, 1.0], sampled.ravel())
+    component = largest_component(mask[box])
+    margin = [side // 5 + 1 for side in component.shape]
+    padded = np.pad(component, [(m, m) for m in margin])
+    steps = [max(side // 40, 1) for side in padded.shape]
+    sampled = padded[:: steps[0], :: steps[1]]
+    points = np.argwhere(np.ones_like(sampled)) * steps + [rows.start - margin[0], columns.start - margin[1]]
+    return Pixels(points * [row_to_column, 1.0], sampled.ravel())
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
-def meet(a: np.ndarray, a_along: np.ndarray, b: np.ndarray, b_along: np.ndarray) -> np.ndarray:
-    """Where the lines through a and b meet; all (..., 2), parallel lines give infinities."""
+def intersection(a: np.ndarray, a_along: np.ndarray, b: np.ndarray, b_along: np.ndarray) -> np.ndarray:
+    """Of the lines through a and b; all (..., 2), parallel lines give infinities."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return a + a_along * (_cross(b - a, b_along) / _cross(a_along, b_along))[..., None]
 
 
 def _first_corners(pixels: Pixels, down: Float[np.ndarray, "rc=2"]) -> Corners:
-    """The quadrilateral that differs from the mask by the least area, first corner cranial and on the left of `down`.
+    """The quadrilateral that differs least in area from the mask, first corner cranial and on the left of `down`.
 
     Spikes and bites count by their area alone. Least squares between the mask and a quadrilateral with soft edges,
-    from the rectangle that spreads as the mask does.
+    starting from the rectangle with the mask's second moments.
     """
-    inside = pixels.places[pixels.inside]
+    inside = pixels.points[pixels.inside]
     centre, left = inside.mean(0), np.array([down[1], -down[0]])
     tall, deep = (np.sqrt(3 * ((inside - centre) @ axis).var()) for axis in (down, left))
     corners = centre + np.array([-tall * down + deep * left, -tall * down - deep * left])
     corners = np.concatenate([corners, 2 * centre - corners])
-    level = _LEVEL * np.sqrt(len(inside)) / (4 * deep) * np.array([-down, down, down, -down]).ravel()
-    free = _fitted(corners, pixels, 0.0 * level, float(np.sqrt(tall * deep)))
-    unclear = min((1 - _overlap(free, pixels)) / _UNCLEAR, 1.0) ** 2
-    return _fitted(corners, pixels, unclear * level, float(np.sqrt(tall * deep)))
+    penalty = _OBLIQUE_COST * np.sqrt(len(inside)) / (4 * deep) * np.array([-down, down, down, -down]).ravel()
+    free = _fit_quadrilateral(corners, pixels, 0.0 * penalty, float(np.sqrt(tall * deep)))
+    poor = min((1 - _iou(free, pixels)) / _POOR_FIT, 1.0) ** 2
+    return _fit_quadrilateral(corners, pixels, poor * penalty, float(np.sqrt(tall * deep)))
 
 
-def _fitted(corners: Corners, pixels: Pixels, level: Float[np.ndarray, "8"], size: float) -> Corners:
-    """The quadrilateral of the least `_missed`, first with soft edges, then with sharper ones."""
+def _fit_quadrilateral(corners: Corners, pixels: Pixels, penalty: Float[np.ndarray, "8"], size: float) -> Corners:
+    """Least squares of `_residuals`, first with soft edges, then with sharper ones."""
     for soft in (0.1, 0.03):
-        start, given = corners.ravel(), (pixels, soft * size, level)
-        found = least_squares(_missed, start, _missed_slopes, args=given, method="lm", max_nfev=60)  # pyright: ignore[reportArgumentType]
+        start, given = corners.ravel(), (pixels, soft * size, penalty)
+        found = least_squares(_residuals, start, _jacobian, args=given, method="lm", max_nfev=60)  # pyright: ignore[reportArgumentType]
         corners = found.x.reshape(4, 2)
     return corners
 
 
-def _overlap(corners: Corners, pixels: Pixels) -> float:
-    """Share of what a mask and a quadrilateral cover that both do."""
-    covered = _depth_within(corners, pixels.places)[0] > 0
+def _iou(corners: Corners, pixels: Pixels) -> float:
+    """Intersection over union of a quadrilateral and the mask."""
+    covered = _depth_within(corners, pixels.points)[0] > 0
     both, either = np.count_nonzero(covered & pixels.inside), np.count_nonzero(covered | pixels.inside)
     return both / max(either, 1)
 
 
-def _missed(
-    corners: Float[np.ndarray, "8"], pixels: Pixels, width: float, level: Float[np.ndarray, "8"]
+def _residuals(
+    corners: Float[np.ndarray, "8"], pixels: Pixels, width: float, penalty: Float[np.ndarray, "8"]
 ) -> Float[np.ndarray, "residual"]:
-    """What a quadrilateral with edges of this softness lacks or has beyond the mask, at every pixel.
+    """A quadrilateral with soft edges minus the mask, at every pixel.
 
-    Last, how far its endplates are from lying across the spine, which settles the matter for a body nearly round.
+    The last residual is the obliqueness of its endplates to the spine, which decides for a body that is nearly round.
     """
-    depth, _ = _depth_within(corners.reshape(4, 2), pixels.places)
-    return np.append(0.5 + 0.5 * np.tanh(depth / width) - pixels.inside, level @ corners)
+    depth, _ = _depth_within(corners.reshape(4, 2), pixels.points)
+    return np.append(0.5 + 0.5 * np.tanh(depth / width) - pixels.inside, penalty @ corners)
 
 
-def _missed_slopes(
-    corners: Float[np.ndarray, "8"], pixels: Pixels, width: float, level: Float[np.ndarray, "8"]
+def _jacobian(
+    corners: Float[np.ndarray, "8"], pixels: Pixels, width: float, penalty: Float[np.ndarray, "8"]
 ) -> Float[np.ndarray, "residual 8"]:
-    """How `_missed` changes with each coordinate: a side moves with its two corners, each by its share."""
+    """Of `_residuals`: a side moves with its two corners, each by its share."""
     quadrilateral = corners.reshape(4, 2)
-    depth, side = _depth_within(quadrilateral, pixels.places)
+    depth, side = _depth_within(quadrilateral, pixels.points)
     along = np.roll(quadrilateral, -1, 0) - quadrilateral
     length = np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
     inward = np.stack([along[:, 1], -along[:, 0]], 1) / length
-    share = ((pixels.places - quadrilateral[side]) * (along / length**2)[side]).sum(1)
+    share = ((pixels.points - quadrilateral[side]) * (along / length**2)[side]).sum(1)
     steep = -(0.5 / width) * (1 - np.tanh(depth / width) ** 2)[:, None] * inward[side]
     slopes, index = np.zeros((len(depth), 4, 2)), np.arange(len(depth))
     slopes[index, side] = steep * (1 - share)[:, None]
     slopes[index, (side + 1) % 4] = steep * share[:, None]
-    return np.concatenate([slopes.reshape(-1, 8), level[None]])
+    return np.concatenate([slopes.reshape(-1, 8), penalty[None]])
 
 
 def _depth_within(corners: Corners, points: Points) -> tuple[Float[np.ndarray, "point"], Int[np.ndarray, "point"]]:
-    """How far points lie inside the nearest side of a quadrilateral (negative outside), and which side that is."""
+    """Distance of points from the nearest side of a quadrilateral (negative outside), and which side that is."""
     along = np.roll(corners, -1, 0) - corners
     inward = np.stack([along[:, 1], -along[:, 0]], 1) / (np.linalg.norm(along, axis=1, keepdims=True) + 1e-9)
     depths = inward @ points.T - (corners * inward).sum(1)[:, None]
@@ -182,8 +182,8 @@ def _depth_within(corners: Corners, points: Points) -> tuple[Float[np.ndarray, "
 
 
 @dataclass(frozen=True, eq=False)
-class _Fit:
-    """A side's chord as two points, and the robust deviation of the contour about its curve."""
+class _Side:
+    """A side's chord as two points, and the robust deviation of the contour from its curve."""
 
     start: np.ndarray
     end: np.ndarray
@@ -204,9 +204,9 @@ def _on_side(
 
 
 def _sag(points: Points, start: np.ndarray, end: np.ndarray, band: float) -> float:
-    """How hollow a side is (0 or below), by how much deeper its middle lies than its ends.
+    """Sag of a side (0 or below), from how much deeper its middle lies than its ends.
 
-    Both ends must rise, for a spur or a ledge at one of them makes no hollow. A ragged contour is believed less.
+    Both ends must rise, for a spur or a ledge at one of them makes no hollow. A ragged contour shrinks the sag.
     """
     _, place, height = _on_side(points, start, end, band, 0.85)
     zones = [height[(low < place) & (place < high)] for low, high in ((-0.85, -0.5), (-0.25, 0.25), (0.5, 0.85))]
@@ -222,18 +222,20 @@ def _sag(points: Points, start: np.ndarray, end: np.ndarray, band: float) -> flo
     return sag * (1 - (_LEAST_SAG_PX / sag) ** 2) * usual / (usual + (_SAG_NOISE * ragged) ** 2)
 
 
-def _fit_side(points: Points, trust: np.ndarray, start: np.ndarray, end: np.ndarray, band: float, sag: float) -> _Fit:
-    """Robust chord of a side whose contour is a parabola of that sag; one with little contour near it stays."""
+def _fit_side(
+    points: Points, weights: np.ndarray, start: np.ndarray, end: np.ndarray, band: float, sag: float
+) -> _Side:
+    """Robust chord of a side whose contour is a parabola of that sag; a side with little contour near it is kept."""
     near, place, height = _on_side(points, start, end, band, 1 - 2 * _ENDS)
     length = float(np.linalg.norm(end - start))
     if len(place) < 0.2 * length:
-        return _Fit(start, end, band / 3)
+        return _Side(start, end, band / 3)
     outward = np.array([start[1] - end[1], end[0] - start[0]]) / length
     (level, tilt), ragged = _robust(
-        np.stack([np.ones_like(place), place], 1), height - sag * (1 - place**2), trust[near]
+        np.stack([np.ones_like(place), place], 1), height - sag * (1 - place**2), weights[near]
     )
     move = [outward * (level + sign * tilt) for sign in (-1, 1)]
-    return _Fit(start + move[0], end + move[1], ragged)
+    return _Side(start + move[0], end + move[1], ragged)
 
 
 def _middle(points: Points, start: np.ndarray, end: np.ndarray, band: float) -> Float[np.ndarray, "rc=2"]:
@@ -243,17 +245,17 @@ def _middle(points: Points, start: np.ndarray, end: np.ndarray, band: float) -> 
     return (start + end) / 2 + outward * (float(np.median(height)) if len(height) else 0.0)
 
 
-def _robust(terms: np.ndarray, values: np.ndarray, trust: np.ndarray) -> tuple[np.ndarray, float]:
-    """Least squares with Tukey's weights (Beaton and Tukey 1974) times trust, and the robust deviation of the rest."""
-    weights = trust
-    found, spread = np.zeros(terms.shape[1]), 0.0
+def _robust(terms: np.ndarray, values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weighted least squares with Tukey's biweight (Beaton and Tukey 1974), and the residuals' robust deviation."""
+    biweight = weights
+    found, deviation = np.zeros(terms.shape[1]), 0.0
     for _ in range(5):
-        weighted = terms.T * weights
+        weighted = terms.T * biweight
         found = np.linalg.solve(weighted @ terms + 1e-9 * np.eye(terms.shape[1]), weighted @ values)
-        left = values - terms @ found
-        spread = float(1.4826 * np.median(np.abs(left)))
-        weights = trust * np.clip(1 - (left / max(4.7 * spread, 1.0)) ** 2, 1e-6, None) ** 2
-    return found, spread
+        residuals = values - terms @ found
+        deviation = float(1.4826 * np.median(np.abs(residuals)))
+        biweight = weights * np.clip(1 - (residuals / max(4.7 * deviation, 1.0)) ** 2, 1e-6, None) ** 2
+    return found, deviation
 
 
 def fit_body(
@@ -264,33 +266,45 @@ def fit_body(
     down: roughly from head to tail at this body. The corners start with the cranial one on the left of a film with the
     head up (on the side of `down` turned clockwise as the film is seen). Raises NoBody.
     """
-    points, pixels = contour(mask) * [row_to_column, 1.0], _sampled(mask, row_to_column)
+    points, pixels = contour(mask) * [row_to_column, 1.0], _sample(mask, row_to_column)
     if len(points) < 4 * _SMALLEST_SIDE_PX:
         raise NoBody("it has too few pixels")
-    trust = np.ones(len(points))
-    if sharpness is not None:
-        trust = np.maximum(sharpness(points / [row_to_column, 1.0]), 1e-3) ** _SHARPER
-        trust /= trust.mean()
-    first = corners = _first_corners(pixels, down)
-    size = float(np.linalg.norm(np.roll(first, -1, 0) - first, axis=1).mean())
-    band = _BAND * size
+    first = _first_corners(pixels, down)
+    band = _BAND * float(np.linalg.norm(np.roll(first, -1, 0) - first, axis=1).mean())
+    corners, sides = _refined(first, points, _weights(points / [row_to_column, 1.0], sharpness), band)
+    _check(corners, pixels)
+    middles = [_middle(points, corners[k], corners[(k + 1) % 4], band) for k in (0, 2)]
+    return Body(corners, np.stack(middles), np.array([side.ragged for side in sides]))
+
+
+def _weights(film_points: Points, sharpness: Sharpness | None) -> Float[np.ndarray, "point"]:
+    """Of the contour's points, 1 in the mean."""
+    if sharpness is None:
+        return np.ones(len(film_points))
+    weights = np.maximum(sharpness(film_points), 1e-3) ** _SHARPNESS_POWER
+    return weights / weights.mean()
+
+
+def _refined(
+    first: Corners, points: Points, weights: Float[np.ndarray, "point"], band: float
+) -> tuple[Corners, list[_Side]]:
+    """Intersections of the fitted sides' chords, iterated until they stay or move too far from the first."""
+    corners = first
     sags: list[float] = []
-    fits: list[_Fit] = []
+    sides: list[_Side] = []
     for turn in range(_ROUNDS):
         if turn < 2:
             sags = [_sag(points, corners[k], corners[(k + 1) % 4], band) for k in range(4)]
-        fits = [_fit_side(points, trust, corners[k], corners[(k + 1) % 4], band, sags[k]) for k in range(4)]
-        start, along = np.array([f.start for f in fits]), np.array([f.end - f.start for f in fits])
-        moved = meet(np.roll(start, 1, 0), np.roll(along, 1, 0), start, along)
+        sides = [_fit_side(points, weights, corners[k], corners[(k + 1) % 4], band, sags[k]) for k in range(4)]
+        start, along = np.array([s.start for s in sides]), np.array([s.end - s.start for s in sides])
+        moved = intersection(np.roll(start, 1, 0), np.roll(along, 1, 0), start, along)
         step = float(np.linalg.norm(moved - corners, axis=1).max())
         if not np.linalg.norm(moved - first, axis=1).max() < 2 * band:
             break
         corners = moved
         if turn and step < 0.01:
             break
-    _check(corners, pixels)
-    middles = [_middle(points, corners[k], corners[(k + 1) % 4], band) for k in (0, 2)]
-    return Body(corners, np.stack(middles), np.array([f.ragged for f in fits]))
+    return corners, sides
 
 
 def _check(corners: Corners, pixels: Pixels) -> None:
@@ -298,5 +312,5 @@ def _check(corners: Corners, pixels: Pixels) -> None:
     sides = np.linalg.norm(np.roll(corners, -1, 0) - corners, axis=1)
     if not sides.min() > max(_SMALLEST_SIDE_PX, 0.25 * sides.max()):
         raise NoBody("one of its sides is too short for a vertebral body")
-    if _overlap(corners, pixels) < _LEAST_OVERLAP:
+    if _iou(corners, pixels) < _LEAST_OVERLAP:
         raise NoBody("its outline does not have the shape of a vertebral body")

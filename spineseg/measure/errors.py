@@ -1,7 +1,4 @@
-"""How far the sides of a body may lie from where they are drawn, and random draws within that.
-
-Errors come from drawing the sides of each body anew within the masks' own uncertainty.
-"""
+"""How uncertain the sides of a body are, and random samples of the bodies within that (Monte Carlo)."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from scipy import ndimage
 
 from spineseg.film import VERTEBRAE
 from spineseg.inference.grid import Box, GridFit
-from spineseg.measure.corners import Body, meet
+from spineseg.measure.corners import Body, intersection
 from spineseg.measure.spine import Spine
 
-_DRAWS = 400
-Draws = Float[np.ndarray, "draw"]
+_SAMPLES = 400
+Samples = Float[np.ndarray, "sample"]
 Vectors = Float[np.ndarray, "*any rc=2"]
 
 
@@ -26,7 +23,7 @@ Vectors = Float[np.ndarray, "*any rc=2"]
 class BoneMap:
     """A network's probability of bone on its grid, and where the film lies on it; its soft edges tell the errors.
 
-    visible: rows and columns of the film that show anything (`visible.visible_part`); all of them if not given.
+    visible: rows and columns of the film that show anything (`visible_field.visible_field`); all of them if not given.
     """
 
     bone: Float32[np.ndarray, "grid_rows grid_columns"]
@@ -46,10 +43,8 @@ class BoneMap:
         return np.hypot(*np.gradient(self.bone)).astype(np.float32)
 
     def _at(self, points: Vectors, values: Float32[np.ndarray, "grid_rows grid_columns"]) -> Float[np.ndarray, "*any"]:
-        fit = self.fit
-        row = (points[..., 0] + 0.5) * fit.row_scale + fit.row_offset - 0.5
-        column = (points[..., 1] + 0.5) * fit.column_scale + fit.column_offset - 0.5
-        return ndimage.map_coordinates(values, [row, column], order=1, mode="nearest")
+        row, column = self.fit.grid_row(points[..., 0] + 0.5), self.fit.grid_column(points[..., 1] + 0.5)
+        return ndimage.map_coordinates(values, [row - 0.5, column - 0.5], order=1, mode="nearest")
 
 
 # Errors
@@ -103,11 +98,11 @@ def edge_widths(body: Body, row_to_column: float, bone_map: BoneMap) -> Float[np
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """Corners and endplate middles with the front on the left; the first draw is as measured, NaN where left out."""
+class SampledBodies:
+    """Corners and endplate middles with the front on the left; the first sample is as measured, NaN where left out."""
 
-    corners: Float[np.ndarray, "draw vertebra corner=4 rc=2"]
-    middles: Float[np.ndarray, "draw vertebra endplate=2 rc=2"]
+    corners: Float[np.ndarray, "sample vertebra corner=4 rc=2"]
+    middles: Float[np.ndarray, "sample vertebra endplate=2 rc=2"]
 
     def upper(self, name: str) -> Vectors:
         """Along the upper endplate, from front to back."""
@@ -125,10 +120,10 @@ class Drawn:
         return ca, cp, lp, la
 
 
-def drawn_bodies(spine: Spine, errors: Float[np.ndarray, "vertebra side=4 kind=2"] | None) -> Drawn:
+def sample_bodies(spine: Spine, errors: Float[np.ndarray, "vertebra side=4 kind=2"] | None) -> SampledBodies:
     """Each side moved and tilted at random (the same numbers every time); corners are where neighbours meet anew.
 
-    Without errors only the first draw.
+    Without errors only the first sample.
     """
     corners = np.full((len(VERTEBRAE), 4, 2), np.nan)
     middles = np.full((len(VERTEBRAE), 2, 2), np.nan)
@@ -137,18 +132,15 @@ def drawn_bodies(spine: Spine, errors: Float[np.ndarray, "vertebra side=4 kind=2
     if spine.facing == "right":
         corners, middles = corners * [1, -1], middles * [1, -1]
     if errors is None:
-        return Drawn(corners[None], middles[None])
+        return SampledBodies(corners[None], middles[None])
     half = (np.roll(corners, -1, 1) - corners) / 2
     outward = np.stack([-half[..., 1], half[..., 0]], -1) / length(half)[..., None]
-    move = np.random.default_rng(0).normal(size=(_DRAWS + 1, *errors.shape)) * errors
+    move = np.random.default_rng(0).normal(size=(_SAMPLES + 1, *errors.shape)) * errors
     move[0] = 0
     start = corners + half + move[..., :1] * outward
     along = half + move[..., 1:] * outward
-    shifted = meet(np.roll(start, 1, 2), np.roll(along, 1, 2), start, along)
-    return Drawn(shifted, middles + (move[..., :1] * outward)[:, :, [0, 2]])
-
-
-# Geometry of figures; every function takes all draws at once
+    shifted = intersection(np.roll(start, 1, 2), np.roll(along, 1, 2), start, along)
+    return SampledBodies(shifted, middles + (move[..., :1] * outward)[:, :, [0, 2]])
 
 
 def length(vectors: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Masks to what a spine reader measures: heights, compression, discs, angles, slips; each with its error.
 
-Everything is worked out from the four corners and the two endplate middles of each body (`geometry`). Angles and ratios
-need no spacing; millimetres appear only where the film states one, with whose they are. Errors come from drawing the
-sides of each body anew within the masks' own uncertainty.
+Everything follows from the four corners and the two endplate middles of each body (`corners`, `figures`). Angles and
+ratios need no spacing. Millimetres need one, and say whether they are the detector's or the patient's. Errors are the
+spread over random samples of each body's sides within the masks' own uncertainty (`errors`).
 """
 
 from __future__ import annotations
@@ -14,28 +14,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from spineseg.film import VERTEBRAE, BadInput, Masks, Spacing
+from spineseg.film import CHANNELS, VERTEBRAE, BadInput, Masks, Spacing
 from spineseg.inference.levels import LevelConfig, LevelReport
 from spineseg.inference.prediction import Prediction
 from spineseg.measure.corners import SIDES, Body
-from spineseg.measure.errors import BoneMap, Draws, drawn_bodies, side_errors
-from spineseg.measure.figures import (
-    GENANT,
-    JOINTS,
-    KEYS,
-    KINDS,
-    MEYERDING,
-    MEYERDING_BACKWARD,
-    SOURCES,
-    all_figures,
-    grade,
-)
+from spineseg.measure.errors import BoneMap, sample_bodies, side_errors
+from spineseg.measure.figures import DEFINITIONS, JOINTS, PRESACRAL, SOURCES, Figure
 from spineseg.measure.spine import Facing, Spine, read_spine
 
-MOST_ERROR = {"deg": 60.0, "%": 100.0, "": 2.0, "mm": 40.0}
-"""Error, by unit, beyond which a figure tells nothing and is withheld, with the grade made from it. Twice as much as
-the largest on films that show a spine; fields of noise reach thousands."""
-_GRADED = {"genant_grade": "compression_percent", "meyerding_grade": "slip_percent"}
 _LEAST_TURN_DEG = 20.0
 """Below this the front of the spine cannot be told from its back."""
 Source = Literal["nothing", "outline", "probability"]
@@ -61,25 +47,13 @@ class Line:
     end: tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One measured figure. key: for files, with the unit at its end. error: half the width of the 95 % interval."""
-
-    key: str
-    name: str
-    value: float
-    unit: str
-    error: float | None
-    source: str
-
-
 @dataclass(frozen=True, eq=False)
 class Measurements:
     """All figures of one film, by key in a fixed order.
 
     left_out: vertebrae without figures, with the reason. corners: of each measured body, (row, column): cranial-
     anterior, cranial-posterior, caudal-posterior, caudal-anterior. error_from: what the errors rest on. withheld: names
-    of figures that are too uncertain to be given (`MOST_ERROR`).
+    of figures that are too uncertain to be given (`figures.MOST_ERROR`).
     facing: the side of the film that the front of the body is on; None if it could not be told, and then no figures.
     """
 
@@ -160,12 +134,13 @@ def sure_vertebrae(levels: LevelReport) -> frozenset[str]:
 
 
 def check_masks(masks: np.ndarray) -> None:
-    """Raise BadInput unless these are six boolean masks."""
-    if masks.ndim != 3 or len(masks) != len(VERTEBRAE) or masks.dtype != bool:
+    """Raise BadInput unless these are boolean masks, one for each vertebra."""
+    count = len(VERTEBRAE)
+    if masks.ndim != 3 or len(masks) != count or masks.dtype != bool:
         shape = " x ".join(map(str, masks.shape))
         raise BadInput(
-            f"expected boolean masks of 6 x rows x columns, got {masks.dtype} of {shape}; "
-            "of an array of rows x columns x 7 take np.moveaxis(array[..., :6] > 0, 2, 0)"
+            f"expected boolean masks of {count} x rows x columns, got {masks.dtype} of {shape}; "
+            f"of an array of rows x columns x {len(CHANNELS)} take np.moveaxis(array[..., :{count}] > 0, 2, 0)"
         )
 
 
@@ -207,65 +182,43 @@ def _measured(
     spacing: Spacing | None,
     source: Source,
 ) -> Measurements:
-    """Figures of bodies that are known, their errors (none stated if none are given) and lines."""
-    drawn = drawn_bodies(spine, errors)
-    found = {key: values for key, values in all_figures(drawn, spacing) if np.isfinite(values[0])}
-    figures = {key: _figure(key, values, spacing) for key, values in found.items()}
-    withheld = {key: figure.name for key, figure in figures.items() if _vague(key, figures)}
-    figures = {key: figure for key, figure in figures.items() if key not in withheld}
-    back = np.array([spacing.column_mm / spacing.row_mm if spacing else 1.0, 1.0])
-    corners = {name: [(float(r), float(c)) for r, c in body.corners * back] for name, body in spine.bodies.items()}
-    lines, told = tuple(_lines(spine, back)), tuple(dict.fromkeys(withheld.values()))
-    return Measurements(figures, spine.left_out, corners, lines, spine.facing, spacing, source, told)
-
-
-def _vague(key: str, figures: dict[str, Figure]) -> bool:
-    """Whether the figure's error, or a grade's figure's, tells that nothing is known."""
-    for graded, figure in _GRADED.items():
-        key = key.replace(graded, figure)
-    error = figures[key].error
-    return error is not None and error > MOST_ERROR[KINDS[key].unit]
-
-
-def _figure(key: str, values: Draws, spacing: Spacing | None) -> Figure:
-    """Value of the first draw, error from the rest, if there are any."""
-    kind, value, unit = KINDS[key], float(values[0]), KINDS[key].unit
-    if key.endswith("_genant_grade"):
-        return Figure(key, kind.name, float(grade(value, GENANT)), unit, None, kind.source)
-    if key.endswith("_meyerding_grade"):
-        limits = MEYERDING if value >= 0 else MEYERDING_BACKWARD
-        return Figure(key, kind.name, float(grade(abs(value), limits)), unit, None, kind.source)
-    # An angle near 180 degrees may jump to -180 between draws.
-    spread = (values[1:] - value + 180) % 360 - 180 if unit == "deg" else values[1:] - value
-    error = 1.96 * float(np.sqrt(np.mean(spread**2))) if len(spread) else None
-    if key.endswith("_compression_percent"):
-        value = max(value, 0.0)
-    if "_slip_" in key:
-        unit += " forward (antero)" if value >= 0 else " backward (retro)"
-    if kind.unit == "mm" and spacing is not None:
-        unit += " at the detector" if spacing.plane == "detector" else " calibrated"
-    return Figure(key, kind.name, value, unit, error, kind.source)
+    """Figures of known bodies with their errors (none stated if none are given) and measurement lines."""
+    bodies = sample_bodies(spine, errors)
+    figures: dict[str, Figure] = {}
+    withheld: dict[str, None] = {}  # a figure and its grade have one name
+    for definition in DEFINITIONS:
+        samples = definition.samples(bodies, spacing)
+        if samples is None:
+            continue
+        if (definition.error(samples) or 0.0) > definition.most_error:
+            withheld[definition.name] = None
+        else:
+            figures[definition.key] = definition.figure(samples, spacing)
+    to_film = np.array([spacing.column_mm / spacing.row_mm if spacing else 1.0, 1.0])
+    corners = {name: [(float(r), float(c)) for r, c in body.corners * to_film] for name, body in spine.bodies.items()}
+    lines = tuple(_lines(spine, to_film))
+    return Measurements(figures, spine.left_out, corners, lines, spine.facing, spacing, source, tuple(withheld))
 
 
 # Lines
 
 
-def _lines(spine: Spine, back: np.ndarray) -> Iterator[Line]:
+def _lines(spine: Spine, to_film: np.ndarray) -> Iterator[Line]:
     """Endplates, heights and middles of the bodies; the horizontal at S1; the slips. In film pixels."""
 
     def line(name: str, start: np.ndarray, end: np.ndarray) -> Line:
-        (r0, c0), (r1, c1) = (start * back).tolist(), (end * back).tolist()
+        (r0, c0), (r1, c1) = (start * to_film).tolist(), (end * to_film).tolist()
         return Line(name, (r0, c0), (r1, c1))
 
     for name, body in spine.bodies.items():
         ca, cp, lp, la = body.corners
         yield line(f"{name} upper endplate", ca, cp)
-        if name != "S1":
+        if name in PRESACRAL:
             yield line(f"{name} lower endplate", la, lp)
             yield line(f"{name} anterior height", ca, la)
             yield line(f"{name} middle height", *body.middles)
             yield line(f"{name} posterior height", cp, lp)
-        else:
+        elif name == "S1":
             yield line("sacral slope horizontal", cp, np.array([cp[0], ca[1]]))
     for above, below in JOINTS:
         if above in spine.bodies and below in spine.bodies:
@@ -281,24 +234,18 @@ def _lines(spine: Spine, back: np.ndarray) -> Iterator[Line]:
 
 def csv_columns() -> tuple[str, ...]:
     """Head of a table with one line per film: every figure that a film may have, each followed by its error."""
-    figures = (column for key in KEYS for column in _columns_of(key))
+    figures = (column for definition in DEFINITIONS for column in definition.columns)
     return ("film", "verdict", "reasons", "facing", "left_out", "millimetres", "error_from", *figures)
 
 
 def csv_row(film: str, levels: LevelReport, measurements: Measurements) -> tuple[str, ...]:
     """One film's line; an empty cell where there is no figure."""
-    cells: list[str] = []
-    for key in KEYS:
-        figure = measurements.figures.get(key)
-        cells.append("" if figure is None else f"{figure.value:.4g}")
-        if len(_columns_of(key)) > 1:
-            cells.append("" if figure is None or figure.error is None else f"{figure.error:.3g}")
+    cells: dict[str, str] = {}
+    for key, figure in measurements.figures.items():
+        cells[key] = f"{figure.value:.4g}"
+        cells[f"{key}_error"] = "" if figure.error is None else f"{figure.error:.3g}"
     left_out = "; ".join(f"{name}: {reason}" for name, reason in measurements.left_out.items())
     plane = measurements.spacing.plane if measurements.spacing else ""
-    said = (film, levels.verdict, "; ".join(levels.reasons), measurements.facing or "", left_out, plane)
-    return (*said, measurements.error_from, *cells)
-
-
-def _columns_of(key: str) -> tuple[str, ...]:
-    """A grade has no error of its own."""
-    return (key,) if key.endswith("_grade") else (key, f"{key}_error")
+    about = (film, levels.verdict, "; ".join(levels.reasons), measurements.facing or "", left_out, plane)
+    about = (*about, measurements.error_from)
+    return (*about, *(cells.get(column, "") for column in csv_columns()[len(about) :]))

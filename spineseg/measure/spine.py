@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from spineseg.film import VERTEBRAE, Masks, bounding_box
+from spineseg.film import VERTEBRAE, Masks, bounding_box, down_at
 from spineseg.inference.grid import Box
-from spineseg.inference.masks import one_piece
+from spineseg.inference.masks import largest_component
 from spineseg.measure.corners import Body, Mask, NoBody, Sharpness, fit_body
 
 Facing = Literal["left", "right"]
@@ -22,8 +22,7 @@ Facing = Literal["left", "right"]
 class Spine:
     """The bodies that could be measured, by name, and why each other one could not.
 
-    facing: which side of the film the front of the body is on. turn_deg: how far the spine turns from head to tail,
-    which tells the facing; near 0 it tells little.
+    turn_deg: how far the spine turns from head to tail. The facing follows from it; near 0 it is uncertain.
     """
 
     bodies: dict[str, Body]
@@ -33,27 +32,18 @@ class Spine:
 
 
 def touches_edge(mask: Mask, within: Box | None = None, share: float = 0.02) -> bool:
-    """Whether the mask's largest piece reaches the edge, or ends nearer to it than this share of its own height.
+    """Whether the largest component lies no farther from the edge than this share of its own height.
 
-    within: rows and columns whose edge it is; the film's own if not given. Two pixels are always too near: a
+    within: rows and columns whose edge counts; the whole film's if not given. Two pixels are always too near: a
     network's mask ends a little before a body that the edge cuts.
     """
-    rows, columns = bounding_box(one_piece(mask))
+    rows, columns = bounding_box(largest_component(mask))
     if rows.start == rows.stop:
         return False
     margin = max(share * (rows.stop - rows.start), 2.0)
     high, wide = within or (slice(0, mask.shape[0]), slice(0, mask.shape[1]))
     room = (rows.start - high.start, high.stop - rows.stop, columns.start - wide.start, wide.stop - columns.stop)
     return bool(min(room) <= margin)
-
-
-def _downwards(centres: dict[int, np.ndarray], level: int) -> Float[np.ndarray, "rc=2"]:
-    """From head to tail at a level: from the nearest vertebra above (or itself) to the nearest below (or itself)."""
-    above = max((k for k in centres if k < level), default=level)
-    below = min((k for k in centres if k > level), default=level)
-    down = centres[below] - centres[above]
-    length = float(np.linalg.norm(down))
-    return down / length if length else np.array([1.0, 0.0])
 
 
 def _tilts_deg(bodies: Iterable[Body]) -> Float[np.ndarray, "body"]:
@@ -64,9 +54,9 @@ def _tilts_deg(bodies: Iterable[Body]) -> Float[np.ndarray, "body"]:
 
 
 def _turn_deg(bodies: dict[str, Body], centres: Iterable[np.ndarray]) -> float:
-    """From head to tail, how far endplates and the path through the centres turn; positive with the front on the left.
+    """Turn of endplates and of the path through the centres, from head to tail; positive with the front on the left.
 
-    The lumbar spine is hollow behind and the sacrum tilts forward. Of 502 outlines of people the path through L1-S1
+    The lumbar spine is concave behind and the sacrum tilts forward. Of 502 people's outlines the path through L1-S1
     turned the right way in all; without S1, endplates and path together did in 97 %.
     """
     steps = np.diff(np.reshape(list(centres), (-1, 2)), axis=0)
@@ -77,7 +67,7 @@ def _turn_deg(bodies: dict[str, Body], centres: Iterable[np.ndarray]) -> float:
 
 
 def _mirrored(body: Body) -> Body:
-    """The same body with its corners from the other side."""
+    """The same body with its corners in the order of the other facing."""
     return Body(body.corners[[1, 0, 3, 2]], body.middles, body.ragged_px[[0, 3, 2, 1]])
 
 
@@ -89,45 +79,45 @@ def read_spine(
     facing: Facing | None = None,
     visible: Box | None = None,
 ) -> Spine:
-    """Bodies with the anterior side told from the posterior one, in square pixels of a column's width.
+    """Bodies with their anterior and posterior sides, in square pixels of a column's width.
 
     row_to_column: height of a pixel over its width. usable: names of the vertebrae that may be measured. sharpness: at
     points of the film, pixel centres at whole numbers; without it all parts of a side count alike. facing: where the
-    front is, if that is known; else it is told by how the spine turns, which a kyphotic or a flat one leaves wrong.
-    visible: the part of the film that shows anything, all of it if not given.
+    front is, if that is known; else the turn of the spine decides, wrongly for a kyphotic or a flat one.
+    visible: the visible field of the film, all of it if not given.
     """
-    shown = {k: mask for k, mask in enumerate(masks) if mask.any()}
-    centres = {k: _centre(mask) * [row_to_column, 1.0] for k, mask in shown.items()}
-    cut = {k: edge for k, mask in shown.items() if VERTEBRAE[k] in usable and (edge := _edge(mask, visible))}
-    bodies, left_out = {}, {}
-    for k, name in enumerate(VERTEBRAE):
-        if k not in shown:
-            left_out[name] = "not on the film or not found"
-        elif name not in usable:
-            left_out[name] = "flagged as unsure"
-        elif k in cut:
-            left_out[name] = f"cut by the edge of {cut[k]}"
-        else:
-            try:
-                bodies[name] = fit_body(shown[k], _downwards(centres, k), row_to_column, sharpness)
-            except NoBody as error:
-                left_out[name] = str(error)
-    whole = [k for k in shown if VERTEBRAE[k] in usable and k not in cut]
+    present = {k: mask for k, mask in enumerate(masks) if mask.any()}
+    centres = {k: _centre(mask) * [row_to_column, 1.0] for k, mask in present.items()}
+    left_out = dict(_excluded(masks, usable, visible))
+    whole = [k for k, name in enumerate(VERTEBRAE) if name not in left_out]
+    bodies = {}
+    for k in whole:
+        try:
+            bodies[VERTEBRAE[k]] = fit_body(present[k], down_at(centres, k), row_to_column, sharpness)
+        except NoBody as error:
+            left_out[VERTEBRAE[k]] = str(error)
     turn = _turn_deg(bodies, (centres[k] for k in whole))
-    told = facing or ("left" if turn >= 0 else "right")
-    if told == "right":
+    front = facing or ("left" if turn >= 0 else "right")
+    if front == "right":
         bodies = {name: _mirrored(body) for name, body in bodies.items()}
-    return Spine(bodies, left_out, told, abs(turn))
+    left_out = {name: left_out[name] for name in VERTEBRAE if name in left_out}
+    return Spine(bodies, left_out, front, abs(turn))
 
 
-def _edge(mask: Mask, visible: Box | None) -> str:
-    """Of what the edge is that cuts the mask; empty where none does."""
-    if touches_edge(mask):
-        return "the film"
-    return "what the film shows" if visible is not None and touches_edge(mask, visible) else ""
+def _excluded(masks: Masks, usable: Collection[str], visible: Box | None) -> Iterator[tuple[str, str]]:
+    """Vertebrae that cannot be measured whatever their shape, and why."""
+    for name, mask in zip(VERTEBRAE, masks, strict=True):
+        if not mask.any():
+            yield name, "not on the film or not found"
+        elif name not in usable:
+            yield name, "flagged as unsure"
+        elif touches_edge(mask):
+            yield name, "cut by the edge of the film"
+        elif visible is not None and touches_edge(mask, visible):
+            yield name, "cut by the edge of what the film shows"
 
 
 def _centre(mask: Mask) -> Float[np.ndarray, "rc=2"]:
-    """Mean place of the mask's pixels."""
+    """Centroid of the mask."""
     rows, columns = mask.sum(1), mask.sum(0)
     return np.array([rows @ np.arange(len(rows)), columns @ np.arange(len(columns))]) / rows.sum()

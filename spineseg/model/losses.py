@@ -38,9 +38,10 @@ def check_targets(targets: Batch) -> None:
 
 
 def _reversed_films(targets: Batch) -> Bool[Tensor, " film"]:
-    """Films on which most vertebrae lie above those that come before them, along a line that stands more than it lies.
+    """Films on which most pairs of vertebrae run up the film and the spine is more upright than across.
 
-    Most and not all, for where seven channels are reversed the background comes first.
+    Most and not all, for where seven channels are reversed the background comes first. On targets where they are, for
+    a whole batch at once; `film.down_the_spine` takes the centres of one film and cannot tell a reversed one.
     """
     vertebrae = targets[:, : len(VERTEBRAE)].float()
     there = vertebrae.sum((2, 3)) > 1

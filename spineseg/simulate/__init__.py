@@ -3,10 +3,10 @@
 `simulate_case` draws one; `write_folder` writes the layout that `train` and `evaluate` read. Bones come from one of two
 sources, so that a network cannot rely on one simulator's look. One needs nothing but this package: outlines in the
 sagittal plane with a thickness for every structure (`anatomy`), a hundredth of the cost of ray casting. The other
-projects meshes of real bones, which are read from a folder (`bones`).
+projects meshes of real bones, which are read from a folder (`atlas`, `bones`).
 """
 
-from spineseg.simulate.bones import build_atlas, load_atlas, save_atlas
+from spineseg.simulate.atlas import build_atlas, load_atlas, save_atlas
 from spineseg.simulate.case import SimulateConfig, exact_masks, simulate_case, true_corners, write_folder
 
 __all__ = [

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from spineseg.simulate.atlas import Atlas
 from spineseg.simulate.bodies import bone_strength, paint_spine, paint_variants
-from spineseg.simulate.bones import Atlas, paint_bones
+from spineseg.simulate.bones import paint_bones
 from spineseg.simulate.canvas import Canvas
 from spineseg.simulate.config import AnatomyConfig, Rng
 from spineseg.simulate.hardware import paint_hardware

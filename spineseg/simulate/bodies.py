@@ -193,7 +193,7 @@ def paint_variants(canvas: Canvas, spine: SpineShape, strength: np.ndarray, rng:
         if rng.random() < config.spur_probability:
             _paint_spur(canvas, upper, lower, strength[1], rng)
     if rng.random() < config.lumbarised_probability:
-        _paint_lumbarised(canvas, spine.lumbar[5], spine.sacral[0], strength, rng, config)
+        _paint_lumbarised(canvas, spine.s1, spine.sacral[0], strength, rng, config)
 
 
 def _paint_vacuum(canvas: Canvas, upper: np.ndarray, lower: np.ndarray, rng: Rng) -> None:
@@ -225,7 +225,7 @@ def _paint_sacrum(
     canvas: Canvas, spine: SpineShape, rim: float, strength: np.ndarray, arch: float, rng: Rng, config: AnatomyConfig
 ) -> None:
     """The sacrum. rim: how far the near rim of S1's endplate rises, see `rims_mm`."""
-    s1, rest = spine.lumbar[5], spine.sacral
+    s1, rest = spine.s1, spine.sacral
     seen = rng.uniform(0.3, 1.8)
     front = np.concatenate([[s1[0], s1[3]], *([b[3]] for b in rest)])
     back = np.concatenate([[s1[1], s1[2]], *([b[2]] for b in rest)])

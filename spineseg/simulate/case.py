@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from spineseg.film import VERTEBRAE, Case, Film, Masks, Spacing
 from spineseg.simulate.anatomy import paint_person
-from spineseg.simulate.bones import Atlas, load_atlas
+from spineseg.simulate.atlas import Atlas, load_atlas
 from spineseg.simulate.canvas import Canvas
 from spineseg.simulate.config import AnatomyConfig
 from spineseg.simulate.exposure import ExposureConfig, expose
@@ -62,8 +62,8 @@ def _frame(
 def _corners(
     spine: SpineShape, pixel_mm: float, origin: tuple[float, float]
 ) -> Float[np.ndarray, "vertebra corner=4 rc=2"]:
-    """The bodies' corners on the film, (row, column) with pixel centres at whole numbers."""
-    return ((spine.lumbar - np.asarray(origin)) / pixel_mm - 0.5)[..., ::-1]
+    """Corners of `VERTEBRAE` on the film, (row, column) with pixel centres at whole numbers."""
+    return ((spine.of(VERTEBRAE) - np.asarray(origin)) / pixel_mm - 0.5)[..., ::-1]
 
 
 def exact_masks(corners: Float[np.ndarray, "vertebra corner=4 rc=2"], rows: int, columns: int) -> Masks:
@@ -89,8 +89,8 @@ def exact_masks(corners: Float[np.ndarray, "vertebra corner=4 rc=2"], rows: int,
 def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig(), atlas: Atlas | None = None) -> Case:
     """Film `index` of the series `seed`; the same two numbers give the same bytes.
 
-    atlas: projected meshes to take the bones from (`bones.build_atlas`); painted bones without it.
-    image: whole numbers 0..4095; masks: quadrilaterals of the six bodies, empty where a body is off the film.
+    atlas: projected meshes to take the bones from (`build_atlas`); painted bones without it.
+    image: whole numbers 0..4095; masks: quadrilaterals of the bodies, empty where a body is off the film.
     """
     rng = np.random.default_rng([seed, index])
     spine = sample_spine(rng, config.shape)
@@ -143,7 +143,7 @@ def write_folder(
 ) -> None:
     """Write `count` cases with `write(out, case)`; the number of processes changes nothing but the time.
 
-    write: see `io.folder.write_case`. atlas: file of `bones.save_atlas`.
+    write: see `io.folder.write_case`. atlas: file of `save_atlas`.
     progress: wraps an iterable, given its `total`.
     """
     one = partial(_write_one, out=out, seed=seed, config=config, write=write, atlas=atlas)

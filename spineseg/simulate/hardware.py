@@ -40,7 +40,7 @@ def paint_hardware(canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyC
         canvas.fill(smooth_closed(cement + rng.normal(0, 2, cement.shape), 2), rng.uniform(0.5, 2.5))
     if rng.random() < 0.15:
         for _ in range(rng.integers(1, 6)):
-            start = spine.lumbar[rng.integers(0, 6)].mean(0) + rng.normal(0, 45, 2)
+            start = spine.lumbar[rng.integers(0, len(spine.lumbar))].mean(0) + rng.normal(0, 45, 2)
             canvas.line(
                 np.stack([start, start + rng.normal(0, 4, 2)]), rng.uniform(0.5, 3), width_mm=rng.uniform(0.8, 2)
             )

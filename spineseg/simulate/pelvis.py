@@ -21,7 +21,7 @@ def _paint_notch(canvas: Canvas, spine: SpineShape, rng: Rng, edge: float) -> No
 
     Where they cross S1 they are often the brightest line on it, and are no border of the body.
     """
-    s1, hip = spine.lumbar[5], spine.hip_mm
+    s1, hip = spine.s1, spine.hip_mm
     u, v = rng.uniform(0.1, 1.1), rng.uniform(-0.1, 0.95)
     for _ in range(2):
         apex = s1[0] + (s1[1] - s1[0]) * u + (s1[3] - s1[0]) * v + rng.normal(0, 4, 2)
@@ -47,7 +47,7 @@ def _turned(points: np.ndarray, angle_deg: float) -> np.ndarray:
 
 def paint_pelvis(canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyConfig, *, hip_bones: bool = True) -> None:
     """Both hip bones (if not painted elsewhere) and femora, the second shifted and magnified against the first."""
-    s1_depth = float(np.linalg.norm(spine.lumbar[5, 1] - spine.lumbar[5, 0]))
+    s1_depth = float(np.linalg.norm(spine.s1[1] - spine.s1[0]))
     scale = s1_depth / 41.0 * rng.normal(1.05, 0.05)
     outline = (_HIP_BONE_MM * scale) * rng.normal(1, 0.05, 2) + rng.normal(0, 5, _HIP_BONE_MM.shape)
     turn, thigh = -spine.pelvic_turn_deg + rng.normal(0, 4), rng.normal(0, 14)

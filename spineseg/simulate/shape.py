@@ -8,6 +8,7 @@ people (`lumbar_shape.json`, its attribution inside); posture, disc height, slip
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,10 +16,13 @@ from importlib.resources import files
 import numpy as np
 from jaxtyping import Float
 
-from spineseg.film import VERTEBRAE
+from spineseg.film import VERTEBRAE, BadInput
 
 Corners = Float[np.ndarray, "vertebra corner=4 xy=2"]
 Points = Float[np.ndarray, "point xy=2"]
+OUTLINED = ("L1", "L2", "L3", "L4", "L5", "S1")
+"""The vertebrae of the statistic; those above and below follow from them."""
+_L3 = OUTLINED.index("L3")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,20 @@ class SpineShape:
     hip_mm: Float[np.ndarray, "xy=2"]
     pelvic_turn_deg: float
 
+    @property
+    def s1(self) -> Float[np.ndarray, "corner=4 xy=2"]:
+        """The first sacral body."""
+        return self.lumbar[-1]
+
+    def of(self, names: Collection[str] = VERTEBRAE) -> Corners:
+        """Bodies by name, thoracic and sacral ones too. Raises BadInput for one that is not drawn."""
+        bodies = {f"T{12 - k}": body for k, body in enumerate(self.thoracic)}
+        bodies |= dict(zip(OUTLINED, self.lumbar, strict=True))
+        bodies |= {f"S{k}": body for k, body in enumerate(self.sacral[:-1], 2)}
+        if missing := set(names) - bodies.keys():
+            raise BadInput(f"the simulator draws no {', '.join(sorted(missing))}; take other vertebrae")
+        return np.stack([bodies[name] for name in names])
+
 
 @cache
 def _statistic() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,7 +88,7 @@ def _disc_centre(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
 def _bend(corners: np.ndarray, rng: np.random.Generator, config: ShapeConfig) -> np.ndarray:
     """Turn everything above each joint, from the sacrum upwards."""
     common = rng.normal(0, config.lordosis_deg)
-    for joint in range(len(VERTEBRAE) - 2, -1, -1):
+    for joint in range(len(OUTLINED) - 2, -1, -1):
         centre = _disc_centre(corners[joint], corners[joint + 1])
         angle = common + rng.normal(0, config.joint_deg)
         corners[: joint + 1] = _turn(corners[: joint + 1], centre, angle)
@@ -79,7 +97,7 @@ def _bend(corners: np.ndarray, rng: np.random.Generator, config: ShapeConfig) ->
 
 def _degenerate(corners: np.ndarray, rng: np.random.Generator, config: ShapeConfig) -> np.ndarray:
     """Narrow discs and slips move everything above; fractures lower the front or the middle of one body."""
-    for joint in range(len(VERTEBRAE) - 2, -1, -1):
+    for joint in range(len(OUTLINED) - 2, -1, -1):
         upper, lower = corners[joint], corners[joint + 1]
         gap = (lower[0] + lower[1] - upper[2] - upper[3]) / 2
         if rng.random() < config.narrow_disc_probability:
@@ -87,7 +105,7 @@ def _degenerate(corners: np.ndarray, rng: np.random.Generator, config: ShapeConf
         if rng.random() < config.slip_probability:
             along = (lower[1] - lower[0]) * rng.choice([-1.0, -1.0, 1.0])
             corners[: joint + 1] += along * rng.uniform(0.05, 0.35)
-    for level in range(len(VERTEBRAE) - 1):
+    for level in range(len(OUTLINED) - 1):
         if rng.random() < config.fracture_probability:
             loss = rng.uniform(0.1, 0.4)
             sunk = (corners[level, 3] - corners[level, 0]) * loss
@@ -111,7 +129,7 @@ def _rhomboid(s1: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _spread(corners: np.ndarray) -> np.ndarray:
     """Push bodies up until no disc is thinner than 4 % of L3's depth."""
-    for joint in range(len(VERTEBRAE) - 2, -1, -1):
+    for joint in range(len(OUTLINED) - 2, -1, -1):
         upper, lower = corners[joint], corners[joint + 1]
         axis = (upper[0] + upper[1] - upper[2] - upper[3]) / 2
         axis /= np.linalg.norm(axis)
@@ -165,11 +183,11 @@ def sample_spine(rng: np.random.Generator, config: ShapeConfig) -> SpineShape:
     """Draw one spine in millimetres on the detector, L3 at the origin."""
     mean, deviation, modes = _statistic()
     scores = np.clip(rng.normal(size=len(deviation)), -2.3, 2.3)
-    corners = (mean + (scores * deviation) @ modes).reshape(len(VERTEBRAE), 4, 2)
+    corners = (mean + (scores * deviation) @ modes).reshape(len(OUTLINED), 4, 2)
     corners = _spread(_degenerate(_bend(corners, rng, config), rng, config))
-    corners = _turn(corners, corners[2].mean(0), rng.normal(2, config.posture_deg))
-    corners = (corners - corners[2].mean(0)) * max(rng.normal(*config.l3_depth_mm), 25.0)
-    s1 = corners[5] = _rhomboid(corners[5], rng)
+    corners = _turn(corners, corners[_L3].mean(0), rng.normal(2, config.posture_deg))
+    corners = (corners - corners[_L3].mean(0)) * max(rng.normal(*config.l3_depth_mm), 25.0)
+    s1 = corners[-1] = _rhomboid(corners[-1], rng)
     slope = np.degrees(np.arctan2(s1[0, 1] - s1[1, 1], s1[1, 0] - s1[0, 0]))
     incidence = np.clip(rng.normal(52, 10), slope - 5, slope + 40)
     tilt = np.deg2rad(incidence - slope)

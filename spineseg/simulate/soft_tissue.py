@@ -136,7 +136,7 @@ def _paint_stool(canvas: Canvas, lumbar: np.ndarray, rng: Rng) -> None:
     """Clusters of small bubbles with bright rims in front of the spine."""
     strength = rng.uniform(0.1, 0.5)
     for _ in range(rng.integers(1, 4)):
-        middle = np.array([lumbar[2, 0] - rng.uniform(25, 130), rng.uniform(lumbar[0, 1], lumbar[5, 1] + 40)])
+        middle = np.array([lumbar[2, 0] - rng.uniform(25, 130), rng.uniform(lumbar[0, 1], lumbar[-1, 1] + 40)])
         for _ in range(rng.integers(8, 45)):
             radius = rng.uniform(1.5, 7)
             bubble = ellipse(

@@ -187,16 +187,12 @@ def test_unlabelled_films_are_listed_and_bad_ones_reported_and_the_rest_go_on(tm
     assert "not scored: D01" in table
 
 
-def test_a_segmenter_that_refuses_a_film_is_reported_too(tmp_path: Path):
+def test_a_segmenter_that_refuses_a_film_is_reported_and_a_mistake_of_our_own_raised(tmp_path: Path):
     def refuse(_: Film) -> Prediction:
         raise BadInput("expected a film of at least 64 rows, got 3; take another")
 
     summary = evaluate(refuse, films(1), tmp_path, read=read_fake)
-    assert list(summary.failed) == ["F0"]
-    assert summary.n == 0
-
-
-def test_a_mistake_of_our_own_is_not_swallowed(tmp_path: Path):
+    assert (list(summary.failed), summary.n, summary.checkpoint) == (["F0"], 0, "refuse")
     with pytest.raises(KeyError):
         evaluate(FakeSegmenter({}), films(1), tmp_path, read=read_fake)
 
@@ -210,42 +206,24 @@ def test_nothing_scored_is_said_so(tmp_path: Path):
     assert "0 films" in summary_table(summary)
 
 
-def test_summary_json_holds_every_figure(tmp_path: Path):
+def test_summary_and_table_hold_every_figure_and_are_repeatable(tmp_path: Path):
     segmenter = FakeSegmenter({0: same, 1: five_to_the_right, 2: one_level_off})
-    summary = evaluate(segmenter, films(3), tmp_path / "new" / "folder", read=read_fake)
-    stored = json.loads((tmp_path / "new" / "folder" / "summary.json").read_text())
-    assert stored["checkpoint"] == "fake-1"
-    assert stored["n"] == 3
-    assert stored["levels_right"]["k"] == 2
-    assert stored["levels_right"]["low"] < 2 / 3 < stored["levels_right"]["high"]
-    assert list(stored["dice_per_vertebra"]) == list(VERTEBRAE)
-    assert stored["dice"]["mean"] == summary.dice.mean
-    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {"dice.csv", "films.csv", "summary.json"}
-
-
-def test_the_same_films_give_the_same_scores(tmp_path: Path):
-    segmenter = FakeSegmenter({0: same, 1: five_to_the_right})
-    for folder in ("a", "b"):
-        evaluate(segmenter, films(2), tmp_path / folder, read=read_fake)
-    assert (tmp_path / "a" / "dice.csv").read_bytes() == (tmp_path / "b" / "dice.csv").read_bytes()
-    stored = [json.loads((tmp_path / folder / "summary.json").read_text()) for folder in ("a", "b")]
-    assert stored[0] | {"seconds": 0} == stored[1] | {"seconds": 0}
-
-
-def test_table_states_figures_with_n_and_interval(tmp_path: Path):
-    segmenter = FakeSegmenter({0: same, 1: five_to_the_right})
+    stored = []
+    for folder in (tmp_path / "new" / "folder", tmp_path / "again"):
+        summary = evaluate(segmenter, films(3), folder, read=read_fake)
+        stored.append(json.loads((folder / "summary.json").read_text()) | {"seconds": 0})
+        assert {path.name for path in folder.iterdir()} == {"dice.csv", "films.csv", "summary.json"}
+        assert stored[-1]["dice"]["mean"] == summary.dice.mean
+    assert stored[0] == stored[1]
+    assert (tmp_path / "new/folder/dice.csv").read_bytes() == (tmp_path / "again/dice.csv").read_bytes()
+    assert (stored[0]["checkpoint"], stored[0]["n"], stored[0]["levels_right"]["k"]) == ("fake-1", 3, 2)
+    assert stored[0]["levels_right"]["low"] < 2 / 3 < stored[0]["levels_right"]["high"]
+    assert list(stored[0]["dice_per_vertebra"]) == list(VERTEBRAE)
     table = summary_table(evaluate(segmenter, films(2), tmp_path, read=read_fake))
     assert "fake-1: 2 films" in table
     assert "L3      0.917  0.833 to 1.000  (n = 2)" in table
     assert "all levels right: 2 of 2 (95 % interval 0.34 to 1.00)" in table
     assert "sure: 2 right, 0 wrong" in table
-
-
-def test_a_callable_without_a_name_goes_by_its_own(tmp_path: Path):
-    def thresholding(_: Film) -> Prediction:
-        return predicted(spine(), report())
-
-    assert evaluate(thresholding, films(1), tmp_path, read=read_fake).checkpoint == "thresholding"
 
 
 def write_folder(folder: Path) -> None:
@@ -266,16 +244,12 @@ def test_a_folder_on_disk(tmp_path: Path):
     found = find_films(tmp_path)
     assert [files.name for files in found] == ["F0", "F1", "F2", "F9"]
     assert [files.label and files.label.name for files in found] == ["F0.mat", "F1.npy", None, "F9.mat"]
+    assert labelled_films(tmp_path) == [files for files in found if files.label], "those that training sees"
     segmenter = FakeSegmenter({0: same, 1: without_l1})
     summary = evaluate(segmenter, found, tmp_path / "out")
     assert (summary.n, summary.dice.mean, summary.unlabelled) == (2, 1.0, ("F2",))
     assert list(summary.failed) == ["F9"]
     assert summary.failed["F9"].startswith("expected")
-
-
-def test_evaluation_and_training_see_the_same_labelled_films(tmp_path: Path):
-    write_folder(tmp_path)
-    assert labelled_films(tmp_path) == [files for files in find_films(tmp_path) if files.label]
 
 
 @pytest.mark.parametrize("content", [None, "empty"])

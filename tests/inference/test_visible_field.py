@@ -8,7 +8,7 @@ import pytest
 
 from spineseg.film import Film
 from spineseg.inference.grid import Box, film_to_grid
-from spineseg.inference.visible_field import visible_part
+from spineseg.inference.visible_field import visible_field
 from spineseg.model.config import GridConfig
 
 SHAPE = (600, 400)
@@ -22,7 +22,7 @@ def picture(rng: np.random.Generator) -> np.ndarray:
 
 
 def visible(image: np.ndarray) -> Box:
-    return visible_part(*film_to_grid(Film(image.astype(np.float32)), GridConfig()))
+    return visible_field(*film_to_grid(Film(image.astype(np.float32)), GridConfig()))
 
 
 def whole(shape: tuple[int, int] = SHAPE) -> Box:
