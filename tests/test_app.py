@@ -13,6 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from spineseg.model.architectures import build_network
+from spineseg.model.card import BadCheckpoint, Card
+from spineseg.model.checkpoint import save_checkpoint
+from spineseg.model.config import GridConfig, UNetConfig
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -68,3 +73,17 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(port: int, folder: Path) -> 
     assert process.returncode == 2
     assert f"expected a free port, got {port}" in said
     assert "Traceback" not in said
+
+
+def test_networks_of_one_s_own_are_served_where_they_are_named(tmp_path: Path) -> None:
+    """Beside U-Nets, which need no name."""
+    import app
+
+    own, path = "my_networks:quarter", str(tmp_path / "a.safetensors")
+    network, grid = UNetConfig(features=(4, 6), patch=4), GridConfig(rows=64, columns=48)
+    for architecture in ("unet", own):
+        card = Card("a", grid, network, architecture=architecture)
+        save_checkpoint(Path(path), build_network(architecture, network), card)
+        assert app.load(path, ["my_networks:whole", own]).card.architecture == architecture
+    with pytest.raises(BadCheckpoint, match=f"network is {own}, not unet; give --architecture {own}"):
+        app.load(path, ["my_networks:whole"])

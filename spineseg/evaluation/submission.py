@@ -1,4 +1,4 @@
-"""The challenge's hand-in: which files are films, what a film's array is called, whether a folder of arrays will do."""
+"""The challenge's submission: which files are films, how their arrays are named, which folders are valid."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WARNED_ONLY = ("pieces", "size", "gap", "empty")
 
 
 @dataclass(frozen=True)
-class HandinReport(Counted):
+class SubmissionReport(Counted):
     """Whether a folder of arrays answers a set of films; without findings if it does."""
 
     films: int
@@ -35,7 +35,7 @@ class HandinReport(Counted):
     @property
     def summary(self) -> str:
         """One line."""
-        verdict = "not a valid hand-in" if self.errors else "a valid hand-in"
+        verdict = "not a valid submission" if self.errors else "a valid submission"
         return f"{verdict}: {self.films} films, {self.arrays} arrays, {self.errors} errors, {self.warnings} warnings"
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,12 +68,12 @@ def array_stem(film: Path) -> str:
     return film.stem if _has_ending(film) else film.name
 
 
-def check_handin(
+def check_submission(
     arrays: Path,
     films: Path,
     *,
     progress: Callable[[Iterable[Path]], Iterable[Path]] = iter,
-) -> HandinReport:
+) -> SubmissionReport:
     """Compare a folder of arrays with a folder of films, as `predict` reads it; changes nothing.
 
     progress: wraps the films. Raises BadInput if there is no film.
@@ -92,7 +92,7 @@ def check_handin(
     extras = list(_extras(arrays, expected.keys()))
     count = sum(1 for _ in arrays.glob(f"[!.]*{ARRAY_SUFFIX}"))
     findings = sorted([*findings, *extras], key=lambda finding: (finding.severity != "error", finding.film))
-    return HandinReport(len(expected), count, tuple(findings))
+    return SubmissionReport(len(expected), count, tuple(findings))
 
 
 def _extras(arrays: Path, stems: Collection[str]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""handin: which files are films, and what makes a folder of arrays no valid hand-in."""
+"""submission: which files are films, and what makes a folder of arrays no valid submission."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spineseg.evaluation.submission import HandinReport, array_stem, check_handin, films_named
+from spineseg.evaluation.submission import SubmissionReport, array_stem, check_submission, films_named
 from spineseg.film import BadInput, Film, Masks
 from spineseg.io.dicom_write import write_film
 from spineseg.io.labels import to_array, write_array
@@ -48,7 +48,7 @@ def arrays(tmp_path: Path) -> Path:
     return folder
 
 
-def said(report: HandinReport) -> list[tuple[str, str, str]]:
+def said(report: SubmissionReport) -> list[tuple[str, str, str]]:
     assert all("\n" not in finding.sentence for finding in report.findings)
     return [(finding.film, finding.severity, finding.kind) for finding in report.findings]
 
@@ -65,28 +65,28 @@ def test_films_of_a_folder(films: Path):
     assert [path.name for path in films_named([films])] == list(NAMES)
 
 
-def test_a_valid_hand_in(films: Path, arrays: Path):
-    report = check_handin(arrays, films)
-    assert report == HandinReport(4, 4, ())
-    assert report.summary == "a valid hand-in: 4 films, 4 arrays, 0 errors, 0 warnings"
+def test_a_valid_submission(films: Path, arrays: Path):
+    report = check_submission(arrays, films)
+    assert report == SubmissionReport(4, 4, ())
+    assert report.summary == "a valid submission: 4 films, 4 arrays, 0 errors, 0 warnings"
     assert report.as_dict()["valid"] is True
 
 
 def test_bool_will_do(films: Path, arrays: Path):
     np.save(arrays / "121.npy", to_array(bodies(SHAPES[0])).astype(bool))
-    assert check_handin(arrays, films).findings == ()
+    assert check_submission(arrays, films).findings == ()
 
 
 def test_missing_and_superfluous(films: Path, arrays: Path):
     (arrays / "122.npy").rename(arrays / "222.npy")
     (arrays / "121.png").touch()
-    report = check_handin(arrays, films)
+    report = check_submission(arrays, films)
     assert said(report) == [
         ("122.npy", "error", "no array"),
         ("222.npy", "error", "no film"),
         ("121.png", "warning", "no array"),
     ]
-    assert report.summary == "not a valid hand-in: 4 films, 4 arrays, 2 errors, 1 warnings"
+    assert report.summary == "not a valid submission: 4 films, 4 arrays, 2 errors, 1 warnings"
 
 
 def exchanged(array: np.ndarray) -> np.ndarray:
@@ -139,7 +139,7 @@ def test_an_array_that_will_not_do(
     films: Path, arrays: Path, change: Callable[[np.ndarray], np.ndarray], kinds: list[str], words: str
 ):
     np.save(arrays / "121.npy", change(to_array(bodies(SHAPES[0]))))
-    report = check_handin(arrays, films)
+    report = check_submission(arrays, films)
     assert [finding.kind for finding in report.findings] == kinds
     assert report.findings[0].severity == "error" and report.errors == 1
     assert words in report.findings[0].sentence
@@ -149,24 +149,24 @@ def test_a_vertebra_that_is_not_there_is_only_a_warning(films: Path, arrays: Pat
     masks = bodies(SHAPES[0])
     masks[2] = False
     write_array(arrays / "121.npy", masks)
-    assert said(check_handin(arrays, films)) == [("121.npy", "warning", "empty")]
+    assert said(check_submission(arrays, films)) == [("121.npy", "warning", "empty")]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"nothing"])
 def test_a_file_that_is_no_array(films: Path, arrays: Path, content: bytes):
     (arrays / "121.npy").write_bytes(content)
-    assert said(check_handin(arrays, films)) == [("121.npy", "error", "form")]
+    assert said(check_submission(arrays, films)) == [("121.npy", "error", "form")]
 
 
 def test_a_pickle_is_not_loaded(films: Path, arrays: Path):
     np.save(arrays / "121.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    assert said(check_handin(arrays, films)) == [("121.npy", "error", "form")]
+    assert said(check_submission(arrays, films)) == [("121.npy", "error", "form")]
 
 
 def test_films_that_cannot_be_read_or_share_a_name(films: Path, arrays: Path):
     (films / "122.dcm").write_bytes(b"no film")
     (films / "121.ima").write_bytes((films / "121").read_bytes())
-    assert said(check_handin(arrays, films)) == [
+    assert said(check_submission(arrays, films)) == [
         ("121.ima", "error", "same name"),
         ("122.dcm", "error", "unreadable film"),
     ]
@@ -174,4 +174,4 @@ def test_films_that_cannot_be_read_or_share_a_name(films: Path, arrays: Path):
 
 def test_no_films(tmp_path: Path, arrays: Path):
     with pytest.raises(BadInput, match="expected DICOM films in the folder, found none"):
-        check_handin(arrays, arrays)
+        check_submission(arrays, arrays)
