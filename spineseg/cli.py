@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -54,8 +54,7 @@ class Model:
         return Segmenter.load(self.checkpoint, self.device, views, architecture=self.architecture)
 
 
-Flat = tyro.conf.arg(name="")
-"""For settings whose flags have no prefix."""
+Flat = tyro.conf.arg(name="")  # flags without a prefix
 
 
 def _progress(what: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
@@ -107,7 +106,7 @@ class PredictArguments:
     """DICOM files, or folders of them."""
     out: Path
     """Folder for the arrays."""
-    model: Annotated[Model, Flat] = field(default_factory=Model)
+    model: Annotated[Model, Flat] = Model()
     invert: bool = False
     """The films have inverted grayscale, bone dark."""
     overlay: bool = False
@@ -177,7 +176,7 @@ def _predict_film(path: Path, stem: str, segmenter: Segmenter, arguments: Predic
     if arguments.overlay:
         write_png(out / f"{stem}.png", overlay(film, prediction.masks))
     if arguments.measure:
-        row = _write_measurements(out, stem, prediction, film, arguments.facing)
+        row = _write_measurements(stem, prediction, film, arguments)
     if arguments.dicom_seg:
         seg, patient = out / f"{stem}.seg.dcm", arguments.copy_patient
         write_segmentation(seg, path, prediction.masks, model=segmenter.name, copy_patient=patient)
@@ -193,16 +192,15 @@ def _printable(name: str) -> str:
     return plain.encode(encoding, "replace").decode(encoding)
 
 
-def _write_measurements(
-    out: Path, stem: str, prediction: Prediction, film: Film, facing: Literal["left", "right"] | None
-) -> tuple[str, ...]:
+def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments: PredictArguments) -> tuple[str, ...]:
     """Write a film's measurements as JSON; its row of the table over films."""
     from spineseg.io.files import write_text
     from spineseg.measure.measurements import csv_row, measure_prediction
 
-    measurements, levels = measure_prediction(prediction, film.spacing, facing=facing), prediction.levels
+    measurements, levels = measure_prediction(prediction, film.spacing, facing=arguments.facing), prediction.levels
     content = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, **measurements.as_dict()}
-    write_text(out / f"{stem}.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(arguments.out / f"{stem}.json", text + "\n")
     return csv_row(stem, levels, measurements)
 
 
@@ -276,13 +274,10 @@ def _train(config: Annotated[TrainConfig, Flat], dry_run: bool = False) -> int:
     from spineseg.training.cross_validation import cross_validate
     from spineseg.training.loop import train
 
-    if config.init is not None:
-        config = replace(config, init=resolve(config.init))
+    config = replace(config, init=config.init and resolve(config.init))
     disable_mmap_and_trim()
-    if config.folds and not config.fold:
-        cross_validate(config)
-    else:
-        train(config)
+    run = cross_validate if config.folds and not config.fold else train
+    run(config)
     return 0
 
 
@@ -388,16 +383,8 @@ def _push(
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "simulate": _simulate,
-    "convert": _convert,
-    "check": _check,
-    "train": _train,
-    "report": _report,
-    "predict": _predict,
-    "evaluate": _evaluate,
-    "show": _show,
-    "check-submission": _check_submission,
-    "push": _push,
+    function.__name__[1:].replace("_", "-"): function
+    for function in (_simulate, _convert, _check, _train, _report, _predict, _evaluate, _show, _check_submission, _push)
 }
 
 
