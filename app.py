@@ -50,6 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="*.safetensors, or hf://owner/name@revision; repeatable "
         "(default: SPINESEG_CHECKPOINT, several separated by commas; else all of checkpoints/)",
     )
+    parser.add_argument(
+        "--architecture",
+        action="append",
+        default=[],
+        metavar="MODULE:FACTORY",
+        help="network of your own that a checkpoint may hold the weights of; repeatable",
+    )
     parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")
     parser.add_argument("--port", type=int, help="(default: GRADIO_SERVER_PORT, else the first free one from 7860)")
     chosen = parser.parse_args(arguments)
@@ -65,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     filter_logs()
     limit_arenas()
-    segmenters = LazyModels({name: partial(load, checkpoint) for name, checkpoint in named(checkpoints).items()})
+    known = tuple(chosen.architecture)
+    segmenters = LazyModels({name: partial(load, checkpoint, known) for name, checkpoint in named(checkpoints).items()})
     if ON_ZERO_GPU:  # the models must be on the device before the page starts; elsewhere they load behind it
         list(segmenters.values())
     threading.Thread(target=start_ahead, daemon=True).start()
@@ -109,11 +117,17 @@ def _short(checkpoint: str) -> tuple[str, str]:
     return Path(checkpoint).resolve().parent.name, Path(checkpoint).stem
 
 
-def load(checkpoint: str) -> Segmenter:
-    """Fetches what is on the Hub; imports torch only here, in the loading thread. Raises BadInput."""
-    from spineseg.inference.segmenter import Segmenter
+def load(checkpoint: str, architectures: Sequence[str] = ()) -> Segmenter:
+    """Fetches what is on the Hub; imports torch only here, in the loading thread. Raises BadInput.
 
-    return Segmenter.load(checkpoint)
+    architectures: those besides the U-Net that the user named; a checkpoint of any other is refused.
+    """
+    from spineseg.inference.segmenter import Segmenter
+    from spineseg.model.card import UNET, read_card
+    from spineseg.model.hub import resolve
+
+    architecture = read_card(resolve(checkpoint)).architecture
+    return Segmenter.load(checkpoint, architecture=architecture if architecture in architectures else UNET)
 
 
 if __name__ == "__main__":

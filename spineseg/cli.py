@@ -1,51 +1,67 @@
-"""The commands: `python -m spineseg simulate | check | train | predict ...`. Each parses, calls, prints."""
+"""The commands: `python -m spineseg simulate | check | train | predict ...`. Each parses, calls, prints.
+
+A command imports what it needs when it runs, so that `--help` waits for no torch.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import tyro
-from tqdm import tqdm
 
-from spineseg.allocator import keep_freed_memory
-from spineseg.data.check import FolderReport, check_folder
-from spineseg.data.convert import ConvertConfig, NotConverted, convert_folder
-from spineseg.evaluation.evaluate import evaluate, summary_table
-from spineseg.evaluation.submission import SubmissionReport, array_stem, check_submission, films_named
-from spineseg.film import BACKGROUND, VERTEBRAE, BadInput, Film
-from spineseg.inference.prediction import Prediction
-from spineseg.inference.segmenter import Segmenter
-from spineseg.inference.views import ONE_VIEW, View
-from spineseg.io.dicom import read_film
-from spineseg.io.dicom_seg import require_highdicom, write_segmentation
-from spineseg.io.files import naming, write_table, write_text
-from spineseg.io.folder import find_films, write_case
-from spineseg.io.isolation import read_film_isolated, start_ahead
-from spineseg.io.labels import read_label, to_array, write_array
-from spineseg.io.pictures import write_png
-from spineseg.measure.measurements import csv_columns, csv_row, measure_prediction
-from spineseg.measure.spine import Facing
-from spineseg.model.hub import pack, push, resolve
-from spineseg.render import figure_channels, overlay
-from spineseg.simulate import SimulateConfig, build_atlas, save_atlas, write_folder
-from spineseg.training.config import PresetName, TrainConfig
-from spineseg.training.config import preset as preset_config
-from spineseg.training.cross_validation import cross_validate
-from spineseg.training.loop import train
-from spineseg.training.report import write_report
+from spineseg.data.config import ConvertConfig
+from spineseg.film import BACKGROUND, VERTEBRAE, BadInput
+from spineseg.model.card import UNET
+from spineseg.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from spineseg.data.check import FolderReport
+    from spineseg.evaluation.submission import SubmissionReport
+    from spineseg.film import Film
+    from spineseg.inference.prediction import Prediction
+    from spineseg.inference.segmenter import Segmenter
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "spineseg.safetensors"
 JsonPath = Annotated[Path | None, tyro.conf.arg(name="json")]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which weights segment, and how they are run."""
+
+    checkpoint: Path = DEFAULT_CHECKPOINT
+    """*.safetensors with its card, or hf://owner/name@revision."""
+    architecture: str = UNET
+    """Network that the weights belong to: unet, or module:factory of your own (docs/how-to/add-a-network.md)."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    one_view: bool = False
+    """Look at each film once and not turned and mirrored as well: faster, its contours less steady."""
+
+    def load(self) -> Segmenter:
+        """Raises BadInput if it cannot be used."""
+        from spineseg.inference.segmenter import Segmenter
+        from spineseg.inference.views import ONE_VIEW
+
+        views = ONE_VIEW if self.one_view else None
+        return Segmenter.load(self.checkpoint, self.device, views, architecture=self.architecture)
+
+
+Flat = tyro.conf.arg(name="")  # flags without a prefix
+
+
+def _progress(what: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+    """A bar that counts films."""
+    from tqdm import tqdm
+
+    return partial(tqdm, desc=what, unit="film")
 
 
 def _simulate(
@@ -66,8 +82,12 @@ def _simulate(
         processes: how many work at once; the films are the same
         meshes: folder of bone meshes (see spineseg.simulate.bones); bones are projected from them instead of painted
     """
-    progress = partial(tqdm, desc="simulating", unit="film")
-    config = SimulateConfig(rows=rows)
+    from tempfile import TemporaryDirectory
+
+    from spineseg.io.folder import write_case
+    from spineseg.simulate import SimulateConfig, build_atlas, save_atlas, write_folder
+
+    config, progress = SimulateConfig(rows=rows), _progress("simulating")
     with TemporaryDirectory() as scratch:
         atlas = None
         if meshes is not None:
@@ -86,104 +106,117 @@ class PredictArguments:
     """DICOM files, or folders of them."""
     out: Path
     """Folder for the arrays."""
-    checkpoint: Path = field(default=DEFAULT_CHECKPOINT)
-    """*.safetensors with its card, or hf://owner/name@revision."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    one_view: bool = False
-    """Look at each film once and not turned and mirrored as well: faster, its contours less steady."""
+    model: Annotated[Model, Flat] = Model()
     invert: bool = False
-    """The films are stored the wrong way round: bone dark."""
+    """The films have inverted grayscale, bone dark."""
     overlay: bool = False
     """Also write <stem>.png, the film with its vertebrae in colour."""
     measure: bool = False
     """Also write <stem>.json with heights, discs, angles and slips, and one measurements.csv over all films."""
-    facing: Facing | None = None
-    """The side that the fronts of the bodies are on, for --measure; told by how each spine turns if not given."""
+    facing: Literal["left", "right"] | None = None
+    """The anterior side, for --measure; told by how each spine turns if not given."""
     dicom_seg: bool = False
     """Also write <stem>.seg.dcm, a DICOM segmentation object (needs highdicom)."""
     copy_patient: bool = False
     """Let that object repeat the patient's name, identity and dates from the film."""
 
+    def check(self) -> None:
+        """Raises BadInput for a flag that would do nothing, or an output that cannot be written."""
+        if self.copy_patient and not self.dicom_seg:
+            raise BadInput(
+                "expected --copy-patient together with --dicom-seg, got it alone; arrays hold no patient field"
+            )
+        if self.facing and not self.measure:
+            raise BadInput("expected --facing together with --measure, got it alone; masks do not depend on it")
+        if self.dicom_seg:
+            from spineseg.io.dicom_seg import require_highdicom
 
-def _predict(arguments: Annotated[PredictArguments, tyro.conf.arg(name="")]) -> int:
+            require_highdicom()
+
+
+def _predict(arguments: Annotated[PredictArguments, Flat]) -> int:
     """Segment films into arrays of rows x columns x 7."""
-    if arguments.copy_patient and not arguments.dicom_seg:
-        raise BadInput("expected --copy-patient together with --dicom-seg, got it alone; arrays hold no patient field")
+    from spineseg.evaluation.submission import array_stem, films_named
+    from spineseg.io.files import write_table
+    from spineseg.io.isolation import start_ahead
+    from spineseg.measure.measurements import csv_columns
+
+    arguments.check()
     films = list(films_named(arguments.films))
     if not films:
         raise BadInput("expected DICOM files, found none in the folder; name a file or a folder that holds some")
-    if arguments.dicom_seg:
-        require_highdicom()
     start_ahead()
-    segmenter = Segmenter.load(arguments.checkpoint, arguments.device, _views(arguments.one_view))
+    segmenter = arguments.model.load()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    written: set[str] = set()
-    measured: list[tuple[str, ...]] = []
-    failed = 0
+    rows: dict[str, tuple[str, ...]] = {}
     for path in films:
         try:
-            if array_stem(path) in written:
+            if (stem := array_stem(path)) in rows:
                 raise BadInput("expected a name that no other film of this run has; rename it, or use another --out")
-            prediction = segmenter(film := read_film_isolated(path, invert=arguments.invert))
-            write_array(arguments.out / f"{array_stem(path)}.npy", prediction.masks)
-            if arguments.overlay:
-                write_png(arguments.out / f"{array_stem(path)}.png", overlay(film, prediction.masks))
-            if arguments.measure:
-                measured.append(_measured(arguments.out, array_stem(path), prediction, film, arguments.facing))
-            if arguments.dicom_seg:
-                place = arguments.out / f"{array_stem(path)}.seg.dcm"
-                patient = arguments.copy_patient
-                write_segmentation(place, path, prediction.masks, model=segmenter.name, copy_patient=patient)
+            rows[stem] = _predict_film(path, stem, segmenter, arguments)
         except BadInput as error:
-            failed += 1
-            print(f"{_shown(path.name)}: {error}", file=sys.stderr)
-            continue
-        written.add(array_stem(path))
-        rows, columns = film.shape
-        said = "; ".join((prediction.levels.verdict, *prediction.levels.reasons))
-        print(f"{_shown(path.name)}: {rows} x {columns}, {prediction.seconds:.1f} s, {said}")
+            print(f"{_printable(path.name)}: {error}", file=sys.stderr)
     if arguments.measure:
-        write_table(arguments.out / "measurements.csv", csv_columns(), measured)
-    print(f"{len(written)} of {len(films)} films segmented into {_shown(str(arguments.out))}")
-    return 1 if failed else 0
+        write_table(arguments.out / "measurements.csv", csv_columns(), rows.values())
+    print(f"{len(rows)} of {len(films)} films segmented into {_printable(str(arguments.out))}")
+    return 0 if len(rows) == len(films) else 1
 
 
-def _views(one_view: bool) -> Sequence[View] | None:
-    """What a segmenter is to be given for the flag."""
-    return ONE_VIEW if one_view else None
+def _predict_film(path: Path, stem: str, segmenter: Segmenter, arguments: PredictArguments) -> tuple[str, ...]:
+    """Write what was asked for and print a line; the film's row of measurements, if they were asked for."""
+    from spineseg.io.dicom_seg import write_segmentation
+    from spineseg.io.isolation import read_film_isolated
+    from spineseg.io.labels import write_array
+    from spineseg.io.pictures import write_png
+    from spineseg.render import overlay
+
+    out, row = arguments.out, ()
+    prediction = segmenter(film := read_film_isolated(path, invert=arguments.invert))
+    write_array(out / f"{stem}.npy", prediction.masks)
+    if arguments.overlay:
+        write_png(out / f"{stem}.png", overlay(film, prediction.masks))
+    if arguments.measure:
+        row = _write_measurements(stem, prediction, film, arguments)
+    if arguments.dicom_seg:
+        seg, patient = out / f"{stem}.seg.dcm", arguments.copy_patient
+        write_segmentation(seg, path, prediction.masks, model=segmenter.name, copy_patient=patient)
+    size, verdict = " x ".join(map(str, film.shape)), "; ".join((prediction.levels.verdict, *prediction.levels.reasons))
+    print(f"{_printable(path.name)}: {size}, {prediction.seconds:.1f} s, {verdict}")
+    return row
 
 
-def _shown(name: str) -> str:
+def _printable(name: str) -> str:
     """A stranger's file name as one line that the terminal can write and that does nothing to it."""
     encoding = sys.stdout.encoding or "ascii"
     plain = "".join(letter if letter.isprintable() else "?" for letter in name)
     return plain.encode(encoding, "replace").decode(encoding)
 
 
-def _measured(out: Path, stem: str, prediction: Prediction, film: Film, facing: Facing | None) -> tuple[str, ...]:
-    """Write a film's measurements as JSON; its line for the table over films."""
-    measurements, levels = measure_prediction(prediction, film.spacing, facing=facing), prediction.levels
-    told = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, **measurements.as_dict()}
-    write_text(out / f"{stem}.json", json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments: PredictArguments) -> tuple[str, ...]:
+    """Write a film's measurements as JSON; its row of the table over films."""
+    from spineseg.io.files import write_text
+    from spineseg.measure.measurements import csv_row, measure_prediction
+
+    measurements, levels = measure_prediction(prediction, film.spacing, facing=arguments.facing), prediction.levels
+    content = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, **measurements.as_dict()}
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(arguments.out / f"{stem}.json", text + "\n")
     return csv_row(stem, levels, measurements)
 
 
-def _evaluate(
-    data: Path, out: Path, checkpoint: Path = DEFAULT_CHECKPOINT, device: str = "auto", one_view: bool = False
-) -> int:
+def _evaluate(data: Path, out: Path, model: Annotated[Model, Flat] = Model()) -> int:
     """Score a checkpoint on labelled films: Dice per film and vertebra as CSV, a summary as JSON.
 
     Args:
         data: folder with img/*.dcm and label/*.mat or *.npy
         out: folder for dice.csv, films.csv and summary.json
-        checkpoint: *.safetensors with its card, or hf://owner/name@revision
-        device: auto, cpu or cuda
-        one_view: look at each film once and not turned and mirrored as well
+        model: what segments them
     """
+    from spineseg.evaluation.evaluate import evaluate, summary_table
+    from spineseg.io.folder import find_films
+
     films = find_films(data)
-    segmenter = Segmenter.load(checkpoint, device, _views(one_view))
-    summary = evaluate(segmenter, tqdm(films, desc="evaluating", unit="film"), out)
+    summary = evaluate(model.load(), _progress("evaluating")(films), out)
     print(summary_table(summary))
     return 1 if summary.failed else 0
 
@@ -192,18 +225,24 @@ def _show(
     film: tyro.conf.Positional[Path],
     out: Path,
     label: Path | None = None,
-    checkpoint: Path = DEFAULT_CHECKPOINT,
-    device: str = "auto",
+    model: Annotated[Model, Flat] = Model(),
 ) -> int:
-    """Draw a film beside its label's channels, or beside a network's raw channels, as a PNG.
+    """Draw a film beside its label's channels, or beside a network's probability maps, as a PNG.
 
     Args:
         film: DICOM file
         out: the picture
-        label: .mat or .npy; without it the checkpoint's channels are drawn, before any rule of anatomy
-        checkpoint: *.safetensors with its card, or hf://owner/name@revision
-        device: auto, cpu or cuda
+        label: .mat or .npy; without it the checkpoint's probability maps are drawn, before any post-processing
+        model: whose probability maps
     """
+    import numpy as np
+
+    from spineseg.io.dicom import read_film
+    from spineseg.io.files import naming
+    from spineseg.io.labels import read_label, to_array
+    from spineseg.io.pictures import write_png
+    from spineseg.render import figure_channels
+
     with naming(film.name):
         shown = read_film(film)
     if label is not None:
@@ -213,7 +252,7 @@ def _show(
         channels = np.moveaxis(to_array(read.masks), -1, 0).astype(bool)
         picture = figure_channels(shown, channels, (*VERTEBRAE, BACKGROUND))
     else:
-        probabilities = Segmenter.load(checkpoint, device)(shown).probabilities
+        probabilities = model.load()(shown).probabilities
         titles = [f"{name}: at most {p.max():.2f}" for name, p in zip(VERTEBRAE, probabilities, strict=True)]
         picture = figure_channels(shown, probabilities, titles)
     write_png(out, picture)
@@ -221,46 +260,37 @@ def _show(
     return 0
 
 
-def _training(name: str) -> Callable[..., int]:
-    """The command that trains, with the settings of a preset as its defaults."""
-    known: PresetName = next((p for p in get_args(PresetName) if p == name), "default")  # tyro refuses other names
-    base = preset_config(known, Path(), Path())
-    for required in ("data", "out"):  # these two have no default, which tyro marks by a value that is no Path
-        object.__setattr__(base, required, tyro.MISSING)
+def _train(config: Annotated[TrainConfig, Flat], dry_run: bool = False) -> int:
+    """Train a network on a folder of films and labels.
 
-    def command(
-        preset: PresetName = "default",
-        dry_run: bool = False,
-        config: Annotated[TrainConfig, tyro.conf.arg(name="")] = base,
-    ) -> int:
-        """Train a network on a folder of films and labels.
+    Args:
+        config: all other settings
+        dry_run: only check the folder, as the command check does
+    """
+    if dry_run:
+        return _check(config.data)
+    from spineseg.allocator import disable_mmap_and_trim
+    from spineseg.model.hub import resolve
+    from spineseg.training.cross_validation import cross_validate
+    from spineseg.training.loop import train
 
-        Args:
-            preset: settings to start from, which all others change: the defaults, or one of the report's two trainings
-            dry_run: only check the folder, as the command check does
-            config: all other settings
-        """
-        if dry_run:
-            return _check(config.data)
-        if config.init is not None:
-            config = replace(config, init=resolve(config.init))
-        keep_freed_memory()
-        if config.folds and not config.fold:
-            cross_validate(config)
-        else:
-            train(config)
-        return 0
-
-    return command
+    config = replace(config, init=config.init and resolve(config.init))
+    disable_mmap_and_trim()
+    run = cross_validate if config.folds and not config.fold else train
+    run(config)
+    return 0
 
 
-def _report(run: tyro.conf.Positional[Path]) -> int:
+def _report(run: tyro.conf.Positional[Path], architecture: str = UNET) -> int:
     """Write report.html, one page on a training run, from what it has written so far.
 
     Args:
         run: the run's --out
+        architecture: as the run was trained with
     """
-    print(f"wrote {write_report(run)}")
+    from spineseg.training.report import write_report
+
+    print(f"wrote {write_report(run, architecture)}")
     return 0
 
 
@@ -274,11 +304,12 @@ def _check(
         json_out: also write the findings here, as JSON
         threads: how many films are read at once
     """
-    report = check_folder(folder, threads=threads, progress=partial(tqdm, desc="checking", unit="film"))
-    return _tell(report, json_out)
+    from spineseg.data.check import check_folder
+
+    return _print_report(check_folder(folder, threads=threads, progress=_progress("checking")), json_out)
 
 
-def _check_handin(
+def _check_submission(
     arrays: tyro.conf.Positional[Path], films: tyro.conf.Positional[Path], json_out: JsonPath = None
 ) -> int:
     """Say whether a folder of arrays answers a folder of films in the challenge's form. Exit status 1 if it does not.
@@ -288,11 +319,15 @@ def _check_handin(
         films: folder of the films
         json_out: also write the findings here, as JSON
     """
-    return _tell(check_submission(arrays, films, progress=partial(tqdm, desc="checking", unit="film")), json_out)
+    from spineseg.evaluation.submission import check_submission
+
+    return _print_report(check_submission(arrays, films, progress=_progress("checking")), json_out)
 
 
-def _tell(report: FolderReport | SubmissionReport, json_out: Path | None) -> int:
+def _print_report(report: FolderReport | SubmissionReport, json_out: Path | None) -> int:
     """Print a line for each finding and a summary; 1 if some finding is an error."""
+    from spineseg.io.files import write_text
+
     for finding in report.findings:
         print(finding)
     print(report.summary)
@@ -301,10 +336,12 @@ def _tell(report: FolderReport | SubmissionReport, json_out: Path | None) -> int
     return 1 if report.errors else 0
 
 
-def _convert(config: Annotated[ConvertConfig, tyro.conf.arg(name="")]) -> int:
+def _convert(config: Annotated[ConvertConfig, Flat]) -> int:
     """Convert films and label maps (PNG, NIfTI, DICOM) to the folder that train reads, all of them or nothing."""
+    from spineseg.data.convert import NotConverted, convert_folder
+
     try:
-        done = convert_folder(config, progress=partial(tqdm, desc="converting", unit="film"))
+        done = convert_folder(config, progress=_progress("converting"))
     except NotConverted as error:
         for name, sentence in error.failed.items():
             print(f"{name}: {sentence}", file=sys.stderr)
@@ -321,6 +358,7 @@ def _push(
     dry_run: bool = False,
     licence: str = "",
     private: bool = False,
+    architecture: str = UNET,
 ) -> int:
     """Put a checkpoint on the Hugging Face Hub: weights, JSON card and a model card with its scores, as one commit.
 
@@ -330,41 +368,30 @@ def _push(
         dry_run: say what would be sent, without network or token
         licence: of the weights, for the model card, e.g. apache-2.0
         private: if the repository is made, nobody else sees it
+        architecture: as the checkpoint was trained with
     """
-    parcel = pack(checkpoint, repository, licence=licence)
-    for name, size in parcel.sizes().items():
+    from spineseg.model.hub import prepare_upload, push
+
+    upload = prepare_upload(checkpoint, repository, licence=licence, architecture=architecture)
+    for name, size in upload.sizes().items():
         print(f"{size:>12,} bytes  {name}")
     if dry_run:
-        print(f"{parcel.page}\nnothing was sent to {repository}: --dry-run")
+        print(f"{upload.page}\nnothing was sent to {repository}: --dry-run")
     else:
-        print(f"pushed: {push(parcel, private=private)}")
+        print(f"pushed: {push(upload, private=private)}")
     return 0
 
 
-def _preset_named(arguments: Sequence[str] | None) -> str:
-    """The preset's name, which is needed to say what the other settings' defaults are."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--preset", nargs="?", default="default")
-    return str(parser.parse_known_args(arguments)[0].preset)
+COMMANDS: dict[str, Callable[..., Any]] = {
+    function.__name__[1:].replace("_", "-"): function
+    for function in (_simulate, _convert, _check, _train, _report, _predict, _evaluate, _show, _check_submission, _push)
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 if all went well, 1 if some input could not be used."""
-    training = _training(_preset_named(arguments))
-    commands: dict[str, Callable[..., Any]] = {
-        "simulate": _simulate,
-        "convert": _convert,
-        "check": _check,
-        "train": training,
-        "report": _report,
-        "predict": _predict,
-        "evaluate": _evaluate,
-        "show": _show,
-        "check-handin": _check_handin,
-        "push": _push,
-    }
     try:
-        return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m spineseg", args=arguments)
+        return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m spineseg", args=arguments)
     except BadInput as error:
         print(f"spineseg: {error}", file=sys.stderr)
     except OSError as error:

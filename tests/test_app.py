@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 
 import app
+from spineseg.model.architectures import build_network
+from spineseg.model.card import BadCheckpoint, Card
+from spineseg.model.checkpoint import save_checkpoint
+from spineseg.model.config import GridConfig, UNetConfig
 
 ROOT = Path(__file__).parents[1]
 STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
@@ -113,3 +117,15 @@ def test_missing_checkpoint_ends_the_program_with_a_line(
         app.main(["--checkpoint", gone] if by == "argument" else [])
     assert ended.value.code == 2
     assert "expected a checkpoint, found none at" in capsys.readouterr().err
+
+
+def test_networks_of_one_s_own_are_served_where_they_are_named(tmp_path: Path) -> None:
+    """Beside U-Nets, which need no name."""
+    own, path = "my_networks:quarter", str(tmp_path / "a.safetensors")
+    network, grid = UNetConfig(features=(4, 6), patch=4), GridConfig(rows=64, columns=48)
+    for architecture in ("unet", own):
+        card = Card("a", grid, network, architecture=architecture)
+        save_checkpoint(Path(path), build_network(architecture, network), card)
+        assert app.load(path, ["my_networks:whole", own]).card.architecture == architecture
+    with pytest.raises(BadCheckpoint, match=f"network is {own}, not unet; give --architecture {own}"):
+        app.load(path, ["my_networks:whole"])

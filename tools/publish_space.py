@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spineseg.film import BadInput
-from spineseg.model.hub import pack, push
+from spineseg.model.hub import prepare_upload, push
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("README.md", "LICENSE", "CITATION.cff", "SECURITY.md", "CHANGELOG.md", "LOG.md", "requirements.txt", "app.py")
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None, tracked: Sequence[str] | None =
     files = space_files(git_tracked() if tracked is None else tracked)
     said = complaints(files, (ROOT / "README.md").read_text(encoding="utf-8"))
     try:
-        model = pack(chosen.checkpoint, chosen.model, licence="apache-2.0") if chosen.model else None
+        model = prepare_upload(chosen.checkpoint, chosen.model, licence="apache-2.0") if chosen.model else None
     except BadInput as error:
         said.append(str(error))
     if said:
@@ -125,8 +125,8 @@ def main(arguments: Sequence[str] | None = None, tracked: Sequence[str] | None =
         print("dry run: nothing was sent")
         return 0
     if model:
-        pin = push(model, private=chosen.private)
-        print(f"{pin}  (give this to SPINESEG_CHECKPOINT in the Space's settings)")
+        revision = push(model, private=chosen.private)
+        print(f"{revision}  (give this to SPINESEG_CHECKPOINT in the Space's settings)")
     print(f"space {chosen.space} is at commit {send(chosen.space, files, private=chosen.private)}")
     return 0
 

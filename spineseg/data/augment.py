@@ -7,58 +7,17 @@ which repeats the report's mistake where a configuration asks for it by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from spineseg.data.config import AugmentConfig
 from spineseg.inference.grid import Image, Matrix, about_middle, warp
 
 Fractions = Float32[np.ndarray, "vertebra rows columns"]
 StridedTargets = Float32[np.ndarray, "channel strided_rows strided_columns"]
 StridedFractions = Float32[np.ndarray, "vertebra strided_rows strided_columns"]
 Inside = Bool[np.ndarray, "rows columns"]
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Ranges of the random changes; probabilities are per film. `AugmentConfig.none()` changes nothing."""
-
-    flip_probability: float = 0.5
-    """Left to right; with the flips of the report, of either of its two."""
-    rotate_deg: float = 9.0
-    """Deviation of a turn in the plane."""
-    scale: float = 0.12
-    """Deviation of log size."""
-    stretch: float = 0.05
-    """Deviation of log aspect."""
-    shear: float = 0.04
-    shift: float = 0.06
-    """Deviation of a shift as a share of the grid."""
-    cut_probability: float = 0.12
-    """A blank band along one side, as collimation leaves."""
-    invert_probability: float = 0.05
-    gamma: float = 0.35
-    """Deviation of log gamma."""
-    bias: float = 0.25
-    """Deviation of a slow multiplicative field."""
-    noise: float = 0.03
-    """Largest deviation of added noise; values are 0..1."""
-    blur_probability: float = 0.25
-    sharpen_probability: float = 0.2
-    box_probability: float = 0.25
-    """Up to three small patches of an even value."""
-    clip_probability: float = 0.25
-    """Highlights or shadows lost."""
-    flips: Literal["right", "report"] = "right"
-    """report: on the wrong axes, as the report did (see `report_flips`), to reproduce its failure."""
-
-    @classmethod
-    def none(cls) -> AugmentConfig:
-        """The identity."""
-        return cls(*(0.0,) * 15, flips="right")
 
 
 def random_matrix(rng: np.random.Generator, shape: tuple[int, int], config: AugmentConfig) -> Matrix:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
 from spineseg.data.check import mask_findings
+from spineseg.data.config import ConvertConfig
 from spineseg.film import VERTEBRAE, BadInput, Film, Masks, Spacing
 from spineseg.io.dicom import read_film
 from spineseg.io.dicom_write import write_film
@@ -32,8 +32,6 @@ from spineseg.io.pictures import UnreadablePicture, read_png
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 FILM_SUFFIXES = (".dcm", ".png", *NIFTI_SUFFIXES)
 MAP_SUFFIXES = (".png", *NIFTI_SUFFIXES)
-DEFAULT_VALUES = {name: k for k, name in enumerate(VERTEBRAE, 1)}
-"""L1 = 1 ... S1 = 6."""
 _ASSIGNMENT = re.compile(r"(?P<vertebra>[A-Za-z]\d)=(?P<value>\d+)")
 _DEEPEST = 2**16 - 1
 _MISPLACED = ("across", "upside down", "exchanged", "order")
@@ -48,36 +46,6 @@ class NotConverted(BadInput):
             f"expected all of {pairs} pairs to convert, {len(failed)} do not; correct them, or --skip them"
         )
         self.failed = failed
-
-
-@dataclass(frozen=True)
-class ConvertConfig:
-    """What is converted, from where to where."""
-
-    films: Path
-    """Folder of films: .dcm, .png (grey, 8 or 16 bits, bone bright), .nii or .nii.gz."""
-    labels: Path
-    """Folder of label maps, <film>.png, .nii or .nii.gz; or of one PNG per vertebra, <film>_L1.png or <film>/L1.png."""
-    out: Path
-    """Folder that is made, with img/*.dcm and label/*."""
-    values: tuple[str, ...] = tuple(f"{name}={value}" for name, value in DEFAULT_VALUES.items())
-    """Which number is which vertebra, as L1=20 L2=21."""
-    ignore: tuple[int, ...] = ()
-    """Numbers that are something else, and become background."""
-    film_suffix: str = ""
-    """What a film's name ends with beyond its label's, as _0000."""
-    label_suffix: str = ""
-    """What a label's name ends with beyond its film's, as _seg."""
-    label_format: Literal["mat", "npy"] = "mat"
-    orientation: Orientation = "header"
-    """Of NIfTI: header, where it says that the axes point; for files whose header is wrong, stored (the first axis runs
-    to the right, the second down) or exchanged."""
-    invert: bool = False
-    """Bone is dark in the films."""
-    skip: bool = False
-    """Leave out what cannot be converted, instead of converting nothing."""
-    force: bool = False
-    """Replace a folder of an earlier conversion."""
 
 
 @dataclass(frozen=True)

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from spineseg.data.config import SplitConfig
 from spineseg.io.folder import BadDataset, FilmFiles
 from spineseg.io.patients import folds_in_table, patients_in_dicom, patients_in_table
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig:
-    """Which films are held back."""
-
-    validation: float = 0.05
-    """Share of the films held back, whole films."""
-    folds: int = 0
-    """Cross-validation: train so many times, each time holding back another part of the films; 0 for one training."""
-    fold: int = 0
-    """Train only this one of the folds, counted from 1; 0 for all, one after the other."""
-    patients: Literal["dicom"] | Path | None = None
-    """Hold back the films of one patient together: a CSV file with the columns film and patient (or fold), or dicom for
-    the films' Patient ID, which is read into memory and never written."""
-    seed: int = 0
 
 
 def split_films(films: Sequence[FilmFiles], config: SplitConfig) -> tuple[list[int], list[int]]:

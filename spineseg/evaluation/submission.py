@@ -35,7 +35,7 @@ class SubmissionReport(Counted):
     @property
     def summary(self) -> str:
         """One line."""
-        verdict = "not a valid hand-in" if self.errors else "a valid hand-in"
+        verdict = "not a valid submission" if self.errors else "a valid submission"
         return f"{verdict}: {self.films} films, {self.arrays} arrays, {self.errors} errors, {self.warnings} warnings"
 
     def as_dict(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float32
+from torch import nn
 from torch.nn import functional
 
 from spineseg.film import VERTEBRAE, BadInput, Film
@@ -19,10 +20,10 @@ from spineseg.inference.masks import film_masks
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.views import ONE_VIEW, VIEWS, View, averaged
 from spineseg.inference.visible_field import visible_field
-from spineseg.model.card import Card
+from spineseg.model.architectures import build_network
+from spineseg.model.card import UNET, Card
 from spineseg.model.checkpoint import load_checkpoint
-from spineseg.model.hub import pinned, resolve
-from spineseg.model.unet import UNet
+from spineseg.model.hub import resolve, with_revision
 
 log = logging.getLogger("spineseg.inference")
 
@@ -49,20 +50,25 @@ class Segmenter:
     card's decoder is "none".
     """
 
-    def __init__(self, network: UNet, card: Card, device: str = "auto", views: Sequence[View] | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, card: Card, device: str = "auto", views: Sequence[View] | None = None
+    ) -> None:
         self.card, self.name, self.device = card, card.name, pick_device(device)
         self.views = views or (VIEWS if card.decoder == "ordered" else ONE_VIEW)
         self._network = network.eval().to(self.device)
 
     @classmethod
-    def load(cls, path: Path | str, device: str = "auto", views: Sequence[View] | None = None) -> Segmenter:
+    def load(
+        cls, path: Path | str, device: str = "auto", views: Sequence[View] | None = None, *, architecture: str = UNET
+    ) -> Segmenter:
         """From `<name>.safetensors` with its card, or `hf://owner/name@revision`, named after its commit then.
 
-        Raises BadCheckpoint, HubError, MissingDevice.
+        architecture: "unet", or `module:factory` of a network of your own. Raises BadCheckpoint, BadArchitecture,
+        HubError, MissingDevice.
         """
         weights = resolve(path)
-        network, card = load_checkpoint(weights)
-        return cls(network, pinned(card, weights), device, views)
+        network, card = load_checkpoint(weights, architecture)
+        return cls(network, with_revision(card, weights), device, views)
 
     def __call__(self, film: Film) -> Prediction:
         """Segment one film."""
@@ -90,19 +96,19 @@ class Segmenter:
         # Outside of the handler, which keeps the failed attempt's tensors alive.
         torch.cuda.empty_cache()
         log.warning("%s has no memory left for a film; it is segmented on the CPU", self.device)
-        on_cpu = UNet(self.card.network).eval()
+        on_cpu = build_network(self.card.architecture, self.card.network).eval()
         on_cpu.load_state_dict({name: value.cpu() for name, value in self._network.state_dict().items()})
         return self._averaged(on_cpu, channels, "cpu"), "cpu"
 
     def _averaged(
-        self, network: UNet, channels: Float32[np.ndarray, "channel rows columns"], device: str
+        self, network: nn.Module, channels: Float32[np.ndarray, "channel rows columns"], device: str
     ) -> Float32[np.ndarray, "vertebra rows columns"]:
         return averaged(channels, self.views, lambda view: _run(network, view, device))
 
 
 @torch.inference_mode()
 def _run(
-    network: UNet, channels: Float32[np.ndarray, "channel rows columns"], device: str
+    network: nn.Module, channels: Float32[np.ndarray, "channel rows columns"], device: str
 ) -> Float32[np.ndarray, "vertebra rows columns"]:
     batch = torch.from_numpy(channels)[None].to(device)
     logits = network(batch).float()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,8 +14,13 @@ from spineseg.io.files import replacing
 from spineseg.model.config import GridConfig, Norm, UNetConfig
 
 Decoder = Literal["ordered", "none"]
+UNET = "unet"
+"""The architecture that is part of spineseg; any other is `module:factory` of the user's own code."""
 FORMAT = 1
-_MOST = {"levels": 12, "convolutions": 8, "pixels": 4096 * 4096, "local_px": 1000}
+_FACTORY = re.compile(r"(?!__main__:)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_ANY_NETWORK = ("in_channels", "out_channels", "patch")
+"""What a card says of a network that is no U-Net."""
+_MOST = {"levels": 12, "convolutions": 8, "pixels": 4096 * 4096, "local_px": 1000, "architecture": 200}
 """What a card may ask for. One from a stranger must not keep a machine busy before its weights are looked at."""
 
 
@@ -26,8 +32,10 @@ class BadCheckpoint(BadInput):
 class Card:
     """What a checkpoint says of itself.
 
+    network: for another architecture than the U-Net its channels and its output stride, `patch`; the rest is unused.
     decoder: "ordered" (six masks in anatomical order, see `levels`) or "none" (raw channels above 0.5).
     origin: data, seed, commit, command, duration, hardware, versions. scores: as `evaluate` reports them.
+    architecture: "unet", or the `module:factory` that the weights belong to.
     """
 
     name: str
@@ -37,6 +45,14 @@ class Card:
     description: str = ""
     origin: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
+    architecture: str = UNET
+
+
+def is_architecture(name: object) -> bool:
+    """Whether this is "unet" or a `module:factory` that another process can import: no lambda, nothing of __main__."""
+    return name == UNET or (
+        isinstance(name, str) and len(name) <= _MOST["architecture"] and _FACTORY.fullmatch(name) is not None
+    )
 
 
 def card_path(weights: Path) -> Path:
@@ -52,11 +68,11 @@ def write_card(weights: Path, content: bytes) -> None:
 
 def read_card(weights: Path) -> Card:
     """The card beside a weights file. Raises BadCheckpoint if it is missing or not understood."""
-    return read_card_and_saving(weights)[0]
+    return read_card_and_id(weights)[0]
 
 
-def read_card_and_saving(weights: Path) -> tuple[Card, str]:
-    """The card beside a weights file and the mark of its saving, which older ones lack."""
+def read_card_and_id(weights: Path) -> tuple[Card, str]:
+    """The card beside a weights file and the identity of its save, which older ones lack."""
     try:
         return parse_card(card_path(weights).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -65,27 +81,57 @@ def read_card_and_saving(weights: Path) -> tuple[Card, str]:
         raise BadCheckpoint(not_understood(type(error).__name__)) from None
 
 
+def card_content(card: Card) -> dict[str, Any]:
+    """The card as JSON stores it. Raises BadCheckpoint for one that `parse_card` would refuse."""
+    stored = {"format": FORMAT, **asdict(card)}
+    if card.architecture == UNET:
+        del stored["architecture"]
+    else:
+        stored["network"] = {name: stored["network"][name] for name in _ANY_NETWORK}
+    if problem := _problem(card):
+        raise BadCheckpoint(f"expected a card that can be loaded again, got {problem}; correct it before saving")
+    return stored
+
+
 def parse_card(text: str) -> tuple[Card, str]:
-    """A card's JSON as the card and the mark of its saving. Raises BadCheckpoint."""
+    """A card's JSON as the card and the identity of its save. Raises BadCheckpoint."""
     try:
         stored = json.loads(text)
         if stored.pop("format") != FORMAT:
             raise BadCheckpoint(f"expected a card of format {FORMAT}, got another; update spineseg or the checkpoint")
-        saving = str(stored.pop("saving", ""))
-        grid, network = GridConfig(**stored.pop("grid")), stored.pop("network")
-        network["features"] = tuple(network["features"])
-        card = Card(grid=grid, network=UNetConfig(**network), **stored)
+        save_id = str(stored.pop("saving", ""))
+        grid, architecture = GridConfig(**stored.pop("grid")), stored.pop("architecture", UNET)
+        network = _network(stored.pop("network"), architecture)
+        card = Card(grid=grid, network=network, architecture=architecture, **stored)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, BadCheckpoint):
             raise
         raise BadCheckpoint(not_understood(type(error).__name__)) from None
+    if problem := _problem(card):
+        raise BadCheckpoint(not_understood(problem))
+    return card, save_id
+
+
+def _network(stored: dict[str, Any], architecture: str) -> UNetConfig:
+    """Raises KeyError or TypeError if anything is missing or unknown."""
+    if architecture == UNET:
+        return UNetConfig(**{**stored, "features": tuple(stored["features"])})
+    if set(stored) != set(_ANY_NETWORK):
+        raise KeyError
+    return UNetConfig(**stored)
+
+
+def _problem(card: Card) -> str | None:
+    """Why the card cannot be used, in a few words."""
+    if not is_architecture(card.architecture):
+        return "an architecture that no other process can import"
     if not _well_typed(card):
-        raise BadCheckpoint(not_understood("a name, an origin, scores or a grid of another type"))
+        return "a name, an origin, scores or a grid of another type"
     if card.decoder not in get_args(Decoder) or card.network.in_channels != card.grid.channels:
-        raise BadCheckpoint(not_understood("decoder, network and grid do not go together"))
+        return "decoder, network and grid do not go together"
     if not _buildable(card):
-        raise BadCheckpoint(not_understood("a network or a grid of a size that nobody trains"))
-    return card, saving
+        return "a network or a grid of a size that nobody trains"
+    return None
 
 
 def _well_typed(card: Card) -> bool:
@@ -111,7 +157,8 @@ def _buildable(card: Card) -> bool:
         and network.convolutions <= _MOST["convolutions"]
         and network.out_channels in (len(VERTEBRAE), len(CHANNELS))
         and 0 < grid.local_px <= _MOST["local_px"]
-        and grid.rows * grid.columns > network.stride**2  # what normalises needs two values to compare
+        # What normalises needs two values to compare; another network than the U-Net has been run on its grid.
+        and (card.architecture != UNET or grid.rows * grid.columns > network.stride**2)
     )
 
 

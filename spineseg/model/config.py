@@ -29,6 +29,7 @@ class GridConfig:
 
 
 Norm = Literal["instance", "batch", "none"]
+LossName = Literal["bce", "dice", "bce+dice"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class UNetConfig:
     out_channels: int = len(VERTEBRAE)
     features: tuple[int, ...] = (24, 40, 64, 96, 128, 160, 160)
     patch: int = 2
-    """Input pixels per side that enter as channels; the logits are on the grid divided by it."""
+    """Input pixels per side that enter as channels; the logits are on the grid divided by it, its output stride."""
     norm: Norm = "instance"
     convolutions: int = 2
     """3 x 3 convolutions per block."""

@@ -28,7 +28,7 @@ from huggingface_hub.errors import (
 from safetensors import safe_open
 
 from spineseg.film import BadInput
-from spineseg.model.card import Card, card_path
+from spineseg.model.card import UNET, Card, card_path
 from spineseg.model.checkpoint import load_checkpoint
 
 WEIGHTS, CARD, PAGE = "model.safetensors", "model.json", "README.md"
@@ -45,8 +45,8 @@ class HubError(BadInput):
 
 
 @dataclass(frozen=True)
-class Pin:
-    """One commit of one repository, for good. The words that get the same weights again: `str(pin)`."""
+class PinnedRevision:
+    """One commit of one repository; `str` of it is the address that always gives the same weights."""
 
     repository: str
     commit: str
@@ -70,31 +70,31 @@ def resolve(name: Path | str) -> Path:
     if not (match := _ADDRESS.fullmatch(address)):
         raise HubError("expected hf://owner/name@revision, got another form; the revision is a commit, tag or branch")
     repository, revision = match["repository"], match["revision"]
-    with _in_one_sentence(f"{repository}@{revision}"):
+    with _hub_errors(f"{repository}@{revision}"):
         card = Path(hf_hub_download(repository, CARD, revision=revision))
         weights = Path(hf_hub_download(repository, WEIGHTS, revision=card.parent.name))
     return weights
 
 
-def pin_of(weights: Path) -> Pin | None:
+def pinned_revision(weights: Path) -> PinnedRevision | None:
     """The commit that a file of huggingface_hub's cache belongs to; None for any other file."""
     snapshot = weights.parent
     kind, _, name = snapshot.parent.parent.name.partition("--")
     if kind != "models" or snapshot.parent.name != "snapshots" or not _COMMIT.fullmatch(snapshot.name):
         return None
-    return Pin(name.replace("--", "/", 1), snapshot.name)
+    return PinnedRevision(name.replace("--", "/", 1), snapshot.name)
 
 
-def pinned(card: Card, weights: Path) -> Card:
+def with_revision(card: Card, weights: Path) -> Card:
     """The card; if its weights came from the Hub, with the commit in its origin and in its name, which reports show."""
-    if (pin := pin_of(weights)) is None:
+    if (revision := pinned_revision(weights)) is None:
         return card
-    return replace(card, name=f"{card.name} ({pin})", origin={**card.origin, "hub": str(pin)})
+    return replace(card, name=f"{card.name} ({revision})", origin={**card.origin, "hub": str(revision)})
 
 
 @contextmanager
-def _in_one_sentence(what: str) -> Iterator[None]:
-    """Whatever the Hub or the way to it does, as one sentence without an address or a token; retries are silent."""
+def _hub_errors(what: str) -> Iterator[None]:
+    """Errors of the Hub and the network as a HubError without a URL or a token; retries are not logged."""
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -125,8 +125,8 @@ def _in_one_sentence(what: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """What a push sends: names in the repository with their content, the weights as they lie on the disk."""
+class Upload:
+    """What a push sends: file names in the repository with their content, the weights as a path on the disk."""
 
     repository: str
     files: Mapping[str, bytes | Path]
@@ -142,34 +142,36 @@ class Parcel:
         return {n: c.stat().st_size if isinstance(c, Path) else len(c) for n, c in self.files.items()}
 
 
-def pack(weights: Path, repository: str, *, licence: str = "") -> Parcel:
-    """All that a push of these weights would send, checked as for use; needs no network.
+def prepare_upload(weights: Path, repository: str, *, licence: str = "", architecture: str = UNET) -> Upload:
+    """All that a push of these weights would send, checked as for use; asks nothing of the Hub.
 
-    Raises BadCheckpoint as `load_checkpoint` does, HubError for a name that is none or a card that names a folder.
+    Raises BadCheckpoint as `load_checkpoint` does, HubError for a bad repository name or a card that names a folder.
     """
     if not _REPOSITORY.fullmatch(repository):
         raise HubError("expected a repository as owner/name, got another form; use letters, digits, - _ and . only")
-    _, card = load_checkpoint(weights)
+    _, card = load_checkpoint(weights, architecture)
     with safe_open(weights, framework="pt") as file:
         own = json.loads((file.metadata() or {}).get("card", "{}"))  # the weights' copy, which goes along
-    said = {text for text in _texts([asdict(card), own]) if _FOLDER.search(text)}
-    if said:
-        raise HubError(f"expected a card without folders of this machine, got {len(said)}; save it again without them")
+    folders = {text for text in _texts([asdict(card), own]) if _FOLDER.search(text)}
+    if folders:
+        raise HubError(
+            f"expected a card without folders of this machine, got {len(folders)}; save it again without them"
+        )
     page = model_page(card, repository, licence).encode()
-    return Parcel(repository, {WEIGHTS: weights, CARD: card_path(weights).read_bytes(), PAGE: page})
+    return Upload(repository, {WEIGHTS: weights, CARD: card_path(weights).read_bytes(), PAGE: page})
 
 
-def push(parcel: Parcel, *, private: bool = False) -> Pin:
+def push(upload: Upload, *, private: bool = False) -> PinnedRevision:
     """Send everything as one commit, into a repository that is made if there is none. Raises HubError.
 
     Needs a token that may write, as `hf auth login` keeps one.
     """
-    sent = [CommitOperationAdd(name, content) for name, content in parcel.files.items()]
-    with _in_one_sentence(parcel.repository):
+    added = [CommitOperationAdd(name, content) for name, content in upload.files.items()]
+    with _hub_errors(upload.repository):
         api = HfApi()
-        api.create_repo(parcel.repository, private=private, exist_ok=True)
-        done = api.create_commit(parcel.repository, sent, commit_message=f"Checkpoint {parcel.repository}")
-    return Pin(parcel.repository, done.oid)
+        api.create_repo(upload.repository, private=private, exist_ok=True)
+        commit = api.create_commit(upload.repository, added, commit_message=f"Checkpoint {upload.repository}")
+    return PinnedRevision(upload.repository, commit.oid)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -189,6 +191,9 @@ def model_page(card: Card, repository: str, licence: str = "") -> str:
     head += ["tags: [medical-imaging, radiography, segmentation, spine, dicom, u-net]", "---"]
     ordered = card.decoder == "ordered"
     decoder = "six masks in anatomical order" if ordered else "raw channels, each pixel its strongest above 0.5"
+    unet = card.architecture == UNET
+    network = f"A U-Net with {' '.join(map(str, card.network.features))} features" if unet else f"`{card.architecture}`"
+    flag = "" if unet else f" --architecture {card.architecture}"
     parts = [
         "\n".join(head),
         f"# {card.name}",
@@ -196,11 +201,10 @@ def model_page(card: Card, repository: str, licence: str = "") -> str:
         "**Not for diagnosis.** A research tool that has not been validated clinically.",
         card.description,
         "## Use",
-        f"```sh\npython -m spineseg predict FILM.dcm --out out --checkpoint hf://{repository}@REVISION\n```",
+        f"```sh\npython -m spineseg predict FILM.dcm --out out --checkpoint hf://{repository}@REVISION{flag}\n```",
         "REVISION is a commit of this repository, for the same weights for good, or a tag.",
         "## What it is",
-        f"A U-Net with {' '.join(map(str, card.network.features))} features on a grid of {card.grid.rows} x "
-        f"{card.grid.columns}; answers {decoder}.",
+        f"{network} on a grid of {card.grid.rows} x {card.grid.columns}; answers {decoder}.",
         "## Scores",
         _scores_table(card.scores),
         "## Where the weights came from",

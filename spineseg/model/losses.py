@@ -6,7 +6,6 @@ Each is a mean over films of what each film costs by itself, so that a batch cos
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from spineseg.film import VERTEBRAE, BadInput
+from spineseg.model.config import LossName
 
 Batch = Float[Tensor, "film channel rows columns"]
-LossName = Literal["bce", "dice", "bce+dice"]
 
 
 class BadTarget(BadInput):

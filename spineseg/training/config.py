@@ -7,12 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from spineseg.data.augment import AugmentConfig
-from spineseg.data.split import SplitConfig
+from spineseg.data.config import AugmentConfig, SplitConfig
 from spineseg.film import CHANNELS, BadInput
-from spineseg.model.card import Decoder
-from spineseg.model.config import PRESETS, GridConfig, UNetConfig
-from spineseg.model.losses import LossName
+from spineseg.model.card import UNET, Decoder
+from spineseg.model.config import PRESETS, GridConfig, LossName, UNetConfig
 
 REPORT_GRID = GridConfig(rows=1024, columns=1024, keep_aspect=False, intensity="minmax")
 """The report's input: each film stretched to a square."""
@@ -32,6 +30,8 @@ class TrainConfig(SplitConfig):
     """Where checkpoints and history go."""
     name: str = "spineseg"
     """Name of the checkpoint."""
+    architecture: str = UNET
+    """unet, or module:factory of a network of your own (docs/how-to/add-a-network.md)."""
     network: UNetConfig = field(default_factory=UNetConfig)
     grid: GridConfig = field(default_factory=GridConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -140,7 +140,7 @@ def settled(config: TrainConfig) -> TrainConfig:
     """The configuration as it will be used. Raises BadInput if its parts do not go together."""
     _check_numbers(config)
     rows, columns, stride = config.grid.rows, config.grid.columns, config.network.stride
-    if rows % stride or columns % stride:
+    if config.architecture == UNET and (rows % stride or columns % stride):
         raise BadInput(f"expected a grid in multiples of {stride}, which the network needs, got {rows} x {columns}")
     if config.targets == "report-7" and (config.loss, config.network.out_channels) != ("bce", len(CHANNELS)):
         raise BadInput(

@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -32,10 +32,11 @@ from spineseg.data.split import split_films
 from spineseg.film import BadInput
 from spineseg.io.files import write_text
 from spineseg.io.folder import labelled_films
+from spineseg.model.architectures import build_network, completed
 from spineseg.model.card import Card
 from spineseg.model.checkpoint import load_checkpoint, save_checkpoint
 from spineseg.model.losses import LOSSES, check_targets
-from spineseg.model.unet import UNet, parameter_count
+from spineseg.model.unet import parameter_count
 from spineseg.training.config import TrainConfig, caution, settled
 from spineseg.training.history import (
     BEST_FILMS,
@@ -110,9 +111,9 @@ class _Run:
         """The films that nothing is learnt from."""
         return cast(FilmDataset, self.checks.dataset)
 
-    def judged(self) -> UNet:
+    def judged(self) -> nn.Module:
         """The network that is validated and saved: the averaged one, if there is an average."""
-        return cast(UNet, self.average.module if self.config.average else self.accelerator.unwrap_model(self.network))
+        return self.average.module if self.config.average else self.accelerator.unwrap_model(self.network)
 
 
 def train(config: TrainConfig, accelerator: Accelerator | None = None) -> list[EpochReport]:
@@ -126,6 +127,7 @@ def train(config: TrainConfig, accelerator: Accelerator | None = None) -> list[E
     if not config.resume and _holds_run(config.out):
         raise BadInput("expected an output folder without a run, got one that has one; set --resume or another --out")
     config = settled(config)
+    config = replace(config, network=completed(config.architecture, config.network, config.grid))
     set_seed(config.seed)
     run = _prepare(config, used := accelerator or make_accelerator(config))
     reports = _resume(run) if config.resume else []
@@ -141,7 +143,7 @@ def train(config: TrainConfig, accelerator: Accelerator | None = None) -> list[E
             reports = _train_epoch(run, reports)
             curves.add(reports[-1])
     if used.is_main_process:
-        page = write_report(config.out)
+        page = write_report(config.out, config.architecture)
         if best := best_of(reports):
             print(f"best: epoch {best.epoch}, mean Dice {best.mean_dice:.3f}, {config.out / 'best.safetensors'}")
         print(f"curves and worst films: {page}")
@@ -232,10 +234,10 @@ def dataset_of(cache: GridCache, config: TrainConfig, indices: list[int], *, cha
     )
 
 
-def _initial(config: TrainConfig) -> UNet:
+def _initial(config: TrainConfig) -> nn.Module:
     if config.init is None:
-        return UNet(config.network)
-    network, card = load_checkpoint(config.init)
+        return build_network(config.architecture, config.network)
+    network, card = load_checkpoint(config.init, config.architecture)
     if card.network != config.network or card.grid != config.grid:
         raise BadInput("expected a checkpoint of the same network and grid to start from, got another; set them alike")
     return network
@@ -337,6 +339,7 @@ def _save_epoch(run: _Run, reports: list[EpochReport], scores: EpochScores) -> N
         " ".join(filter(None, (config.description, warning and f"Beware: {warning}"))),
         origin(config, len(run.films), seconds, str(run.accelerator.device)),
         {"held back": summary(reports[-1])},
+        config.architecture,
     )
     save_checkpoint(config.out / "last.safetensors", run.judged(), card)
     if best_of(reports) is reports[-1]:
@@ -378,7 +381,7 @@ def _resume(run: _Run) -> list[EpochReport]:
     return [report for report in read_history(out) if report.epoch <= finished]
 
 
-_FIXED = ("network", "grid", "validation", "folds", "fold", "patients", "seed", "targets", "optimiser")
+_FIXED = ("architecture", "network", "grid", "validation", "folds", "fold", "patients", "seed", "targets", "optimiser")
 """Settings that must be the same when a run is resumed: weights would not fit, or films change sides."""
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, UInt8
+from torch import nn
 from torch.nn import functional
 
 from spineseg.data.cache import GridCache, cached, masks_of
@@ -21,8 +22,8 @@ from spineseg.data.dataset import FilmDataset
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput
 from spineseg.io.files import write_text
 from spineseg.io.folder import labelled_films
+from spineseg.model.card import UNET
 from spineseg.model.checkpoint import load_checkpoint
-from spineseg.model.unet import UNet
 from spineseg.render import LEGEND, contact_sheet, overlay
 from spineseg.training.config import TrainConfig, caution, read_config
 from spineseg.training.history import BEST_FILMS, EpochReport, best_of, mean_of, read_films, read_history
@@ -52,15 +53,16 @@ summary { cursor: pointer; font-size: 1.3em; font-weight: 600; margin: 2rem 0 .6
 """
 
 
-def write_report(out: Path) -> Path:
+def write_report(out: Path, architecture: str = UNET) -> Path:
     """Write out/report.html from what a run has written so far; the page appears whole or not at all.
 
-    The worst films are drawn where the films' cache is still there. Raises BadInput if `out` holds no run.
+    The worst films are drawn where the films' cache is still there and the run's network is the named architecture.
+    Raises BadInput if `out` holds no run.
     """
     config, reports = read_config(out), read_history(out)
     dice = read_films(out / BEST_FILMS) if (out / BEST_FILMS).exists() else {}
     worst = worst_films(dice)
-    page = _page(config, reports, dice, _pictures(config, out, worst))
+    page = _page(config, reports, dice, _pictures(config, out, worst, architecture))
     write_text(out / PAGE, page)
     return out / PAGE
 
@@ -251,14 +253,14 @@ def _settings(config: TrainConfig) -> str:
 # The pictures
 
 
-def _pictures(config: TrainConfig, out: Path, names: Sequence[str]) -> dict[str, str]:
+def _pictures(config: TrainConfig, out: Path, names: Sequence[str], architecture: str) -> dict[str, str]:
     """Label and prediction of each film as an address that holds its own JPEG; none where the films are not cached."""
     weights = out / "best.safetensors"
     if not (names and weights.exists()):
         return {}
     try:
         cache = cached(labelled_films(config.data), config.grid, config.data / ".cache")
-        network = load_checkpoint(weights)[0]
+        network = load_checkpoint(weights, architecture)[0]
     except BadInput:
         return {}
     if cache is None:
@@ -272,7 +274,7 @@ def _pictures(config: TrainConfig, out: Path, names: Sequence[str]) -> dict[str,
 
 @torch.inference_mode()
 def _predicted(
-    network: UNet, image: Float32[torch.Tensor, "channel rows columns"]
+    network: nn.Module, image: Float32[torch.Tensor, "channel rows columns"]
 ) -> Bool[np.ndarray, "vertebra rows columns"]:
     """Channels above a half, on the whole grid."""
     logits = network(image[None])[:, : len(VERTEBRAE)]

@@ -65,10 +65,10 @@ def test_films_of_a_folder(films: Path):
     assert [path.name for path in films_named([films])] == list(NAMES)
 
 
-def test_a_valid_hand_in(films: Path, arrays: Path):
+def test_a_valid_submission(films: Path, arrays: Path):
     report = check_submission(arrays, films)
     assert report == SubmissionReport(4, 4, ())
-    assert report.summary == "a valid hand-in: 4 films, 4 arrays, 0 errors, 0 warnings"
+    assert report.summary == "a valid submission: 4 films, 4 arrays, 0 errors, 0 warnings"
     assert report.as_dict()["valid"] is True
 
 
@@ -86,7 +86,7 @@ def test_missing_and_superfluous(films: Path, arrays: Path):
         ("222.npy", "error", "no film"),
         ("121.png", "warning", "no array"),
     ]
-    assert report.summary == "not a valid hand-in: 4 films, 4 arrays, 2 errors, 1 warnings"
+    assert report.summary == "not a valid submission: 4 films, 4 arrays, 2 errors, 1 warnings"
 
 
 def exchanged(array: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""predict: film in, six disjoint masks of the film's own size out."""
+"""segmenter: film in, six disjoint masks of the film's own size out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from spineseg.evaluation.metrics import dice
 from spineseg.film import Case, Film
@@ -17,6 +18,7 @@ from spineseg.inference.prediction import Prediction
 from spineseg.inference.segmenter import MissingDevice, Segmenter, pick_device
 from spineseg.inference.views import ONE_VIEW, VIEWS
 from spineseg.io.labels import to_array
+from spineseg.model.architectures import build_network
 from spineseg.model.card import Card
 from spineseg.model.checkpoint import save_checkpoint
 from spineseg.model.config import GridConfig, UNetConfig
@@ -60,38 +62,28 @@ def same(a: Prediction, b: Prediction) -> bool:
     return alike and (a.fit, a.levels, a.device) == (b.fit, b.levels, b.device)
 
 
-@pytest.fixture(scope="module")
-def predictions(segmenter: Segmenter, films: list[Film]) -> list[Prediction]:
-    return [segmenter(film) for film in films]
-
-
-def test_masks_are_of_the_film_s_size_and_disjoint(predictions: list[Prediction], films: list[Film]):
-    for film, prediction in zip(films, predictions, strict=True):
-        assert prediction.masks.shape == (6, *film.shape) and prediction.masks.dtype == bool
-        assert prediction.masks.any() and prediction.masks.sum(0).max() == 1
-        array = to_array(prediction.masks)
-        assert array.shape == (*film.shape, 7) and array.dtype == np.uint8
-        assert (array.sum(-1) == 1).all()
-        assert np.array_equal(array[..., 6] == 1, ~prediction.masks.any(0))
-
-
-def test_probabilities_are_on_the_grid(predictions: list[Prediction], films: list[Film]):
-    prediction = predictions[0]
+@pytest.mark.parametrize("index", range(len(SIZES)))
+def test_a_prediction_has_the_shapes_and_values_that_it_promises(segmenter: Segmenter, films: list[Film], index: int):
+    film, prediction = films[index], segmenter(films[index])
+    assert prediction.masks.shape == (6, *film.shape) and prediction.masks.dtype == bool
+    assert prediction.masks.any() and prediction.masks.sum(0).max() == 1
+    array = to_array(prediction.masks)
+    assert array.shape == (*film.shape, 7) and array.dtype == np.uint8
+    assert (array.sum(-1) == 1).all()
+    assert np.array_equal(array[..., 6] == 1, ~prediction.masks.any(0))
     assert prediction.probabilities.shape == (6, 64, 48)
     assert 0 <= prediction.probabilities.min() < 0.4 < 0.6 < prediction.probabilities.max() <= 1
-    assert (prediction.fit.film_rows, prediction.fit.film_columns) == films[0].shape
+    assert (prediction.fit.film_rows, prediction.fit.film_columns) == film.shape
     assert prediction.seconds > 0 and prediction.device == "cpu"
+    assert (segmenter.name, segmenter.device, segmenter.card.grid) == ("tiny", "cpu", GRID)
 
 
-def test_films_do_not_change_each_other(segmenter: Segmenter, films: list[Film], predictions: list[Prediction]):
-    for film, once in zip(reversed(films), reversed(predictions), strict=True):
-        assert same(segmenter(film), once)
-
-
-def test_loaded_twice_predicts_alike(checkpoint: Path, films: list[Film], predictions: list[Prediction]):
-    again = Segmenter.load(str(checkpoint), "cpu")
-    assert same(again(films[0]), predictions[0])
-    assert (again.name, again.device, again.card.grid) == ("tiny", "cpu", GRID)
+def test_neither_other_films_nor_loading_again_changes_an_answer(
+    checkpoint: Path, segmenter: Segmenter, films: list[Film]
+):
+    alone, again = [segmenter(film) for film in films], Segmenter.load(str(checkpoint), "cpu")
+    for film, once in zip(reversed(films), reversed(alone), strict=True):
+        assert same(again(film), once)
 
 
 def test_a_film_is_seen_in_several_views_unless_the_card_has_no_decoder(
@@ -100,14 +92,13 @@ def test_a_film_is_seen_in_several_views_unless_the_card_has_no_decoder(
     network, card = segmenter._network, segmenter.card
     run, seen = predict._run, []
     monkeypatch.setattr(predict, "_run", lambda *given: seen.append(given[1]) or run(*given))
-    ordered = replace(card, decoder="ordered")
-    for chosen, views in ((card, None), (ordered, ONE_VIEW), (ordered, None)):
+    ordered, predictions = replace(card, decoder="ordered"), []
+    for chosen, views, count in ((card, None, 1), (ordered, ONE_VIEW, 1), (ordered, None, len(VIEWS))):
         seen.clear()
-        prediction = Segmenter(network, chosen, "cpu", views)(films[0])
-        assert len(seen) == (1 if chosen is card or views else len(VIEWS))
-    once = Segmenter(network, ordered, "cpu", ONE_VIEW)(films[0])
-    assert np.array_equal(once.probabilities, segmenter(films[0]).probabilities)
-    assert not np.array_equal(once.probabilities, prediction.probabilities)
+        predictions.append(Segmenter(network, chosen, "cpu", views)(films[0]).probabilities)
+        assert len(seen) == count
+    raw, once, several = predictions
+    assert np.array_equal(raw, once) and not np.array_equal(once, several)
 
 
 def test_a_mirrored_film_gets_the_mirrored_answer(segmenter: Segmenter, films: list[Film]):
@@ -145,17 +136,14 @@ def case() -> Case:
 def test_a_network_that_knows_gives_the_truth_back(case: Case, monkeypatch: pytest.MonkeyPatch):
     """Grid, decoder and the way back to the film lose next to nothing, at the default grid."""
     config = UNetConfig(features=(4, 6))
-    card = Card("oracle", GridConfig(), config)
-    segmenter = Segmenter(UNet(config), card, "cpu")
-    known = masks_to_grid(case.masks, film_to_grid(case.film, card.grid)[1])
-    monkeypatch.setattr(segmenter, "_probabilities", lambda _: (known, "cpu"))
-    prediction = segmenter(case.film)
-    assert dice(prediction.masks, case.masks).min() > 0.96
-    assert prediction.levels.verdict == "sure"
-    raw = Segmenter(UNet(config), replace(card, decoder="none"), "cpu")
-    monkeypatch.setattr(raw, "_probabilities", lambda _: (known, "cpu"))
-    assert raw(case.film).levels.verdict == "unsure"
-    assert dice(raw(case.film).masks, case.masks).min() > 0.96
+    known = masks_to_grid(case.masks, film_to_grid(case.film, GridConfig())[1])
+    ordered = Card("oracle", GridConfig(), config)
+    for card, verdict in ((ordered, "sure"), (replace(ordered, decoder="none"), "unsure")):
+        segmenter = Segmenter(UNet(config), card, "cpu")
+        monkeypatch.setattr(segmenter, "_probabilities", lambda _: (known, "cpu"))
+        prediction = segmenter(case.film)
+        assert prediction.levels.verdict == verdict
+        assert dice(prediction.masks, case.masks).min() > 0.96
 
 
 def test_a_network_on_patches_answers_on_the_whole_grid(case: Case):
@@ -169,16 +157,16 @@ def test_a_network_on_patches_answers_on_the_whole_grid(case: Case):
     assert (probabilities[..., :24] < 0.5).all() and (probabilities[..., 24:] > 0.5).all()
 
 
+@pytest.mark.parametrize("architecture", ["unet", "my_networks:quarter"])
 def test_without_memory_on_the_device_the_cpu_does_it_and_says_so(
-    segmenter: Segmenter,
-    films: list[Film],
-    predictions: list[Prediction],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    films: list[Film], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, architecture: str
 ):
-    run, tried = predict._run, []
+    config, run, tried = UNetConfig(features=(4, 6), prior=0.5), predict._run, []
+    network = build_network(architecture, config)
+    segmenter = Segmenter(network, Card("a", GRID, config, "none", architecture=architecture), "cpu")
+    expected = segmenter(films[0])
 
-    def without_memory(network: UNet, channels: np.ndarray, device: str) -> np.ndarray:
+    def without_memory(network: nn.Module, channels: np.ndarray, device: str) -> np.ndarray:
         tried.append(device)
         if device != "cpu":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -189,7 +177,7 @@ def test_without_memory_on_the_device_the_cpu_does_it_and_says_so(
     prediction = segmenter(films[0])
     assert tried == ["cuda:0", "cpu"]
     assert prediction.device == "cpu" and segmenter.device == "cuda:0"
-    assert same(prediction, predictions[0])
+    assert same(prediction, expected)
     (record,) = caplog.records
     assert record.getMessage() == "cuda:0 has no memory left for a film; it is segmented on the CPU"
 
