@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -38,8 +37,7 @@ from spineseg.measure.spine import Facing
 from spineseg.model.hub import pack, push, resolve
 from spineseg.render import figure_channels, overlay
 from spineseg.simulate import SimulateConfig, build_atlas, save_atlas, write_folder
-from spineseg.training.config import PresetName, TrainConfig
-from spineseg.training.config import preset as preset_config
+from spineseg.training.config import TrainConfig
 from spineseg.training.cross_validation import cross_validate
 from spineseg.training.loop import train
 from spineseg.training.report import write_report
@@ -221,37 +219,23 @@ def _show(
     return 0
 
 
-def _training(name: str) -> Callable[..., int]:
-    """The command that trains, with the settings of a preset as its defaults."""
-    known: PresetName = next((p for p in get_args(PresetName) if p == name), "default")  # tyro refuses other names
-    base = preset_config(known, Path(), Path())
-    for required in ("data", "out"):  # these two have no default, which tyro marks by a value that is no Path
-        object.__setattr__(base, required, tyro.MISSING)
+def _train(config: Annotated[TrainConfig, tyro.conf.arg(name="")], dry_run: bool = False) -> int:
+    """Train a network on a folder of films and labels.
 
-    def command(
-        preset: PresetName = "default",
-        dry_run: bool = False,
-        config: Annotated[TrainConfig, tyro.conf.arg(name="")] = base,
-    ) -> int:
-        """Train a network on a folder of films and labels.
-
-        Args:
-            preset: settings to start from, which all others change: the defaults, or one of the report's two trainings
-            dry_run: only check the folder, as the command check does
-            config: all other settings
-        """
-        if dry_run:
-            return _check(config.data)
-        if config.init is not None:
-            config = replace(config, init=resolve(config.init))
-        keep_freed_memory()
-        if config.folds and not config.fold:
-            cross_validate(config)
-        else:
-            train(config)
-        return 0
-
-    return command
+    Args:
+        config: all other settings
+        dry_run: only check the folder, as the command check does
+    """
+    if dry_run:
+        return _check(config.data)
+    if config.init is not None:
+        config = replace(config, init=resolve(config.init))
+    keep_freed_memory()
+    if config.folds and not config.fold:
+        cross_validate(config)
+    else:
+        train(config)
+    return 0
 
 
 def _report(run: tyro.conf.Positional[Path]) -> int:
@@ -341,21 +325,13 @@ def _push(
     return 0
 
 
-def _preset_named(arguments: Sequence[str] | None) -> str:
-    """The preset's name, which is needed to say what the other settings' defaults are."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--preset", nargs="?", default="default")
-    return str(parser.parse_known_args(arguments)[0].preset)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 if all went well, 1 if some input could not be used."""
-    training = _training(_preset_named(arguments))
     commands: dict[str, Callable[..., Any]] = {
         "simulate": _simulate,
         "convert": _convert,
         "check": _check,
-        "train": training,
+        "train": _train,
         "report": _report,
         "predict": _predict,
         "evaluate": _evaluate,

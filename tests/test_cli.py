@@ -27,9 +27,9 @@ from spineseg.measure.measurements import measure_prediction
 from spineseg.model import hub
 from spineseg.model.card import Card
 from spineseg.model.checkpoint import save_checkpoint
-from spineseg.model.config import REPORT_7, GridConfig, UNetConfig
+from spineseg.model.config import GridConfig, UNetConfig
 from spineseg.model.unet import UNet
-from spineseg.training.config import REPORT_GRID, TrainConfig, preset
+from spineseg.training.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -252,12 +252,9 @@ def test_train_takes_the_defaults(monkeypatch: pytest.MonkeyPatch):
     assert trained_with(monkeypatch) == TrainConfig(Path("a"), Path("b"))
 
 
-def test_a_preset_sets_network_and_grid_which_may_be_changed(monkeypatch: pytest.MonkeyPatch):
-    config = trained_with(monkeypatch, "--preset", "report-7", "--grid.rows", "512", "--batch", "1")
-    assert config.network == REPORT_7
-    assert (config.grid.rows, config.grid.columns) == (512, REPORT_GRID.columns)
-    assert (config.grid.keep_aspect, config.grid.intensity, config.batch) == (False, "minmax", 1)
-    assert trained_with(monkeypatch, "--preset=report-6").grid == REPORT_GRID
+def test_every_setting_may_be_given(monkeypatch: pytest.MonkeyPatch):
+    config = trained_with(monkeypatch, "--grid.rows", "768", "--network.features", "8", "16", "--batch", "1")
+    assert (config.grid.rows, config.network.features, config.batch) == (768, (8, 16), 1)
 
 
 def test_folds_are_trained_one_after_the_other(monkeypatch: pytest.MonkeyPatch):
@@ -273,12 +270,7 @@ def test_one_fold_alone_and_patients_from_a_table(monkeypatch: pytest.MonkeyPatc
     assert (config.folds, config.fold, config.patients) == (5, 2, Path("who.csv"))
 
 
-def test_a_preset_is_the_whole_training_of_the_report(monkeypatch: pytest.MonkeyPatch):
-    for name in ("report-6", "report-7"):
-        assert trained_with(monkeypatch, "--preset", name) == preset(name, Path("a"), Path("b"))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("arguments", [["--preset", "report-8"], ["--preset"], ["--nonsense"]])
+@pytest.mark.parametrize("arguments", [["--loss", "mse"], ["--loss"], ["--nonsense"]])
 def test_a_wrong_argument_is_explained(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as stopped:
         main(["train", "--data", "a", "--out", "b", *arguments])

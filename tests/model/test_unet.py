@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from experiments.the_report.recipes import REPORT_6, REPORT_7
 from spineseg.film import BadInput
-from spineseg.model.config import PRESETS, REPORT_6, REPORT_7, GridConfig, UNetConfig, receptive_field
+from spineseg.model.config import GridConfig, UNetConfig, receptive_field
 from spineseg.model.unet import BadGrid, UNet, parameter_count
 
 SMALL = UNetConfig(features=(4, 6, 8))
@@ -97,11 +98,10 @@ def test_deeper_fields_vary_with_the_place_by_some_per_cent(depth: int, patch: i
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "stride", "logits"),
-    [("default", 6, 128, 512), ("report-6", 6, 16, 1024), ("report-7", 7, 16, 1024)],
+    ("config", "channels", "stride", "logits"),
+    [(UNetConfig(), 6, 128, 512), (REPORT_6, 6, 16, 1024), (REPORT_7, 7, 16, 1024)],
 )
-def test_shapes_of_the_presets(name: str, channels: int, stride: int, logits: int):
-    config = PRESETS[name]
+def test_shapes_of_the_default_and_of_the_report_s(config: UNetConfig, channels: int, stride: int, logits: int):
     assert config.stride == stride
     with torch.device("meta"):  # shapes alone, nothing is computed
         shape = UNet(config)(torch.zeros(1, config.in_channels, REPORT_GRID, REPORT_GRID)).shape
