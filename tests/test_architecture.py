@@ -36,7 +36,6 @@ OTHER_LENGTHS = {
     "training/provenance.py": "benchmarks record the same",
     "ui/models.py": "models that load behind the page",
     "ui/quiet.py": "what Gradio and Uvicorn log, apart from handlers",
-    "data/check.py": "one rule for each mistake that labels have",
     "simulate/bones.py": "meshes to projections, one way",
 }
 # A helper lives beside its user.
