@@ -21,13 +21,15 @@ def figure(rows: int, columns: int, *, width: float = 6.4, height: float = 3.6) 
 
 
 def draw_lines(axes: Axes, lines: Mapping[str, Line], title: str, x: str, *, dashed: Sequence[str] = ()) -> None:
-    """Lines by name, with a legend beside them; a dot on each point of a short one."""
+    """Lines by name, with a legend beside them; a dot on each point of a short one. dashed: without dots, behind."""
     for (name, (xs, ys)), colour in zip(lines.items(), COLOURS * 2, strict=False):
-        marker, style = "o" if len(xs) <= 12 else "", "--" if name in dashed else "-"
-        axes.plot(xs, ys, color=colour, label=name, marker=marker, markersize=4, linestyle=style)
+        behind = name in dashed
+        marker = "o" if len(xs) <= 12 and not behind else ""
+        axes.plot(xs, ys, "--" if behind else "-", color=colour, label=name, marker=marker, zorder=1 if behind else 2)
     axes.set(title=title, xlabel=x)
     axes.grid(color="#dddddd")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    if lines:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
 def draw_matrix(axes: Axes, values: Sequence[Sequence[float]], names: Sequence[str], title: str) -> None:
