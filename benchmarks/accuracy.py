@@ -11,15 +11,17 @@ does not show. Prints a table, then one line of JSON.
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.timing import CHECKPOINT, options, surroundings, tell
+from experiments.records import Row
 from spineseg.evaluation.metrics import anatomy_faults, dice, levels_right
 from spineseg.film import Case, Film
 from spineseg.inference.segmenter import Segmenter
@@ -103,7 +105,7 @@ def blurred_out(case: Case) -> Case:
 SPOILERS = (upside_down, without_s1, without_l1, s1_shuttered, l1_shuttered, inverted, stretched, blurred_out)
 
 
-def judge(segmenter: Segmenter, cases: Iterator[Case]) -> list[dict[str, object]]:
+def judge(segmenter: Segmenter, cases: Iterable[Case]) -> list[Row]:
     """For each case its Dice, whether the levels are right, and the verdict."""
     results = []
     for case in cases:
@@ -124,7 +126,7 @@ def judge(segmenter: Segmenter, cases: Iterator[Case]) -> list[dict[str, object]
     return results
 
 
-def line(name: str, results: list[dict[str, object]]) -> dict[str, object]:
+def line(name: str, results: list[Row]) -> Row:
     """One row of the table."""
     count = [
         [sum(r["right"] == right and r["sure"] == sure for r in results) for sure in (True, False)] for right in (1, 0)
@@ -132,30 +134,29 @@ def line(name: str, results: list[dict[str, object]]) -> dict[str, object]:
     return {
         "set": name,
         "films": len(results),
-        "dice": round(float(np.mean([r["dice"] for r in results])), 4),  # type: ignore[arg-type]
+        "dice": round(float(np.mean([r["dice"] for r in results])), 4),
         "right": sum(count[0]),
         "right but flagged": count[0][1],
         "wrong and not flagged": count[1][0],
-        "anatomy faults": sum(int(r["faults"]) for r in results),  # type: ignore[call-overload]
+        "anatomy faults": sum(int(r["faults"]) for r in results),
     }
 
 
-def main() -> None:
-    """Judge, print a table and a line of JSON."""
-    parser = argparse.ArgumentParser()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Judge, tell."""
+    parser = options("accuracy", __doc__)
     parser.add_argument("--films", type=Path)
-    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/spineseg.safetensors"))
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--simulated", type=int, default=100)
     parser.add_argument("--meshes", type=Path, help="folder of bone meshes for the second simulated series")
-    parser.add_argument("--json", type=Path, help="write the last line here as well")
     parser.add_argument("--details", type=Path, help="write every film's result here, as JSON")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     segmenter = Segmenter.load(chosen.checkpoint)
     config = SimulateConfig(rows=768)
-    sets: dict[str, list[dict[str, object]]] = {}
+    sets: dict[str, list[Row]] = {}
     if chosen.films:
         cases = [read_case(files) for files in labelled_films(chosen.films)]
-        sets["real"] = judge(segmenter, tqdm(cases, desc="real"))  # type: ignore[arg-type]
+        sets["real"] = judge(segmenter, tqdm(cases, desc="real"))
         for spoil in SPOILERS:
             sets[spoil.__name__] = judge(segmenter, map(spoil, tqdm(cases, desc=spoil.__name__)))
     if chosen.simulated:
@@ -166,16 +167,12 @@ def main() -> None:
             series = tqdm(range(chosen.simulated), desc=name)
             sets[name] = judge(segmenter, (simulate_case(FROZEN_SEED, index, config, atlas) for index in series))
     rows = [line(name, results) for name, results in sets.items()]
-    print("  ".join(f"{key:>21}" for key in rows[0]))
-    for row in rows:
-        print("  ".join(f"{value!s:>21}" for value in row.values()))
     if chosen.details:
         write_text(chosen.details, json.dumps(sets, indent=1) + "\n")
-    result = json.dumps({"checkpoint": segmenter.name, "commit": segmenter.card.origin.get("commit"), "sets": rows})
-    if chosen.json:
-        write_text(chosen.json, result + "\n")
-    print(result)
+    settings = {"checkpoint": segmenter.name, "trained at": segmenter.card.origin.get("commit")}
+    tell("accuracy", settings, surroundings("cpu"), {"sets": rows}, chosen.json)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

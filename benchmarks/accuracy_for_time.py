@@ -18,16 +18,15 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from benchmarks.charts import INK, LINES, Axis, Curve, Picture, around, chart
-from benchmarks.isolation import enlarged
-from benchmarks.networks import Probabilities, count, finished
-from benchmarks.running import Row, write_rows
+from benchmarks.films import enlarged
+from benchmarks.networks import Probabilities, finished, multiply_adds
 from benchmarks.timing import options, spread, surroundings, take_turns, tell
+from experiments.records import Row, write_rows
 from spineseg.evaluation.evaluate import Summary, evaluate
 from spineseg.inference.segmenter import Segmenter, pick_device
 from spineseg.io.folder import labelled_films
-from spineseg.io.pictures import write_png
 from spineseg.model.checkpoint import load_checkpoint
+from spineseg.model.unet import parameter_count
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -53,11 +52,11 @@ def work_row(checkpoint: Path) -> Row:
     """The grid, and the network's weights and work on it."""
     network, card = load_checkpoint(checkpoint)
     grid = card.grid
-    counted = count(Probabilities(network), torch.zeros(1, grid.channels, grid.rows, grid.columns))
+    batch = torch.zeros(1, grid.channels, grid.rows, grid.columns)
     return {
         "grid": f"{grid.rows} x {grid.columns}",
-        "weights": counted.weights,
-        "10^9 multiply-adds": round(counted.multiply_adds / 1e9, 3),
+        "weights": parameter_count(network),
+        "10^9 multiply-adds": round(multiply_adds(Probabilities(network), batch) / 1e9, 3),
     }
 
 
@@ -86,17 +85,17 @@ def measured(checkpoints: Sequence[Path], films: Path, device: str, size: tuple[
     return [{**row, "on the front": k in kept} for k, row in enumerate(rows)]
 
 
-def drawn(rows: Sequence[Row], title: str) -> Picture:
+def draw(rows: Sequence[Row], title: str, path: Path) -> None:
     """A dot for each checkpoint, and the front as a dashed line."""
-    dots = [
-        Curve(row["checkpoint"], [row["median ms"]], [row["dice"]], LINES[k % (len(LINES) - 1)])
-        for k, row in enumerate(rows)
-    ]
+    from experiments.charts import draw_lines, figure, save
+
+    sheet, (axes,) = figure(1, 1, width=8.6)
+    dots = {row["checkpoint"]: ([row["median ms"]], [row["dice"]]) for row in rows}
     on_front = sorted((row["median ms"], row["dice"]) for row in rows if row["on the front"])
-    edge = Curve("front", [x for x, _ in on_front], [y for _, y in on_front], INK, dashed=True)
-    times = [row["median ms"] for row in rows]
-    across = Axis("milliseconds from film to masks", min(times) / 1.5, max(times) * 1.5, logarithmic=True)
-    return chart([edge, *dots], across, around("mean Dice", [row["dice"] for row in rows], zero=False), title)
+    front_line = ([x for x, _ in on_front], [y for _, y in on_front])
+    draw_lines(axes, {**dots, "front": front_line}, title, "milliseconds from film to masks", dashed=["front"])
+    axes.set(xscale="log", ylabel="mean Dice")
+    save(sheet, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen.docs.mkdir(parents=True, exist_ok=True)
     cores = f"{torch.get_num_threads()} threads" if device == "cpu" else device
     title = f"Dice on {rows[0]['films']} films against time on {cores}"
-    write_png(chosen.docs / "accuracy-for-time.png", drawn(rows, title))
+    draw(rows, title, chosen.docs / "accuracy-for-time.png")
     write_rows(chosen.docs / "accuracy-for-time.jsonl", rows)
     sits = next((row["on the front"] for row in rows if row["checkpoint"] == chosen.default), None)
     settings = {"films": rows[0]["films"], "size": [chosen.rows, chosen.columns], "repeats": chosen.repeats}

@@ -8,10 +8,8 @@ Prints a table, then one line of JSON; the exit status is 1 if any answer failed
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
-import json
 import os
 import re
 import socket
@@ -21,25 +19,23 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from gradio_client import Client, handle_file
 
+from benchmarks.timing import CHECKPOINT, ROOT, options, surroundings, tell
+from experiments.records import Row
 from spineseg.film import Film
 from spineseg.inference.segmenter import Segmenter
 from spineseg.io.dicom import read_film
 from spineseg.io.dicom_write import write_film
 from spineseg.io.labels import to_array
-
-ROOT = Path(__file__).resolve().parents[1]
-CHECKPOINT = ROOT / "checkpoints" / "spineseg.safetensors"
 
 
 @dataclass(frozen=True)
@@ -135,7 +131,7 @@ def page(uploads: Path, log: Path) -> Iterator[tuple[str, int]]:
             process.wait(30)
 
 
-def visit(address: str, visitor: Visitor, films: int, at_once: threading.Barrier, folder: Path) -> list[dict[str, Any]]:
+def visit(address: str, visitor: Visitor, films: int, at_once: threading.Barrier, folder: Path) -> list[Row]:
     """What one visitor met with each upload: seconds, the place in line, and whether the answer was right."""
     client = Client(address, verbose=False, download_files=str(folder))
     met = []
@@ -163,15 +159,15 @@ def visit(address: str, visitor: Visitor, films: int, at_once: threading.Barrier
     return met
 
 
-def main() -> int:
-    """Runs the load, prints a table and a line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the load, tell; 1 if any answer failed or was not its own."""
+    parser = options("load", __doc__)
     parser.add_argument("--visitors", type=int, default=20)
     parser.add_argument("--films", type=int, default=10, help="uploads of each visitor, one after the other")
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--columns", type=int, default=2500)
     parser.add_argument("--settle", type=float, default=780, help="seconds that the page may take to forget everything")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         films, uploads, answers = (Path(scratch, name) for name in ("films", "uploads", "answers"))
         for folder in (films, uploads, answers):
@@ -217,13 +213,9 @@ def main() -> int:
         "files_most": watch.files,
         "files_left": left,
         "lines_logged": len(said),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
     }
-    print("| | |\n|---|---|")
-    for name, value in result.items():
-        print(f"| {name.replace('_', ' ')} | {value:.1f} |" if isinstance(value, float) else f"| {name} | {value} |")
-    print(json.dumps(result))
+    rows = [{"figure": name.replace("_", " "), "value": value} for name, value in result.items()]
+    tell("load", vars(chosen) | {"json": None}, surroundings("cpu", ["gradio"]), {"load": rows}, chosen.json)
     return 0 if result["right"] == len(met) and not result["errors"] else 1
 
 

@@ -13,11 +13,10 @@ films whose levels are wrong, which they count. Prints tables, then one line of 
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
+import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +24,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.timing import CHECKPOINT, options, surroundings, tell
+from experiments.records import Row
 from spineseg.evaluation.metrics import levels_right
 from spineseg.film import VERTEBRAE, Case, Film
 from spineseg.inference.segmenter import Segmenter
-from spineseg.io.files import write_text
 from spineseg.io.folder import labelled_films, read_case
 from spineseg.io.pictures import write_png
 from spineseg.measure.measurements import Measurements, measure, measure_corners, measure_prediction
@@ -157,14 +157,15 @@ def labelled(segmenter: Segmenter, folder: Path) -> Measured:
     return Measured(compared, len(files), wrong)
 
 
-def half_hidden(segmenter: Segmenter, cases: Iterable[Case]) -> dict[str, dict[str, int]]:
+def half_hidden(series: str, segmenter: Segmenter, cases: Iterable[Case]) -> list[Row]:
     """What is said of films on which a shutter, turned a little, hides one half of a vertebra.
 
     How often it is measured all the same, how often the film is called sure, and how many vertebrae beside it are left
     out for the shutter.
     """
     rng = np.random.default_rng(TRUE_SEED)
-    counts = {name: {"films": 0, "measured": 0, "sure": 0, "others left out": 0} for name in ("L1", "S1")}
+    nothing = {"films": 0, "measured": 0, "sure": 0, "others left out": 0}
+    counts: dict[str, Row] = {name: {**nothing} for name in ("L1", "S1")}
     for case in cases:
         for name, count in counts.items():
             if not (mask := case.masks[VERTEBRAE.index(name)]).any():
@@ -176,7 +177,7 @@ def half_hidden(segmenter: Segmenter, cases: Iterable[Case]) -> dict[str, dict[s
             count["measured"] += name in measured.corners
             count["sure"] += prediction.levels.verdict == "sure"
             count["others left out"] += len(set(shuttered) - {name})
-    return counts
+    return [{"set": series, "hidden": name, **count} for name, count in counts.items()]
 
 
 def behind_shutter(film: Film, mask: np.ndarray, *, below: bool, rng: np.random.Generator) -> Film:
@@ -189,12 +190,12 @@ def behind_shutter(film: Film, mask: np.ndarray, *, below: bool, rng: np.random.
     return Film(np.where(past > 0 if below else past < 0, fill, film.image).astype(np.float32), film.spacing)
 
 
-def rows_of(compared: Iterable[Compared]) -> dict[str, dict[str, float]]:
+def rows_of(compared: Iterable[Compared]) -> list[Row]:
     """For every kind of figure: how many, mean and median error, bias, worst, and share within the stated error."""
     kinds: dict[str, list[Compared]] = defaultdict(list)
     for one in compared:
         kinds[kind_of(one.key)].append(one)
-    return {kind: _row(ones) for kind, ones in kinds.items()}
+    return [{"figure": kind, **_row(ones)} for kind, ones in kinds.items()]
 
 
 def _row(ones: list[Compared]) -> dict[str, float]:
@@ -235,19 +236,18 @@ def draw_figure(path: Path) -> None:
     write_png(path, picture)
 
 
-def main() -> None:
-    """Measure, print tables and a line of JSON."""
-    parser = argparse.ArgumentParser()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, tell."""
+    parser = options("measurements", __doc__)
     parser.add_argument("--films", type=Path)
-    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/spineseg.safetensors"))
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--simulated", type=int, default=100)
     parser.add_argument("--true-masks", type=int, default=30)
-    parser.add_argument("--json", type=Path, help="write the last line here as well")
     parser.add_argument("--figure", type=Path, help="draw the construction lines there, and nothing else")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     if chosen.figure:
         draw_figure(chosen.figure)
-        return
+        return 0
     segmenter = Segmenter.load(chosen.checkpoint)
     sets: dict[str, Measured] = {}
     if chosen.true_masks:
@@ -260,21 +260,16 @@ def main() -> None:
         "simulated": (simulate_case(FROZEN_SEED, k, FACING_LEFT) for k in range(chosen.simulated // 5)),
         "labelled": map(read_case, labelled_films(chosen.films)) if chosen.films else [],
     }
-    result: dict[str, object] = {"checkpoint": segmenter.name, "commit": segmenter.card.origin.get("commit")}
-    for name, measured in sets.items():
-        rows = rows_of(measured.compared)
-        print(f"\n{name}: {measured.films} films, {measured.wrong} left out for a wrong level")
-        for kind, row in rows.items():
-            print(f"{kind:26}" + "".join(f"{key} {value:<9.4g}" for key, value in row.items()))
-        result[name] = {"films": measured.films, "wrong": measured.wrong, "figures": rows}
-    print("\none half of a vertebra behind a shutter")
-    result["half hidden"] = {name: half_hidden(segmenter, cases) for name, cases in hidden.items()}
-    print(result["half hidden"])
-    text = json.dumps(result)
-    if chosen.json:
-        write_text(chosen.json, text + "\n")
-    print(text)
+    halves = [row for name, cases in hidden.items() for row in half_hidden(name, segmenter, cases)]
+    tables = {
+        "films": [{"set": name, "films": m.films, "left out for a wrong level": m.wrong} for name, m in sets.items()],
+        **{name: rows_of(measured.compared) for name, measured in sets.items()},
+        "one half of a vertebra behind a shutter": halves,
+    }
+    settings = {"checkpoint": segmenter.name, "trained at": segmenter.card.origin.get("commit")}
+    tell("measurements", settings, surroundings("cpu"), tables, chosen.json)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

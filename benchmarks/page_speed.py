@@ -22,10 +22,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.isolation import BITS, enlarged
+from benchmarks.films import BITS, enlarged
 from benchmarks.load import page as started_page
-from benchmarks.running import Row
 from benchmarks.timing import options, seconds_of, spread, surroundings, tell
+from experiments.records import Row
 from spineseg.io.dicom_write import write_film
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
@@ -29,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.running import Row
 from benchmarks.timing import CHECKPOINT, ROOT, options, peak_mb, seconds_of, spread, surroundings, tell
+from experiments.records import Row
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,10 +74,10 @@ def _ours() -> nn.Module:
 
 
 def _report() -> nn.Module:
-    from spineseg.model.config import PRESETS
+    from experiments.the_report.recipes import REPORT_6
     from spineseg.model.unet import UNet
 
-    return UNet(PRESETS["report-6"])
+    return UNet(REPORT_6)
 
 
 def _basic_unet() -> nn.Module:
@@ -146,22 +147,6 @@ def _torch(
     return answer
 
 
-def _channels_last(rival: Rival, folder: Path, device: str, threads: int) -> Answer:
-    return _torch(rival, folder, device, threads, channels_last=True)
-
-
-def _bfloat16(rival: Rival, folder: Path, device: str, threads: int) -> Answer:
-    return _torch(rival, folder, device, threads, half=True)
-
-
-def _bfloat16_last(rival: Rival, folder: Path, device: str, threads: int) -> Answer:
-    return _torch(rival, folder, device, threads, half=True, channels_last=True)
-
-
-def _compiled(rival: Rival, folder: Path, device: str, threads: int) -> Answer:
-    return _torch(rival, folder, device, threads, compiled=True)
-
-
 def _onnxruntime(rival: Rival, folder: Path, device: str, threads: int) -> Answer:
     import onnxruntime  # pyright: ignore[reportMissingImports]
 
@@ -182,20 +167,18 @@ def _openvino(rival: Rival, folder: Path, device: str, threads: int, precision: 
     return lambda: compiled(batch)[0]
 
 
-def _openvino_bfloat16(rival: Rival, folder: Path, device: str, threads: int) -> Answer:
-    return _openvino(rival, folder, device, threads, "bf16")
-
-
 BASELINE = Rival("ours, torch", _ours, _torch)
 RIVALS = (
     BASELINE,
-    Rival("ours, channels_last", _ours, _channels_last),
-    Rival("ours, bfloat16", _ours, _bfloat16, exact=False),
-    Rival("ours, bfloat16, channels_last", _ours, _bfloat16_last, exact=False),
-    Rival("ours, torch.compile", _ours, _compiled),
+    Rival("ours, channels_last", _ours, partial(_torch, channels_last=True)),
+    Rival("ours, bfloat16", _ours, partial(_torch, half=True), exact=False),
+    Rival("ours, bfloat16, channels_last", _ours, partial(_torch, half=True, channels_last=True), exact=False),
+    Rival("ours, torch.compile", _ours, partial(_torch, compiled=True)),
     Rival("ours, ONNX Runtime", _ours, _onnxruntime, ("onnxruntime",), cuda=False),
     Rival("ours, OpenVINO", _ours, _openvino, ("openvino",), cuda=False),
-    Rival("ours, OpenVINO, bfloat16", _ours, _openvino_bfloat16, ("openvino",), exact=False, cuda=False),
+    Rival(
+        "ours, OpenVINO, bfloat16", _ours, partial(_openvino, precision="bf16"), ("openvino",), exact=False, cuda=False
+    ),
     Rival("report-6, 1024 x 1024", _report, _torch, kind=REPORT, same=False),
     Rival("MONAI BasicUNet", _basic_unet, _torch, ("monai",), same=False),
     Rival("smp Unet, resnet34", _smp_unet, _torch, ("segmentation-models-pytorch",), same=False),
@@ -217,7 +200,7 @@ def absent(packages: Sequence[str]) -> list[str]:
 
 def without(rival: Rival, device: str) -> str | None:
     """Why a rival cannot take part, or None."""
-    exported = EXPORTING if rival.run in (_onnxruntime, _openvino, _openvino_bfloat16) else ()
+    exported = EXPORTING if {"onnxruntime", "openvino"} & {*rival.needs} else ()
     if missing := absent([*rival.needs, *exported]):
         return f"{', '.join(missing)} not installed"
     return None if rival.cuda or device == "cpu" else "runs on the CPU alone"
@@ -310,12 +293,12 @@ def prepare(folder: Path, *, export: bool) -> float:
     """Write both inputs, made of an example, and our network as ONNX if asked; the seconds of that export."""
     import torch
 
-    from benchmarks.isolation import EXAMPLE
+    from benchmarks.films import EXAMPLE
     from benchmarks.networks import Probabilities
+    from experiments.the_report.recipes import GRID as REPORT_GRID
     from spineseg.inference.grid import film_to_grid, normalise
     from spineseg.io.dicom import read_film
     from spineseg.model.card import read_card
-    from spineseg.training.config import REPORT_GRID
 
     film = read_film(EXAMPLE)
     for name, grid in ((OURS, read_card(CHECKPOINT).grid), (REPORT, REPORT_GRID)):
@@ -341,14 +324,14 @@ def described(rival: Rival, folder: Path) -> Row:
     """Weights and work of its network on its input."""
     import torch
 
-    from benchmarks.networks import Probabilities, count
+    from benchmarks.networks import Probabilities, multiply_adds
+    from spineseg.model.unet import parameter_count
 
-    batch = torch.from_numpy(_given(rival, folder))
-    counted = count(Probabilities(rival.network()).eval(), batch)
+    batch, network = torch.from_numpy(_given(rival, folder)), Probabilities(rival.network()).eval()
     return {
         "input": " x ".join(map(str, batch.shape[1:])),
-        "weights": counted.weights,
-        "10^9 multiply-adds": counted.multiply_adds / 1e9,
+        "weights": parameter_count(network),
+        "10^9 multiply-adds": multiply_adds(network, batch) / 1e9,
     }
 
 

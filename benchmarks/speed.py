@@ -1,4 +1,4 @@
-"""From film to array: time and memory of every stage, and the network against what the machine could do.
+"""From film to array: time and memory of every stage.
 
 Usage: python -m benchmarks.speed [--repeats 15] [--rows 3000] [--columns 2500] [--films 8] [--device auto]
 
@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.isolation import BITS, enlarged, write_jpeg
-from benchmarks.networks import Probabilities, count, finished, machine_rates, roofline_row
-from benchmarks.running import Row
+from benchmarks.films import BITS, enlarged, write_jpeg
+from benchmarks.networks import Probabilities, finished
 from benchmarks.timing import CHECKPOINT, memory_of, options, peak_mb, python, spread, surroundings, take_turns, tell
+from experiments.records import Row
 from spineseg.film import Film
 from spineseg.inference.grid import film_to_grid, normalise
 from spineseg.inference.levels import decode_ordered, decode_raw
@@ -208,22 +208,6 @@ def folder_rows(films: dict[str, list[Path]], out: Path, device: str, repeats: i
     return rows
 
 
-def network_rows(path: Path, device: str, repeats: int) -> list[Row]:
-    """The network against the machine's arithmetic and memory, with one film and on a CUDA device with several."""
-    walk = Walk(path, path, device)
-    walk.read()
-    walk.grid()
-    rates = machine_rates(device)
-    rows = []
-    for films in BATCHES if device.startswith("cuda") else (1,):
-        batch = torch.from_numpy(walk.channels)[None].repeat(films, 1, 1, 1).to(device)
-        run = finished(torch.inference_mode()(lambda batch=batch: walk.network(batch)), device)
-        took = take_turns({"network": run}, repeats)["network"]
-        seconds = spread(took)["median ms"] / 1000
-        rows.append(roofline_row(walk.card.name, count(walk.network, batch), rates, seconds, films=films))
-    return rows
-
-
 def batch_rows(path: Path, device: str, repeats: int) -> list[Row]:
     """Grid and network on the device, from films in memory to probabilities in memory."""
     walk = Walk(path, path, device)
@@ -268,7 +252,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = surroundings(device)
         tables = {
             "Stages": stage_rows(films, out / "array.npy", device, chosen.repeats),
-            "Network against the machine": network_rows(first, device, chosen.repeats),
             "Folder": folder_rows(films, out, device, chosen.folder_repeats) if chosen.folder_repeats else [],
             "Grid and network at once": batch_rows(first, device, chosen.repeats) if device != "cpu" else [],
         }

@@ -22,8 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.running import Row
-from spineseg.io.files import write_text
+from experiments.records import Row, table
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINT = ROOT / "checkpoints" / "spineseg.safetensors"
@@ -112,31 +111,15 @@ def _held(key: str) -> float:
 # Telling
 
 
-def options(module: str, description: str | None, repeats: int) -> argparse.ArgumentParser:
-    """The options that all share."""
+def options(module: str, description: str | None, repeats: int = 0) -> argparse.ArgumentParser:
+    """The options that all share. repeats: their usual number, 0 where nothing is repeated."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{module}", description=(description or "").split("\n")[0]
     )
-    parser.add_argument("--repeats", type=int, default=repeats, help=f"of each measurement ({repeats})")
+    if repeats:
+        parser.add_argument("--repeats", type=int, default=repeats, help=f"of each measurement ({repeats})")
     parser.add_argument("--json", type=Path, help="write the last line here as well")
     return parser
-
-
-def cell(value: object) -> str:
-    """A value as a table shows it: numbers to three figures, nothing for what is not known."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        if value == 0 or not math.isfinite(value):
-            return f"{value:g}"
-        if abs(value) < 1e-3:
-            return f"{value:.1e}"
-        return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
-    return str(value).replace("|", r"\|")
 
 
 def python(code: str, *arguments: str | Path) -> Row:
@@ -144,13 +127,6 @@ def python(code: str, *arguments: str | Path) -> Row:
     command = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Rows in Markdown, with a column for every key of any of them, in the order in which the keys first come."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, ["---"] * len(columns), *([cell(row.get(key)) for key in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def surroundings(device: str, packages: Sequence[str] = ()) -> Row:
@@ -182,24 +158,18 @@ def _processor() -> str:
     return platform.processor() or "an unknown processor"
 
 
-def line(benchmark: str, settings: Row, place: Row, tables: Mapping[str, Sequence[Row]]) -> str:
-    """All that was measured as one line of JSON; null where a figure is no number."""
-    from spineseg.io.files import nullified
-
-    return json.dumps(
-        nullified({"benchmark": benchmark, "settings": settings, **place, "tables": tables}), allow_nan=False
-    )
-
-
 def tell(
     benchmark: str, settings: Row, place: Row, tables: Mapping[str, Sequence[Row]], to: Path | None = None
 ) -> None:
-    """Print the tables in Markdown, each under its name, then the line of JSON, which goes into the file too."""
+    """Print the tables in Markdown, each under its name, then all as one line of JSON, which goes into the file too."""
+    from spineseg.io.files import nullified, write_text
+
     for name, rows in tables.items():
         if rows:
             print(f"\n{name}\n\n{table(rows)}")
-    said = line(benchmark, settings, place, tables)
+    told = {"benchmark": benchmark, "settings": settings, **place, "tables": tables}
+    line = json.dumps(nullified(told), allow_nan=False)
     if to:
         to.parent.mkdir(parents=True, exist_ok=True)
-        write_text(to, said + "\n")
-    print(f"\n{said}")
+        write_text(to, line + "\n")
+    print(f"\n{line}")

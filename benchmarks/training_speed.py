@@ -27,15 +27,15 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from benchmarks.networks import finished
-from benchmarks.running import Row
 from benchmarks.timing import options, seconds_of, spread, surroundings, take_turns, tell
+from experiments.records import Row
 from spineseg.data.cache import GridCache, build_cache
 from spineseg.data.dataset import FilmDataset
 from spineseg.io.folder import labelled_films, write_case
 from spineseg.model.losses import LOSSES
 from spineseg.model.unet import UNet
 from spineseg.simulate import SimulateConfig, write_folder
-from spineseg.training.config import TrainConfig, settled
+from spineseg.training.config import TrainConfig, validated
 from spineseg.training.loop import dataset_of, make_accelerator
 from spineseg.training.optimisation import make_optimiser
 
@@ -96,7 +96,7 @@ def loader_rows(
     cache: GridCache, config: TrainConfig, batches: Sequence[int], processes: Sequence[int], count: int
 ) -> list[Row]:
     """Films a second of the loader alone: in training's own process (0) and in others, from the second batch on."""
-    films = dataset_of(cache, config, list(range(len(cache.names))), changed=True)
+    films = dataset_of(cache, config, list(range(len(cache))), changed=True)
     rows = []
     for batch in batches:
         row: Row = {"batch": batch}
@@ -176,7 +176,7 @@ def network_rows(learner: Learner, batches: Sequence[int], repeats: int) -> list
 def together_rows(cache: GridCache, learner: Learner, batch: int, processes: Sequence[int], count: int) -> list[Row]:
     """Loader and network as in training: films a second, and the share of the time in which the network waits."""
     config, device = learner.config, learner.accelerator.device
-    films = dataset_of(cache, config, list(range(len(cache.names))), changed=True)
+    films = dataset_of(cache, config, list(range(len(cache))), changed=True)
     rows = []
     for workers in (0, *processes):
         loaded = iter(batches_of(repeated(films, config, batch, count + 1), batch, workers))
@@ -212,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        config = settled(TrainConfig(folder, folder))
+        config = validated(TrainConfig(folder, folder))
         accelerator = make_accelerator(config)
         device = str(accelerator.device)
         place = surroundings(device)

@@ -35,7 +35,6 @@ OTHER_LENGTHS = {
     "simulate/hardware.py": "metal, apart from anatomy",
     "training/optimisation.py": "optimiser and schedule, apart from the loop",
     "training/provenance.py": "benchmarks record the same",
-    "data/check.py": "one rule for each mistake that labels have",
 }
 # A helper lives beside its user.
 BANNED_NAMES = {"utils", "util", "helpers", "common", "misc"}

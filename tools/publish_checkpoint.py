@@ -42,14 +42,14 @@ def main() -> None:
     chosen = parser.parse_args()
     network, card = load_checkpoint(chosen.weights)
     accuracy = json.loads(chosen.accuracy.read_text())
-    scores = {**card.scores, **{row["set"]: {k: v for k, v in row.items() if k != "set"} for row in accuracy["sets"]}}
+    sets = {row.pop("set"): row for row in accuracy["tables"]["sets"]}
     said = {key: value for key in ("commit", "films", "seconds") if (value := getattr(chosen, key)) is not None}
     card = replace(
         card,
         name=chosen.name,
         description=chosen.description,
         origin={**without_folders(card.origin), **said},
-        scores=scores,
+        scores={**card.scores, **sets},
     )
     save_checkpoint(chosen.out / f"{chosen.name}.safetensors", network, card)
     print(json.dumps(card.scores, indent=2))

@@ -1,11 +1,12 @@
 """Random changes of a film on the grid. Masks move with the image; channels are never reordered.
 
 Turning left to right changes no level, so L1 stays channel 0: what breaks a network is reversing axis 0 of
-(channel, row, column) masks, as `np.flipud` does. Nothing here does so or turns a film upside down but `report_flips`,
-which repeats the report's mistake where a configuration asks for it by name.
+(channel, row, column) masks, as `np.flipud` does. Nothing here does so or turns a film upside down.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -18,6 +19,9 @@ Fractions = Float32[np.ndarray, "vertebra rows columns"]
 StridedTargets = Float32[np.ndarray, "channel strided_rows strided_columns"]
 StridedFractions = Float32[np.ndarray, "vertebra strided_rows strided_columns"]
 Inside = Bool[np.ndarray, "rows columns"]
+Transform = Callable[[Image, StridedTargets, Inside, np.random.Generator], tuple[Image, StridedTargets, Inside]]
+"""A change of your own for each training film, after `augment` and before normalisation: of its image (about 0..1), its
+targets (0..1) and where the film lies. The generator follows from the seed, the epoch and the film."""
 
 
 def random_matrix(rng: np.random.Generator, shape: tuple[int, int], config: AugmentConfig) -> Matrix:
@@ -28,26 +32,9 @@ def random_matrix(rng: np.random.Generator, shape: tuple[int, int], config: Augm
     aspect = np.exp(rng.normal(0, config.stretch))
     linear = size * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     linear = linear @ np.array([[aspect, rng.normal(0, config.shear)], [0.0, 1 / aspect]])
-    if rng.random() < config.flip_probability and config.flips == "right":
+    if rng.random() < config.flip_probability:
         linear = linear @ np.diag([-1.0, 1.0])
     return about_middle(linear, shape, rng.normal(0, config.shift, 2) * [columns, rows])
-
-
-def report_flips(
-    image: Image, targets: StridedTargets, inside: Inside, rng: np.random.Generator, probability: float
-) -> tuple[Image, StridedTargets, Inside]:
-    """What the report's `RandomFlip` did to channel-first arrays, each of its flips with the given probability.
-
-    NumPy's left-right flip turns axis 1, which here are the rows of image and label alike: the film stands on its head.
-    Its up-down flip turns axis 0, which here are the channels: the image, which has one, stays as it is, and in the
-    label S1 (or, of seven channels, the background) takes the place of L1.
-    """
-    channels = image[None]
-    if rng.random() < probability:
-        channels, targets, inside = np.fliplr(channels), np.fliplr(targets), inside[::-1]
-    if rng.random() < probability:
-        channels, targets = np.flipud(channels), np.flipud(targets)
-    return np.ascontiguousarray(channels[0]), np.ascontiguousarray(targets), np.ascontiguousarray(inside)
 
 
 def _cut(inside: Inside, rng: np.random.Generator) -> Inside:

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8, UInt16
+from jaxtyping import Bool, Float32, UInt, UInt16
 
 from spineseg.film import VERTEBRAE, Case
 from spineseg.inference.grid import film_to_grid, masks_to_grid
@@ -27,68 +27,106 @@ from spineseg.io.files import naming
 from spineseg.io.folder import FilmFiles, read_case
 from spineseg.model.config import GridConfig
 
-ON_FILM = 1 << 7
-_CACHE_VERSION = 4
-_OURS = re.compile(r"[0-9a-f]{16}(\.[0-9a-f]+\.partial)?")
-"""Names of the folders that a cache is in, or was to be in."""
-_SIGNATURE = "made-from.json"
+_VERSION = 5
+"""Of what a cache's files hold; another one is made anew."""
+_FOLDER_NAME = re.compile(r"[0-9a-f]{16}(\.[0-9a-f]+\.partial)?")
+"""Names of the folders that a cache is in, or was to be in: nothing else is ever removed."""
+_KEY_FILE = "made-from.json"
 _DAY_SECONDS = 24 * 3600
-DEPTH = 65535
-_Decoded = tuple[UInt16[np.ndarray, "rows columns"], UInt8[np.ndarray, "rows columns"], tuple[str, ...]]
-"""Image and bits as in `GridCache`, and what is odd about the label."""
+_WHITE = 65535
+Bits = UInt[np.ndarray, "rows columns"]
+
+
+class GridFilm(NamedTuple):
+    """One film on the grid. image: 0..1 from the film's own minimum to maximum, 0 off the film. inside: on the film."""
+
+    image: Float32[np.ndarray, "rows columns"]
+    masks: Bool[np.ndarray, "vertebra rows columns"]
+    inside: Bool[np.ndarray, "rows columns"]
 
 
 @dataclass(frozen=True, eq=False)
 class GridCache:
-    """Films on the grid, memory-mapped.
+    """Films on the grid, memory-mapped; `film` gives one of them.
 
     images: 0..65535 from the film's own minimum to maximum. bits: bit k = more than half of the pixel is vertebra k,
-    bit 7 = on the film. remarks: what was odd about a film's label, by the film's name. folder: where all that is, from
-    which a copy in another process opens it instead of being sent a gigabyte.
+    the bit after the last vertebra = on the film. remarks: what was odd about a film's label, by the film's name.
+    folder: where all that is, from which a copy in another process opens it instead of being sent a gigabyte.
     """
 
     names: tuple[str, ...]
     images: UInt16[np.ndarray, "film rows columns"]
-    bits: UInt8[np.ndarray, "film rows columns"]
+    bits: UInt[np.ndarray, "film rows columns"]
     remarks: Mapping[str, list[str]]
     folder: Path
 
     def __reduce__(self) -> tuple[Callable[..., GridCache], tuple[Path, tuple[str, ...]]]:
         return _open, (self.folder, self.names)
 
+    def __len__(self) -> int:
+        return len(self.names)
 
-def _on_grid(
-    case: Case, config: GridConfig
-) -> tuple[UInt16[np.ndarray, "rows columns"], UInt8[np.ndarray, "rows columns"]]:
+    def film(self, index: int) -> GridFilm:
+        """The film of that place in `names`."""
+        planes = unpack_bits(self.bits[index], len(VERTEBRAE) + 1)
+        return GridFilm(self.images[index].astype(np.float32) / _WHITE, planes[:-1], planes[-1])
+
+
+def bits_type(planes: int) -> np.dtype:
+    """The smallest unsigned integers with so many bits."""
+    return np.min_scalar_type((1 << planes) - 1)
+
+
+def pack_bits(planes: Bool[np.ndarray, "plane rows columns"]) -> Bits:
+    """Plane k as bit k."""
+    packed = np.zeros(planes.shape[1:], bits_type(len(planes)))
+    for k, plane in enumerate(planes):
+        packed |= plane.astype(packed.dtype) << k
+    return packed
+
+
+def unpack_bits(packed: Bits, planes: int) -> Bool[np.ndarray, "plane rows columns"]:
+    """The inverse of `pack_bits`."""
+    return np.stack([(packed >> k & 1).astype(bool) for k in range(planes)])
+
+
+class _Decoded(NamedTuple):
+    """A film as the files of a cache hold it."""
+
+    image: UInt16[np.ndarray, "rows columns"]
+    bits: Bits
+    remarks: tuple[str, ...]
+
+
+def _on_grid(case: Case, config: GridConfig) -> _Decoded:
     image, fit = film_to_grid(case.film, config)
     inside = fit.inside()
     low, high = float(image[inside].min()), float(image[inside].max())
     unit = np.clip((image - low) / max(high - low, 1e-6), 0, 1) * inside
-    bits = np.where(inside, ON_FILM, 0).astype(np.uint8)
-    for k, fraction in enumerate(masks_to_grid(case.masks, fit)):
-        bits |= (fraction > 0.5).astype(np.uint8) << k
-    return np.round(unit * DEPTH).astype(np.uint16), bits
+    masks = masks_to_grid(case.masks, fit) > 0.5
+    bits = pack_bits(np.concatenate([masks, inside[None]]))
+    return _Decoded(np.round(unit * _WHITE).astype(np.uint16), bits, case.remarks)
 
 
-def _signature(films: Sequence[FilmFiles], config: GridConfig) -> dict[str, Any]:
-    """What a cache holds: changes when a file, the grid or the cache's form changes."""
-    files = [(f.name, _stats(f.film), _stats(f.label) if f.label else None) for f in films]
-    return {"version": _CACHE_VERSION, "grid": asdict(config), "films": files}
+def _cache_key(films: Sequence[FilmFiles], config: GridConfig) -> dict[str, Any]:
+    """What a cache is made from: changes when a file, the grid, the vertebrae or the cache's form changes."""
+    files = [(f.name, _file_state(f.film), _file_state(f.label) if f.label else None) for f in films]
+    return {"version": _VERSION, "vertebrae": VERTEBRAE, "grid": asdict(config), "films": files}
 
 
-def _stats(path: Path) -> tuple[str, int, int]:
+def _file_state(path: Path) -> tuple[str, int, int]:
     """Folder and name, size, time of change."""
     stat = path.stat()
     return f"{path.parent.name}/{path.name}", stat.st_size, stat.st_mtime_ns
 
 
-def _place(signature: Mapping[str, Any], folder: Path) -> Path:
-    return folder / hashlib.sha256(json.dumps(signature).encode()).hexdigest()[:16]
+def _cache_folder(key: Mapping[str, Any], folder: Path) -> Path:
+    return folder / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
 
 
 def cached(films: Sequence[FilmFiles], config: GridConfig, folder: Path) -> GridCache | None:
     """The cache of exactly these films on this grid, if there is one."""
-    where = _place(_signature(films, config), folder)
+    where = _cache_folder(_cache_key(films, config), folder)
     return _open(where, tuple(files.name for files in films)) if where.exists() else None
 
 
@@ -107,16 +145,16 @@ def build_cache(
     Two processes that build the same one each do the work, and both use the one that was ready first. Caches whose
     films have changed since are removed.
     """
-    signature = _signature(films, config)
-    where = _place(signature, folder)
+    key = _cache_key(films, config)
+    where = _cache_folder(key, folder)
     if not where.exists():
         _prune(folder, films[0].film.parents[1])
         unfinished = folder / f"{where.name}.{secrets.token_hex(4)}.partial"
         unfinished.mkdir(parents=True)
         try:
             _decode(films, config, unfinished, processes, progress)
-            (unfinished / _SIGNATURE).write_text(json.dumps(signature))
-            _give_name(unfinished, where)
+            (unfinished / _KEY_FILE).write_text(json.dumps(key))
+            _rename_once(unfinished, where)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return _open(where, tuple(files.name for files in films))
@@ -132,13 +170,13 @@ def _decode(
     """Write the films on the grid, and what is odd about their labels."""
     shape = (len(films), config.rows, config.columns)
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint16, shape)
-    bits = np.lib.format.open_memmap(folder / "bits.npy", "w+", np.uint8, shape)
+    bits = np.lib.format.open_memmap(folder / "bits.npy", "w+", bits_type(len(VERTEBRAE) + 1), shape)
     remarks = {}
     with _mapped(partial(_decode_one, config=config), films, processes) as decoded:
-        for index, (image, bit, remark) in zip(progress(range(len(films))), decoded, strict=True):
-            images[index], bits[index] = image, bit
-            if remark:
-                remarks[films[index].name] = remark
+        for index, one in zip(progress(range(len(films))), decoded, strict=True):
+            images[index], bits[index] = one.image, one.bits
+            if one.remarks:
+                remarks[films[index].name] = one.remarks
     images.flush()
     bits.flush()
     (folder / "remarks.json").write_text(json.dumps(remarks))
@@ -147,7 +185,7 @@ def _decode(
 def _decode_one(files: FilmFiles, *, config: GridConfig) -> _Decoded:
     with naming(files.name):
         case = read_case(files)
-    return *_on_grid(case, config), case.remarks
+    return _on_grid(case, config)
 
 
 @contextmanager
@@ -165,7 +203,7 @@ def _mapped(
         pool.shutdown(cancel_futures=True)
 
 
-def _give_name(unfinished: Path, final: Path) -> None:
+def _rename_once(unfinished: Path, final: Path) -> None:
     """Rename the folder, unless another process was faster: a folder with something in it is never replaced."""
     try:
         unfinished.rename(final)
@@ -182,30 +220,25 @@ def _open(where: Path, names: tuple[str, ...]) -> GridCache:
 
 def _prune(folder: Path, data: Path) -> None:
     """Remove caches made from files that `data` does not hold any more, and what was never finished; nothing else."""
-    for place in folder.iterdir() if folder.is_dir() else ():
-        if not _OURS.fullmatch(place.name):
+    for cache in folder.iterdir() if folder.is_dir() else ():
+        if not _FOLDER_NAME.fullmatch(cache.name):
             continue
-        stale = _abandoned(place) if place.suffix == ".partial" else not _current(place, data)
+        stale = _abandoned(cache) if cache.suffix == ".partial" else not _current(cache, data)
         if stale:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(cache, ignore_errors=True)
 
 
-def _abandoned(place: Path) -> bool:
+def _abandoned(cache: Path) -> bool:
     """Whether nobody has written there for a day."""
-    times = [path.stat().st_mtime for path in (place, *place.glob("*")) if path.exists()]
+    times = [path.stat().st_mtime for path in (cache, *cache.glob("*")) if path.exists()]
     return time.time() - max(times, default=0.0) > _DAY_SECONDS
 
 
-def _current(place: Path, data: Path) -> bool:
+def _current(cache: Path, data: Path) -> bool:
     """Whether every file that the cache was made from is as it was."""
     try:
-        stored = json.loads((place / _SIGNATURE).read_text())
+        stored = json.loads((cache / _KEY_FILE).read_text())
         files = [tuple(part) for _, *parts in stored["films"] for part in parts if part]
-        return stored["version"] == _CACHE_VERSION and all(_stats(data / name[0]) == name for name in files)
+        return stored["version"] == _VERSION and all(_file_state(data / name[0]) == name for name in files)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def masks_of(cache: GridCache, index: int) -> Bool[np.ndarray, "vertebra rows columns"]:
-    """The cached masks of one film on the grid."""
-    return np.stack([(cache.bits[index] >> k) & 1 for k in range(len(VERTEBRAE))]).astype(bool)

@@ -1,4 +1,4 @@
-"""A folder of films and labels, before an hour is spent on training: what is missing, wrong, odd or there twice."""
+"""Checks a folder of films and labels before training: what is missing, wrong, odd or duplicate."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Finding:
         return f"{self.severity}: {self.film}: {self.sentence}"
 
 
-class Counted:
+class FindingCounts:
     """A report on a folder, with its findings, errors first."""
 
     findings: tuple[Finding, ...]
@@ -82,7 +82,7 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class FolderReport(Counted):
+class FolderReport(FindingCounts):
     """What a folder holds and what was found in it. films: all; pairs: those with a label."""
 
     films: int
@@ -104,9 +104,9 @@ def check_folder(
     folder: Path | str,
     *,
     threads: int = 1,
-    progress: Callable[..., Iterable[_Seen]] = lambda seen, **_: seen,
+    progress: Callable[..., Iterable[_Checked]] = lambda checked, **_: checked,
 ) -> FolderReport:
-    """Look at every film and label of a folder in the layout of `dataset.find_films`; changes nothing.
+    """Check every film and label of a folder in the layout of `io.folder.find_films`; changes nothing.
 
     threads: how many films are read at once; what takes time is done outside Python's lock, and the report is the same.
     progress: wraps an iterable, given its `total`.
@@ -117,13 +117,12 @@ def check_folder(
         films = find_films(folder)
     except NoFilms:
         if unread := _not_read(folder):
-            raise NoFilms(
-                f"expected films as {IMAGES}/*.dcm, found {unread[0].name}; end each name with .dcm"
-            ) from None
+            said = f"expected films as {IMAGES}/*.dcm, found {unread[0].name}; end each name with .dcm"
+            raise NoFilms(said) from None
         raise
     with ThreadPoolExecutor(threads) as pool:
-        seen = list(progress(pool.map(_look, films), total=len(films)))
-    findings = [*_pairs(folder, films), *(f for one in seen for f in one.findings), *_twice(films, seen)]
+        checked = list(progress(pool.map(_check_film, films), total=len(films)))
+    findings = [*_pairs(folder, films), *(f for one in checked for f in one.findings), *_duplicates(films, checked)]
     findings.sort(key=lambda finding: (finding.severity != "error", finding.film))
     return FolderReport(len(films), sum(files.label is not None for files in films), tuple(findings))
 
@@ -140,9 +139,8 @@ def _pairs(folder: Path, films: Sequence[FilmFiles]) -> Iterator[Finding]:
         return
     for files in films:
         if files.label is None:
-            yield Finding(
-                files.name, "warning", "no label", "expected a label of the film's name, found none; not used"
-            )
+            sentence = "expected a label of the film's name, found none; not used"
+            yield Finding(files.name, "warning", "no label", sentence)
     for label in labels:
         if label.stem not in names:
             yield Finding(label.name, "warning", "no film", "expected a film of the label's name, found none; not used")
@@ -162,8 +160,8 @@ def _not_read(folder: Path) -> list[Path]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """What is kept of a film while the others are looked at.
+class _Checked:
+    """What is kept of a film until all are compared.
 
     thumbnail: detail of unit length; label_digest: None where no vertebra is marked or nothing could be read.
     """
@@ -173,21 +171,21 @@ class _Seen:
     label_digest: str | None = None
 
 
-def _look(files: FilmFiles) -> _Seen:
+def _check_film(files: FilmFiles) -> _Checked:
     try:
         film = read_film(files.film)
     except BadInput as error:
-        return _Seen([Finding(files.name, "error", "unreadable film", str(error))])
+        return _Checked([Finding(files.name, "error", "unreadable film", str(error))])
     findings = list(_film_findings(files.name, film))
     if files.label is None:
-        return _Seen(findings, _thumbnail(film))
+        return _Checked(findings, _thumbnail(film))
     try:
         label = read_label(files.label, film.shape)
     except BadInput as error:
-        return _Seen([*findings, Finding(files.name, "error", "unreadable label", str(error))], _thumbnail(film))
+        return _Checked([*findings, Finding(files.name, "error", "unreadable label", str(error))], _thumbnail(film))
     findings += [*mask_findings(files.name, label.masks), *_background(files.name, label)]
     digest = hashlib.sha256(np.packbits(label.masks).tobytes() + repr(film.shape).encode()).hexdigest()
-    return _Seen(findings, _thumbnail(film), digest if label.masks.any() else None)
+    return _Checked(findings, _thumbnail(film), digest if label.masks.any() else None)
 
 
 def _film_findings(name: str, film: Film) -> Iterator[Finding]:
@@ -199,10 +197,8 @@ def _film_findings(name: str, film: Film) -> Iterator[Finding]:
 
 def _background(name: str, label: Label) -> Iterator[Finding]:
     if px := label.background_disagreement_px:
-        sentence = (
-            f"expected the complement of the six as background, got another in {px} pixels; the complement is used"
-        )
-        yield Finding(name, "warning", "background", sentence)
+        wanted = "expected the complement of the vertebrae as background"
+        yield Finding(name, "warning", "background", f"{wanted}, got another in {px} pixels; the complement is used")
 
 
 # One film's masks
@@ -222,7 +218,7 @@ class _Body:
 
 
 def mask_findings(name: str, masks: Masks) -> list[Finding]:
-    """What six masks say that no lateral film of a spine, head up, could be; laterality does not matter."""
+    """What the masks say that no lateral film of a spine, head up, could be; laterality does not matter."""
     bodies = [body for k, mask in enumerate(masks) if (body := _body(VERTEBRAE[k], mask))]
     if not bodies:
         return [Finding(name, "error", "empty", "expected vertebrae, got none; mark them or leave the film out")]
@@ -251,30 +247,29 @@ def _centres(bodies: Sequence[_Body]) -> Float[np.ndarray, "body 2"]:
 
 
 def _order(name: str, bodies: Sequence[_Body]) -> Iterator[Finding]:
-    """Centres must go down the film from L1 to S1, along the line that fits them best."""
+    """Centres must go down the film from the first vertebra to the last, along the line that fits them best."""
     if len(bodies) < 2:
         return
-    centres = _centres(bodies)
+    centres, wanted = _centres(bodies), f"expected {VERTEBRAE[0]} to {VERTEBRAE[-1]} down the film"
     down = down_the_spine(centres)
     if math.degrees(math.acos(min(float(down[0]), 1.0))) > _ACROSS_DEG:
-        sentence = "expected L1 to S1 down the film, got them across it; transpose the label, or turn the film"
+        sentence = f"{wanted}, got them across it; transpose the label, or turn the film"
         yield Finding(name, "error", "across", sentence)
         return
-    there = [body.name for body in bodies]
-    seen = [bodies[k].name for k in np.argsort(centres @ down, kind="stable")]
-    moved = [k for k in range(len(seen)) if seen[k] != there[k]]
+    names = [body.name for body in bodies]
+    found = [bodies[k].name for k in np.argsort(centres @ down, kind="stable")]
+    moved = [k for k in range(len(found)) if found[k] != names[k]]
     if not moved:
         return
-    if seen == there[::-1] and len(seen) > 2:
-        sentence = "expected L1 to S1 down the film, got them going up; turn film and label, or reverse the channels"
+    if found == names[::-1] and len(found) > 2:
+        sentence = f"{wanted}, got them going up; turn film and label, or reverse the channels"
         yield Finding(name, "error", "upside down", sentence)
     elif len(moved) == 2:
-        first, second = (there[k] for k in moved)
-        sentence = f"expected L1 to S1 down the film, got {first} and {second} exchanged; exchange their channels"
+        first, second = (names[k] for k in moved)
+        sentence = f"{wanted}, got {first} and {second} exchanged; exchange their channels"
         yield Finding(name, "error", "exchanged", sentence)
     else:
-        sentence = f"expected L1 to S1 down the film, got {' '.join(seen)}; put the channels in order"
-        yield Finding(name, "error", "order", sentence)
+        yield Finding(name, "error", "order", f"{wanted}, got {' '.join(found)}; put the channels in order")
 
 
 def _gaps(name: str, bodies: Sequence[_Body], shape: tuple[int, ...]) -> Iterator[Finding]:
@@ -310,10 +305,8 @@ def _sizes(name: str, bodies: Sequence[_Body], film_px: int) -> Iterator[Finding
             yield Finding(name, "error", "size", sentence)
         elif ratio > _SIZE_ODD[1] or (ratio < _SIZE_ODD[0] and not body.cut):
             absurd = not _SIZE_ABSURD[0] <= ratio <= _SIZE_ABSURD[1]
-            sentence = (
-                f"expected {body.name} as large as the other bodies, got {ratio:.2g} times their median; look at it"
-            )
-            yield Finding(name, "error" if absurd else "warning", "size", sentence)
+            sentence = f"expected {body.name} as large as the other bodies, got {ratio:.2g} times their median"
+            yield Finding(name, "error" if absurd else "warning", "size", f"{sentence}; look at it")
     if usual / film_px < _SHARE_SMALL:
         sentence = f"expected bodies of some 1 % of the film, got {usual / film_px:.2%}; mark areas, not points"
         yield Finding(name, "warning", "size", sentence)
@@ -347,7 +340,7 @@ def _shared_px(one: _Body, other: _Body, masks: Masks) -> int:
     return int(np.count_nonzero(first & second))
 
 
-# Films and labels that are there twice
+# Duplicates
 
 
 def _thumbnail(film: Film) -> Float32[np.ndarray, "side side"]:
@@ -358,15 +351,15 @@ def _thumbnail(film: Film) -> Float32[np.ndarray, "side side"]:
     return detail / max(float(np.linalg.norm(detail)), 1e-12)
 
 
-def _twice(films: Sequence[FilmFiles], seen: Sequence[_Seen]) -> Iterator[Finding]:
-    """Films and labels that came before under another name."""
+def _duplicates(films: Sequence[FilmFiles], checked: Sequence[_Checked]) -> Iterator[Finding]:
+    """Films and labels that are those of an earlier name."""
     first: dict[str, int] = {}
     same_film: set[tuple[int, int]] = set()
-    for index, earlier in _alike([one.thumbnail for one in seen]):
+    for index, earlier in _similar_pairs([one.thumbnail for one in checked]):
         same_film.add((earlier, index))
-        digests = {seen[index].label_digest, seen[earlier].label_digest}
+        digests = {checked[index].label_digest, checked[earlier].label_digest}
         yield _compare(films[index], films[earlier], other_label=len(digests - {None}) == 2)
-    for index, one in enumerate(seen):
+    for index, one in enumerate(checked):
         if one.label_digest is None:
             continue
         earlier = first.setdefault(one.label_digest, index)
@@ -375,7 +368,7 @@ def _twice(films: Sequence[FilmFiles], seen: Sequence[_Seen]) -> Iterator[Findin
             yield Finding(films[index].name, "error", "same label", sentence)
 
 
-def _alike(thumbnails: Sequence[Float32[np.ndarray, "side side"] | None]) -> Iterator[tuple[int, int]]:
+def _similar_pairs(thumbnails: Sequence[Float32[np.ndarray, "side side"] | None]) -> Iterator[tuple[int, int]]:
     """Index of a film and of the first one before it that looks the same in one of eight orientations."""
     readable = [k for k, thumbnail in enumerate(thumbnails) if thumbnail is not None]
     stack = np.array([thumbnails[k] for k in readable]).reshape(len(readable), _THUMBNAIL, _THUMBNAIL)

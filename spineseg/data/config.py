@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -60,7 +60,7 @@ class AugmentConfig:
     """Ranges of the random changes; probabilities are per film. `AugmentConfig.none()` changes nothing."""
 
     flip_probability: float = 0.5
-    """Left to right; with the flips of the report, of either of its two."""
+    """Left to right."""
     rotate_deg: float = 9.0
     """Deviation of a turn in the plane."""
     scale: float = 0.12
@@ -85,10 +85,8 @@ class AugmentConfig:
     """Up to three small patches of an even value."""
     clip_probability: float = 0.25
     """Highlights or shadows lost."""
-    flips: Literal["right", "report"] = "right"
-    """report: on the wrong axes, as the report did (see `report_flips`), to reproduce its failure."""
 
     @classmethod
     def none(cls) -> AugmentConfig:
         """The identity."""
-        return cls(*(0.0,) * 15, flips="right")
+        return cls(*(0.0,) * len(fields(cls)))

@@ -32,7 +32,8 @@ from spineseg.io.pictures import UnreadablePicture, read_png
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 FILM_SUFFIXES = (".dcm", ".png", *NIFTI_SUFFIXES)
 MAP_SUFFIXES = (".png", *NIFTI_SUFFIXES)
-_ASSIGNMENT = re.compile(r"(?P<vertebra>[A-Za-z]\d)=(?P<value>\d+)")
+_ASSIGNMENT = re.compile(r"(?P<vertebra>[A-Za-z]\d+)=(?P<value>\d+)")
+_PART = re.compile(rf"(?:(?P<film>.+)[_.-])?(?P<vertebra>{'|'.join(VERTEBRAE)})", re.IGNORECASE)
 _DEEPEST = 2**16 - 1
 _MISPLACED = ("across", "upside down", "exchanged", "order")
 """Findings that a wrong orientation or a wrong table of values gives; `check` says the others."""
@@ -130,7 +131,7 @@ def value_table(assignments: Sequence[str]) -> dict[str, int]:
 def masks_of_map(
     values: Int32[np.ndarray, "rows columns"], table: Mapping[str, int], ignore: Collection[int] = ()
 ) -> Masks:
-    """Six masks; a vertebra that the table lacks is empty. Raises UnreadablePicture for a number that is in neither."""
+    """A mask for each vertebra, empty where the table lacks it. Raises UnreadablePicture for a number in neither."""
     found = {int(value) for value in np.unique(values)}
     if unknown := sorted(found - {0, *table.values(), *ignore}):
         listed = " ".join(map(str, unknown[:8])) + (" ..." if len(unknown) > 8 else "")
@@ -186,8 +187,9 @@ def _labels_by_stem(config: ConvertConfig, films: Collection[str]) -> dict[str, 
         if _vertebra_of(path, config.label_suffix):
             parts.setdefault(path.parent.name, []).append(path)
     for stem, path in list(maps.items()):
-        if stem not in films and stem[:-3] in films and _vertebra_of(path, config.label_suffix):
-            parts.setdefault(stem[:-3], []).append(maps.pop(stem))
+        part = _PART.fullmatch(stem)
+        if stem not in films and part and part["film"] in films and path.suffix.lower() == ".png":
+            parts.setdefault(part["film"], []).append(maps.pop(stem))
     if twice := maps.keys() & parts.keys():
         raise BadInput(f"expected a label map or one PNG per vertebra for {min(twice)}, got both; remove one kind")
     return {name: (path,) for name, path in maps.items()} | {name: tuple(paths) for name, paths in parts.items()}
@@ -195,9 +197,8 @@ def _labels_by_stem(config: ConvertConfig, films: Collection[str]) -> dict[str, 
 
 def _vertebra_of(path: Path, beyond: str) -> str | None:
     """L1 for 7_L1.png, 7-l1.png and L1.png; None for a name that ends otherwise."""
-    match = re.fullmatch(r"(?:.+[_.-])?(?P<vertebra>[LlSs]\d)", path.stem.removesuffix(beyond))
-    name = match["vertebra"].upper() if match and path.suffix.lower() == ".png" else None
-    return name if name in VERTEBRAE else None
+    match = _PART.fullmatch(path.stem.removesuffix(beyond)) if path.suffix.lower() == ".png" else None
+    return match["vertebra"].upper() if match else None
 
 
 # Reading

@@ -10,8 +10,8 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from spineseg.data.augment import AugmentConfig, augment, report_flips
-from spineseg.data.cache import DEPTH, ON_FILM, GridCache, masks_of
+from spineseg.data.augment import AugmentConfig, Transform, augment
+from spineseg.data.cache import GridCache
 from spineseg.film import VERTEBRAE
 from spineseg.inference.grid import normalise
 from spineseg.model.config import GridConfig
@@ -20,8 +20,8 @@ from spineseg.model.config import GridConfig
 class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
     """Cached films as (input channels, targets); each film's changes follow from (seed, epoch, index) alone.
 
-    background: value of the seventh target, where there is one, off every vertebra; anything but 1 is a mistake that
-    `check_targets` finds.
+    augmentation: None for films as they are. transform: a change of your own after it. out_channels: the vertebrae, or
+    one more for the background. stride: grid pixels per side of a target.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
         grid: GridConfig,
         *,
         augmentation: AugmentConfig | None,
+        transform: Transform | None = None,
         out_channels: int = len(VERTEBRAE),
-        background: float = 1.0,
         stride: int = 1,
         seed: int = 0,
     ) -> None:
         self.cache, self.indices, self.grid = cache, list(indices), grid
-        self.augmentation, self.out_channels, self.stride, self.seed = augmentation, out_channels, stride, seed
-        self.background = background
+        self.augmentation, self.transform = augmentation, transform
+        self.out_channels, self.stride, self.seed = out_channels, stride, seed
         self.epoch = 0
 
     @property
@@ -51,28 +51,18 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         index = self.indices[position]
-        bits = self.cache.bits[index]
-        image = self.cache.images[index].astype(np.float32) / DEPTH
-        inside = (bits & ON_FILM) > 0
-        masks = masks_of(self.cache, index).astype(np.float32)
+        image, masks, inside = self.cache.film(index)
+        fractions = masks.astype(np.float32)
+        rng = np.random.default_rng([self.seed, self.epoch, index])
         if self.augmentation is None:
-            targets = self._complete(_pool(masks, self.stride))
+            targets = _pool(fractions, self.stride)
         else:
-            rng = np.random.default_rng([self.seed, self.epoch, index])
-            image, targets, inside = augment(image, masks, inside, rng, self.augmentation, self.stride)
-            targets = self._complete(targets)
-            if self.augmentation.flips == "report":
-                image, targets, inside = report_flips(image, targets, inside, rng, self.augmentation.flip_probability)
+            image, targets, inside = augment(image, fractions, inside, rng, self.augmentation, self.stride)
+        if self.out_channels > len(VERTEBRAE):
+            targets = np.concatenate([targets, 1 - np.minimum(targets.sum(0, keepdims=True), 1)])
+        if self.transform:
+            image, targets, inside = map(np.ascontiguousarray, self.transform(image, targets, inside, rng))
         return torch.from_numpy(normalise(image, inside, self.grid)), torch.from_numpy(targets)
-
-    def _complete(
-        self, targets: Float32[np.ndarray, "vertebra rows columns"]
-    ) -> Float32[np.ndarray, "channel rows columns"]:
-        """With the background as a seventh channel, if the network has one."""
-        if self.out_channels == len(VERTEBRAE):
-            return targets
-        background = np.float32(self.background) * (1 - np.minimum(targets.sum(0, keepdims=True), 1))
-        return np.concatenate([targets, background])
 
 
 def _pool(

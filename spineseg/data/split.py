@@ -52,7 +52,7 @@ def _groups(films: Sequence[FilmFiles], config: SplitConfig) -> list[int]:
 def hold_back(groups: Sequence[int], share: float, seed: int) -> list[int]:
     """Indices of about that share of the films, whole groups; at least one group stays on each side.
 
-    Where each film is its own group these are those of `split_by_film`. Raises BadDataset if there is one group only.
+    Raises BadDataset if there is one group only.
     """
     order, size = _shuffled(groups, 2, seed), Counter(groups)
     wanted, chosen = max(round(len(groups) * share), 1), set[int]()
@@ -84,15 +84,3 @@ def _shuffled(groups: Sequence[int], least: int, seed: int) -> list[int]:
         what = "labelled films" if different == len(groups) else "patients"
         raise BadDataset(f"expected at least {least} {what}, got {different}; add films or simulate some")
     return [int(group) for group in np.random.default_rng(seed).permutation(different)]
-
-
-def split_by_film(count: int, validation_share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Indices for training and for validation; at least one film in each.
-
-    Raises BadDataset if there are fewer than two films.
-    """
-    if count < 2:
-        raise BadDataset(f"expected at least 2 labelled films, got {count}; add films or simulate some")
-    order = np.random.default_rng(seed).permutation(count)
-    held = min(max(round(count * validation_share), 1), count - 1)
-    return sorted(int(i) for i in order[held:]), sorted(int(i) for i in order[:held])

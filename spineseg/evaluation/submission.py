@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from spineseg.data.check import Counted, Finding, mask_findings
+from spineseg.data.check import Finding, FindingCounts, mask_findings
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput
 from spineseg.io.dicom import read_film
 from spineseg.io.labels import to_array
@@ -25,7 +25,7 @@ _WARNED_ONLY = ("pieces", "size", "gap", "empty")
 
 
 @dataclass(frozen=True)
-class SubmissionReport(Counted):
+class SubmissionReport(FindingCounts):
     """Whether a folder holds a well-formed array for each film; without findings if it does."""
 
     films: int

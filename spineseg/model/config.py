@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from spineseg.film import VERTEBRAE
@@ -51,13 +51,6 @@ class UNetConfig:
     def stride(self) -> int:
         """Rows and columns of the grid must be whole multiples of this."""
         return self.patch * 2 ** (len(self.features) - 1)
-
-
-REPORT_6 = UNetConfig(in_channels=1, features=(64, 128, 256, 512, 1024), patch=1, norm="none", prior=0.5)
-"""The report's second network: six channels."""
-REPORT_7 = replace(REPORT_6, out_channels=7)
-"""The report's first network: seven channels, the background as a class of its own."""
-PRESETS = {"default": UNetConfig(), "report-6": REPORT_6, "report-7": REPORT_7}
 
 
 def receptive_field(config: UNetConfig) -> int:

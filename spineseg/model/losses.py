@@ -23,20 +23,19 @@ class BadTarget(BadInput):
 
 
 def check_targets(targets: Batch) -> None:
-    """Raise BadTarget unless every value lies in 0..1 and no film's vertebrae run from tail to head.
+    """Raise BadTarget unless every value lies in 0..1 and no film's vertebrae run from caudal to cranial.
 
     Binary cross-entropy falls below zero for any other target and PyTorch does not look: 255 at logit +5 gives -1270.
     """
     low, high = targets.min().item(), targets.max().item()
     if not (low >= 0.0 and high <= 1.0):
         raise BadTarget(f"expected targets within 0..1, got {low:g} to {high:g}; store masks as 0 and 1")
-    if _reversed_films(targets).any():
-        raise BadTarget(
-            "expected L1 above S1 on every film, got one the other way round; turn the film, or exchange its channels"
-        )
+    if _tail_first(targets).any():
+        wanted = f"expected {VERTEBRAE[0]} above {VERTEBRAE[-1]} on every film"
+        raise BadTarget(f"{wanted}, got one the other way round; turn the film, or exchange its channels")
 
 
-def _reversed_films(targets: Batch) -> Bool[Tensor, " film"]:
+def _tail_first(targets: Batch) -> Bool[Tensor, " film"]:
     """Films on which most pairs of vertebrae run up the film and the spine is more upright than across.
 
     Most and not all, for where seven channels are reversed the background comes first. On targets where they are, for

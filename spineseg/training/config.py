@@ -1,4 +1,4 @@
-"""What a training run is made of: its configuration, the presets, and what does not go together."""
+"""What a training run is made of, its defaults, and which settings do not go together."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from spineseg.data.config import AugmentConfig, SplitConfig
-from spineseg.film import CHANNELS, BadInput
+from spineseg.film import BadInput
 from spineseg.model.card import UNET, Decoder
-from spineseg.model.config import PRESETS, GridConfig, LossName, UNetConfig
-
-REPORT_GRID = GridConfig(rows=1024, columns=1024, keep_aspect=False, intensity="minmax")
-"""The report's input: each film stretched to a square."""
-REPORT_AUGMENT = replace(AugmentConfig.none(), flip_probability=0.5, flips="report")
-"""Nothing but the report's two flips."""
-REPORT_BACKGROUND = 255.0
-"""What the seventh channel of the report's first training held in place of 1."""
+from spineseg.model.config import GridConfig, LossName, UNetConfig
 
 
 @dataclass(frozen=True)
@@ -36,14 +29,14 @@ class TrainConfig(SplitConfig):
     grid: GridConfig = field(default_factory=GridConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossName = "bce+dice"
-    targets: Literal["masks", "report-7"] = "masks"
-    """report-7: 255 for 1 in the seventh channel and only there, as the report had it, to reproduce its failure."""
+    check_targets: bool = True
+    """Refuse targets outside 0..1, and films whose vertebrae run from caudal to cranial."""
     epochs: int = 20
     """Passes over the films, which the learning rate's schedule is made for."""
     stop_after: int | None = None
     """End after so many of them, to go on later with --resume; the schedule stays that of all."""
     patience: int | None = None
-    """End after so many epochs in a row without a better Dice on the films held back."""
+    """End after so many epochs in a row without a better Dice on the validation films."""
     batch: int = 8
     """Films per step, over all processes: their number changes no result."""
     accumulate: int = 1
@@ -71,91 +64,26 @@ class TrainConfig(SplitConfig):
     tensorboard: bool = False
     """Write curves and response matrices for TensorBoard, which must be installed."""
     decoder: Decoder = "ordered"
-    """How predictions are read; always none for what repeats the report's mistakes, whose channels are no levels."""
+    """How predictions are read; none for channels that are no levels."""
     description: str = ""
-
-    @property
-    def background(self) -> float:
-        """Target of the seventh channel off every vertebra."""
-        return REPORT_BACKGROUND if self.targets == "report-7" else 1.0
-
-    @property
-    def sound(self) -> bool:
-        """Whether neither targets nor flips are the report's mistakes."""
-        return self.targets == "masks" and self.augment.flips == "right"
-
-
-PresetName = Literal["default", "report-6", "report-7"]
-
-
-def preset(name: PresetName, data: Path, out: Path) -> TrainConfig:
-    """The defaults, or one of the report's two trainings with its mistakes.
-
-    report-7: seven channels, of which the last holds 255 for 1. report-6: six channels, all else equal: BCE, Adam at
-    1e-3, two films of 1024 x 1024 per step, 100 epochs, one film in six held back, flips on the wrong axes.
-    """
-    if name == "default":
-        return TrainConfig(data, out)
-    return TrainConfig(
-        data,
-        out,
-        name=name,
-        network=PRESETS[name],
-        grid=REPORT_GRID,
-        augment=REPORT_AUGMENT,
-        loss="bce",
-        targets="report-7" if name == "report-7" else "masks",
-        epochs=100,
-        batch=2,
-        optimiser="adam",
-        learning_rate=1e-3,
-        weight_decay=0.0,
-        schedule="constant",
-        warmup_steps=0,
-        average=0.0,
-        clip_norm=0.0,
-        validation=20 / 120,
-        precision="no",
-        decoder="none",
-    )
-
-
-def caution(config: TrainConfig) -> str | None:
-    """One sentence on what a run repeats of the report's mistakes, or None."""
-    mistakes = []
-    if config.targets == "report-7":
-        mistakes.append("targets of 255 in the seventh channel, with which cross-entropy falls below zero")
-    if config.augment.flips == "report":
-        mistakes.append("flips on the wrong axes, after which half of the labels name the channels in reverse")
-    if not mistakes:
-        return None
-    return f"this training repeats on purpose what failed in the report: {' and '.join(mistakes)}."
+    """What the checkpoint's card says of it."""
 
 
 _AT_LEAST_ONE = ("epochs", "stop_after", "patience", "batch", "accumulate")
 _NOT_NEGATIVE = ("folds", "fold", "learning_rate", "weight_decay", "warmup_steps", "clip_norm", "workers")
 
 
-def settled(config: TrainConfig) -> TrainConfig:
+def validated(config: TrainConfig) -> TrainConfig:
     """The configuration as it will be used. Raises BadInput if its parts do not go together."""
     _check_numbers(config)
     rows, columns, stride = config.grid.rows, config.grid.columns, config.network.stride
     if config.architecture == UNET and (rows % stride or columns % stride):
         raise BadInput(f"expected a grid in multiples of {stride}, which the network needs, got {rows} x {columns}")
-    if config.targets == "report-7" and (config.loss, config.network.out_channels) != ("bce", len(CHANNELS)):
-        raise BadInput(
-            "expected seven channels and the loss bce with the targets report-7,"
-            f" got {config.network.out_channels} and {config.loss}; set --targets masks"
-        )
     if config.fold > config.folds or config.folds == 1:
         raise BadInput(
             f"expected 2 folds or more and one of them, got fold {config.fold} of {config.folds}; set --folds"
         )
-    return replace(
-        config,
-        network=replace(config.network, in_channels=config.grid.channels),
-        decoder=config.decoder if config.sound else "none",
-    )
+    return replace(config, network=replace(config.network, in_channels=config.grid.channels))
 
 
 def _check_numbers(config: TrainConfig) -> None:
@@ -183,5 +111,5 @@ def read_config(out: Path) -> TrainConfig:
         raise BadInput("expected a training run, found no config.json in the folder; name a run's --out") from None
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise BadInput(
-            f"expected the config.json of a run, got another ({type(error).__name__}); train again"
+            f"expected the config.json of a run of this version, got another ({type(error).__name__}); train again"
         ) from None

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from spineseg.data.augment import Transform
 from spineseg.data.split import folds_of
 from spineseg.evaluation.metrics import Interval, bootstrap_interval
 from spineseg.film import VERTEBRAE, BadInput
 from spineseg.io.files import nullified, write_table, write_text
 from spineseg.io.folder import labelled_films
-from spineseg.training.config import TrainConfig, settled
-from spineseg.training.history import BEST_FILMS, best_of, mean_of, read_films, read_history
+from spineseg.training.config import TrainConfig, validated
+from spineseg.training.history import BEST_FILMS, best_of, finite_mean, read_films, read_history
 from spineseg.training.loop import make_accelerator, train
 from spineseg.training.report import PAGE, STYLE
 
@@ -59,13 +60,13 @@ def fold_folder(out: Path, fold: int) -> Path:
     return out / f"fold-{fold}"
 
 
-def cross_validate(config: TrainConfig) -> FoldsSummary:
+def cross_validate(config: TrainConfig, *, transform: Transform | None = None) -> FoldsSummary:
     """Train config.folds times and write each run into out/fold-1, ..., out/folds.csv, folds.json and report.html.
 
     With config.resume, folds that were finished are only read and the one cut short goes on.
-    Raises BadInput as `train` does.
+    transform: as in `train`. Raises BadInput as `train` does.
     """
-    config = settled(config)
+    config = validated(config)
     if not config.resume and any(fold_folder(config.out, fold).exists() for fold in range(1, config.folds + 1)):
         raise BadInput("expected an output folder without folds, got one that has some; set --resume or another --out")
     films = labelled_films(config.data)
@@ -80,7 +81,7 @@ def cross_validate(config: TrainConfig) -> FoldsSummary:
         started = config.resume and any((out / state).exists() for state in ("state", "state.old"))
         accelerator.wait_for_everyone()
         accelerator = make_accelerator(config)
-        train(replace(config, fold=fold, out=out, resume=started), accelerator)
+        train(replace(config, fold=fold, out=out, resume=started), accelerator, transform=transform)
         accelerator.free_memory()
         accelerator.wait_for_everyone()
         scores.append(_score(out, fold))
@@ -106,15 +107,15 @@ def summarise(scores: Sequence[FoldScore], films: dict[str, list[float]], seed: 
     """The folds' figures together; films: Dice of each film held back. seed: of the bootstrap."""
     columns = [[score.dice[k] for score in scores] for k in range(len(VERTEBRAE))]
     means = [score.mean_dice for score in scores]
-    film_means = [mean_of(dice) for dice in films.values()]
+    film_means = [finite_mean(dice) for dice in films.values()]
     return FoldsSummary(
         list(scores),
-        [mean_of(column) for column in columns],
+        [finite_mean(column) for column in columns],
         [deviation(column) for column in columns],
-        mean_of(means),
+        finite_mean(means),
         deviation(means),
         len(films),
-        mean_of(film_means),
+        finite_mean(film_means),
         bootstrap_interval(film_means, seed),
     )
 

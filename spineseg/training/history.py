@@ -44,7 +44,8 @@ class EpochReport:
     @property
     def mean_dice(self) -> float:
         """Mean over the vertebrae that are on any held-back film; 0 if none is."""
-        return float(np.nanmean(self.dice)) if np.isfinite(self.dice).any() else 0.0
+        mean = finite_mean(self.dice)
+        return mean if math.isfinite(mean) else 0.0
 
 
 class EpochScores:
@@ -81,10 +82,7 @@ class EpochScores:
     @property
     def dice(self) -> list[float]:
         """Mean over the films that have the vertebra, NaN if none has."""
-        films = self.film_dice
-        seen = ~np.isnan(films)
-        mean = np.where(seen.any(0), np.where(seen, films, 0).sum(0) / np.maximum(seen.sum(0), 1), np.nan)
-        return mean.round(4).tolist()
+        return np.round([finite_mean(column) for column in self.film_dice.T], 4).tolist()
 
     @property
     def response(self) -> list[list[float]]:
@@ -120,7 +118,7 @@ def _with_nan(value: Any) -> Any:
 def write_films(path: Path, names: Sequence[str], dice: FilmDice) -> None:
     """Dice of each film as CSV; an empty cell where the film lacks the vertebra."""
     rows = (
-        [name, *("" if math.isnan(v) else f"{v:.4f}" for v in (*row, mean_of(row)))]
+        [name, *("" if math.isnan(v) else f"{v:.4f}" for v in (*row, finite_mean(row)))]
         for name, row in zip(names, dice, strict=True)
     )
     write_table(path, FILM_COLUMNS, rows)
@@ -136,7 +134,7 @@ def read_films(path: Path) -> dict[str, list[float]]:
         raise BadInput(f"expected a table of films as train writes it, got another ({type(error).__name__})") from None
 
 
-def mean_of(values: Sequence[float] | np.ndarray) -> float:
+def finite_mean(values: Sequence[float] | np.ndarray) -> float:
     """Of the finite ones; NaN if there are none."""
     known = [float(value) for value in values if math.isfinite(value)]
     return sum(known) / len(known) if known else math.nan

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from spineseg.data.augment import Transform
 from spineseg.data.cache import GridCache, build_cache
 from spineseg.data.dataset import FilmDataset
 from spineseg.data.split import split_films
@@ -37,7 +37,7 @@ from spineseg.model.card import Card
 from spineseg.model.checkpoint import load_checkpoint, save_checkpoint
 from spineseg.model.losses import LOSSES, check_targets
 from spineseg.model.unet import parameter_count
-from spineseg.training.config import TrainConfig, caution, settled
+from spineseg.training.config import TrainConfig, validated
 from spineseg.training.history import (
     BEST_FILMS,
     EpochReport,
@@ -111,25 +111,28 @@ class _Run:
         """The films that nothing is learnt from."""
         return cast(FilmDataset, self.checks.dataset)
 
-    def judged(self) -> nn.Module:
+    def network_to_save(self) -> nn.Module:
         """The network that is validated and saved: the averaged one, if there is an average."""
         return self.average.module if self.config.average else self.accelerator.unwrap_model(self.network)
 
 
-def train(config: TrainConfig, accelerator: Accelerator | None = None) -> list[EpochReport]:
+def train(
+    config: TrainConfig, accelerator: Accelerator | None = None, *, transform: Transform | None = None
+) -> list[EpochReport]:
     """Train and write `best` and `last` checkpoints, history.jsonl, best.csv, config.json and report.html.
 
     Returns a report for each epoch, those before a resumption included. accelerator: from `make_accelerator`, where
     other runs follow in the same processes; without it this run makes one, and ends the processes' group.
+    transform: a change of your own for each training film, after those of config.augment.
     Raises BadInput for a folder, label or checkpoint that cannot be used, before the first step, Diverged if the
     loss is no number, and NoMemory if a step does not fit; what the last finished epoch wrote then stays.
     """
     if not config.resume and _holds_run(config.out):
         raise BadInput("expected an output folder without a run, got one that has one; set --resume or another --out")
-    config = settled(config)
+    config = validated(config)
     config = replace(config, network=completed(config.architecture, config.network, config.grid))
     set_seed(config.seed)
-    run = _prepare(config, used := accelerator or make_accelerator(config))
+    run = _prepare(config, used := accelerator or make_accelerator(config), transform)
     reports = _resume(run) if config.resume else []
     if used.is_main_process:
         _announce(run)
@@ -172,12 +175,10 @@ def _say(run: _Run, text: str) -> None:
 
 
 def _announce(run: _Run) -> None:
-    """What is odd about the labels, what a run repeats on purpose, and how large it is."""
+    """What is odd about the labels, and how large the run is."""
     remarks = run.films.cache.remarks
     for name in list(remarks)[:_MOST_REMARKS]:
         print(f"{name}: {'; '.join(remarks[name])}")
-    if warning := caution(run.config):
-        print(f"warning: {warning}", file=sys.stderr)
     weights, processes = parameter_count(run.network), run.accelerator.num_processes
     films = f"{len(run.films)} films to train on, {len(run.held_back)} held back, {weights:,} weights"
     print(f"{films}, {run.accelerator.device}" + (f", {processes} processes" if processes > 1 else ""))
@@ -191,9 +192,9 @@ def _holds_run(out: Path) -> bool:
     return any((out / name).exists() for name in ("history.jsonl", "state", "state.old"))
 
 
-def _prepare(config: TrainConfig, accelerator: Accelerator) -> _Run:
+def _prepare(config: TrainConfig, accelerator: Accelerator, transform: Transform | None) -> _Run:
     """Films, network, optimiser, schedule and average, on the devices where they will be used."""
-    films, held_back = _datasets(config, accelerator)
+    films, held_back = _datasets(config, accelerator, transform)
     batch = min(config.batch, len(films))
     if batch % (processes := accelerator.num_processes):
         raise BadInput(f"expected films per step that {processes} processes share evenly, got {batch}; set --batch")
@@ -209,7 +210,9 @@ def _prepare(config: TrainConfig, accelerator: Accelerator) -> _Run:
     return _Run(config, accelerator, films, batches, checks, network, optimiser, schedule, average)
 
 
-def _datasets(config: TrainConfig, accelerator: Accelerator) -> tuple[FilmDataset, FilmDataset]:
+def _datasets(
+    config: TrainConfig, accelerator: Accelerator, transform: Transform | None
+) -> tuple[FilmDataset, FilmDataset]:
     """To train on, with random changes; held back, without."""
     labelled = labelled_films(config.data)
     trained_on, held_back = split_films(labelled, config)
@@ -217,10 +220,12 @@ def _datasets(config: TrainConfig, accelerator: Accelerator) -> tuple[FilmDatase
     with accelerator.local_main_process_first():
         cache = build_cache(labelled, config.grid, config.data / ".cache", processes=config.workers, progress=progress)
     dataset = partial(dataset_of, cache, config)
-    return dataset(trained_on, changed=True), dataset(held_back, changed=False)
+    return dataset(trained_on, changed=True, transform=transform), dataset(held_back, changed=False)
 
 
-def dataset_of(cache: GridCache, config: TrainConfig, indices: list[int], *, changed: bool) -> FilmDataset:
+def dataset_of(
+    cache: GridCache, config: TrainConfig, indices: list[int], *, changed: bool, transform: Transform | None = None
+) -> FilmDataset:
     """Films of the cache as the configuration wants them, with its random changes or without."""
     return FilmDataset(
         cache,
@@ -228,7 +233,7 @@ def dataset_of(cache: GridCache, config: TrainConfig, indices: list[int], *, cha
         config.grid,
         augmentation=config.augment if changed else None,
         out_channels=config.network.out_channels,
-        background=config.background,
+        transform=transform,
         stride=config.network.patch,
         seed=config.seed,
     )
@@ -251,7 +256,7 @@ def _one_epoch(run: _Run, epoch: int) -> float:
     total = 0.0
     with tqdm(run.batches, desc=f"epoch {epoch}", disable=run.quiet) as bar:
         for step, (images, targets) in enumerate(bar, 1):
-            if run.config.sound:
+            if run.config.check_targets:
                 check_targets(targets)
             try:
                 loss = _one_step(run, images, targets)
@@ -309,7 +314,7 @@ def _change_weights(run: _Run) -> None:
 
 @torch.no_grad()
 def _validate(run: _Run) -> EpochScores:
-    network = run.judged().eval()
+    network = run.network_to_save().eval()
     scores = EpochScores(run.config.network.out_channels)
     for images, targets in run.checks:
         with run.accelerator.autocast():
@@ -330,20 +335,19 @@ def _write_start(config: TrainConfig, earlier: list[EpochReport]) -> None:
 def _save_epoch(run: _Run, reports: list[EpochReport], scores: EpochScores) -> None:
     """Checkpoints and history after the last of the reports' epochs."""
     config, seconds = run.config, sum(report.seconds for report in reports)
-    warning = caution(config)
     card = Card(
         config.name,
         config.grid,
         config.network,
         config.decoder,
-        " ".join(filter(None, (config.description, warning and f"Beware: {warning}"))),
+        config.description,
         origin(config, len(run.films), seconds, str(run.accelerator.device)),
         {"held back": summary(reports[-1])},
         config.architecture,
     )
-    save_checkpoint(config.out / "last.safetensors", run.judged(), card)
+    save_checkpoint(config.out / "last.safetensors", run.network_to_save(), card)
     if best_of(reports) is reports[-1]:
-        save_checkpoint(config.out / "best.safetensors", run.judged(), card)
+        save_checkpoint(config.out / "best.safetensors", run.network_to_save(), card)
         write_films(config.out / BEST_FILMS, run.held_back.names, scores.film_dice)
     write_history(config.out, reports)
 
@@ -381,7 +385,7 @@ def _resume(run: _Run) -> list[EpochReport]:
     return [report for report in read_history(out) if report.epoch <= finished]
 
 
-_FIXED = ("architecture", "network", "grid", "validation", "folds", "fold", "patients", "seed", "targets", "optimiser")
+_FIXED = ("architecture", "network", "grid", "validation", "folds", "fold", "patients", "seed", "optimiser")
 """Settings that must be the same when a run is resumed: weights would not fit, or films change sides."""
 
 

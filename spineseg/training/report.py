@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float32, UInt8
 from torch import nn
 from torch.nn import functional
 
-from spineseg.data.cache import GridCache, cached, masks_of
+from spineseg.data.cache import GridFilm, cached
 from spineseg.data.dataset import FilmDataset
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput
 from spineseg.io.files import write_text
@@ -25,8 +25,8 @@ from spineseg.io.folder import labelled_films
 from spineseg.model.card import UNET
 from spineseg.model.checkpoint import load_checkpoint
 from spineseg.render import LEGEND, contact_sheet, overlay
-from spineseg.training.config import TrainConfig, caution, read_config
-from spineseg.training.history import BEST_FILMS, EpochReport, best_of, mean_of, read_films, read_history
+from spineseg.training.config import TrainConfig, read_config
+from spineseg.training.history import BEST_FILMS, EpochReport, best_of, finite_mean, read_films, read_history
 
 FilmDice = Mapping[str, Sequence[float]]
 """Dice of each vertebra, NaN where there is none, by the film's name."""
@@ -49,7 +49,6 @@ svg text { fill: var(--ink); font-size: 12px }
 .key i { display: inline-block; width: .8em; height: .8em; margin-right: .3em; border-radius: 2px }
 .films { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 0 1.2rem }
 summary { cursor: pointer; font-size: 1.3em; font-weight: 600; margin: 2rem 0 .6rem }
-.beware { border-left: 4px solid #d55e00; padding-left: .8rem }
 """
 
 
@@ -69,7 +68,7 @@ def write_report(out: Path, architecture: str = UNET) -> Path:
 
 def worst_films(dice: FilmDice, count: int = WORST) -> list[str]:
     """The films with the lowest mean Dice, worst first; those without any vertebra are left out."""
-    known = {name: mean for name, row in dice.items() if math.isfinite(mean := mean_of(row))}
+    known = {name: mean for name, row in dice.items() if math.isfinite(mean := finite_mean(row))}
     return sorted(known, key=lambda name: known[name])[:count]
 
 
@@ -84,8 +83,8 @@ def _page(
 ) -> str:
     best = best_of(reports)
     parts = [f"<h1>{_text(config.name)}</h1>", f"<p>{_headline(reports, best)}</p>"]
-    if warning := caution(config):
-        parts.append(f'<p class="beware">Beware: {_text(warning)}</p>')
+    if config.description:
+        parts.append(f"<p>{_text(config.description)}</p>")
     if best:
         parts += ["<h2>Curves</h2>", _curves(reports)]
         parts += [f"<h2>Dice on the films held back, epoch {best.epoch}</h2>", _dice_table(best, dice)]
@@ -237,7 +236,7 @@ def _worst(dice: FilmDice, pictures: Mapping[str, str]) -> Iterator[str]:
         row = dice[name]
         figures = ", ".join(f"{vertebra} {_figure(value, 2)}" for vertebra, value in zip(VERTEBRAE, row, strict=True))
         picture = f'<img alt="label and prediction" src="{pictures[name]}">' if name in pictures else ""
-        caption = f"<b>{_text(name)}</b>: mean {_figure(mean_of(row))}<br>{figures}"
+        caption = f"<b>{_text(name)}</b>: mean {_figure(finite_mean(row))}<br>{figures}"
         yield f"<figure><figcaption>{caption}</figcaption>{picture}</figure>"
     yield "</div>"
 
@@ -265,11 +264,12 @@ def _pictures(config: TrainConfig, out: Path, names: Sequence[str], architecture
         return {}
     if cache is None:
         return {}
-    films = FilmDataset(
-        cache, [cache.names.index(name) for name in names], config.grid, augmentation=None, stride=config.network.patch
-    )
-    pairs = zip(names, films.indices, range(len(films)), strict=True)
-    return {name: _address(_pair(cache, index, _predicted(network, films[k][0]))) for name, index, k in pairs}
+    indices = [cache.names.index(name) for name in names]
+    films = FilmDataset(cache, indices, config.grid, augmentation=None, stride=config.network.patch)
+    return {
+        name: _address(_pair(cache.film(index), _predicted(network, films[k][0])))
+        for k, (name, index) in enumerate(zip(names, indices, strict=True))
+    }
 
 
 @torch.inference_mode()
@@ -282,16 +282,11 @@ def _predicted(
     return (whole[0] > 0).numpy()
 
 
-def _pair(
-    cache: GridCache, index: int, predicted: Bool[np.ndarray, "vertebra rows columns"]
-) -> UInt8[np.ndarray, "_ _ 3"]:
-    image = cache.images[index].astype(np.float32)
-    low, high = np.percentile(image, (1, 99.5))
-    grey = (np.clip((image - low) / max(float(high - low), 1.0), 0, 1) * 255).astype(np.uint8)
+def _pair(film: GridFilm, predicted: Bool[np.ndarray, "vertebra rows columns"]) -> UInt8[np.ndarray, "_ _ 3"]:
+    low, high = np.percentile(film.image, (1, 99.5))
+    grey = (np.clip((film.image - low) / max(float(high - low), 1e-5), 0, 1) * 255).astype(np.uint8)
     larger = max(1, _LEAST_ROWS // len(grey))
-    sides = [
-        overlay(_enlarged(grey, larger), _enlarged(masks, larger)) for masks in (masks_of(cache, index), predicted)
-    ]
+    sides = [overlay(_enlarged(grey, larger), _enlarged(masks, larger)) for masks in (film.masks, predicted)]
     return contact_sheet(sides, 2)
 
 

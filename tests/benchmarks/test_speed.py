@@ -1,4 +1,4 @@
-"""The benchmarks of speed, but for their times: what they count, mark, take apart and tell."""
+"""The benchmarks of speed, but for their times: what they count, take apart and tell."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from benchmarks import accuracy_for_time, rivals, speed, timing, training_speed
-from benchmarks.networks import Counted, Probabilities, Rates, Work, count, multiply_adds, roofline_s
+from benchmarks.networks import multiply_adds
+from experiments.records import cell, table
 from spineseg.io.dicom_write import write_film
 from spineseg.model.card import Card
 from spineseg.model.checkpoint import save_checkpoint
 from spineseg.model.config import GridConfig, UNetConfig
-from spineseg.model.unet import UNet, parameter_count
+from spineseg.model.unet import UNet
 from spineseg.simulate import SimulateConfig, simulate_case
 
 # Work
@@ -37,35 +38,7 @@ from spineseg.simulate import SimulateConfig, simulate_case
     ids=lambda value: type(value).__name__,
 )
 def test_multiply_adds_of_a_layer(layer: nn.Module, given: tuple[int, ...], expected: int) -> None:
-    batch = torch.zeros(given)
-    assert multiply_adds(layer, batch, layer(batch)) == expected
-
-
-def test_a_network_is_the_sum_of_its_layers() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.Identity(), nn.Sequential(nn.ReLU(), nn.Conv2d(2, 3, 1)))
-    counted = count(network, torch.zeros(1, 1, 10, 10))
-    assert [layer.multiply_adds for layer in counted.layers] == [200, 0, 600]
-    assert [layer.bytes_moved for layer in counted.layers] == [4 * (100 + 200 + 2), 4 * 400, 4 * (200 + 300 + 6 + 3)]
-    assert (counted.multiply_adds, counted.weights) == (800, 2 + 6 + 3)
-
-
-def test_two_films_are_twice_the_work_of_one_but_for_the_weights() -> None:
-    config = UNetConfig(features=(4, 6))
-    network = Probabilities(UNet(config)).eval()
-    one, two = (count(network, torch.zeros(films, 2, 16, 16)) for films in (1, 2))
-    assert two.multiply_adds == 2 * one.multiply_adds
-    assert two.bytes_moved == 2 * one.bytes_moved - 4 * parameter_count(network)
-
-
-def test_counting_leaves_no_hook_behind() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 1, 1))
-    count(network, torch.zeros(1, 1, 2, 2))
-    assert not network[0]._forward_hooks
-
-
-def test_roofline_takes_the_slower_of_the_two_for_each_layer() -> None:
-    counted = Counted(0, (Work(100, 10), Work(0, 60)))
-    assert roofline_s(counted, Rates(10.0, 20.0)) == pytest.approx(100 / 10 + 60 / 20)
+    assert multiply_adds(layer, torch.zeros(given)) == expected
 
 
 # The stages
@@ -160,17 +133,6 @@ def test_checkpoints_of_one_name_are_told_apart() -> None:
     assert accuracy_for_time.named(paths) == ["a/best", "b/best", "spineseg"]
 
 
-def test_chart_shows_every_checkpoint() -> None:
-    rows = [
-        {"checkpoint": "a", "median ms": 10.0, "dice": 0.2, "on the front": True},
-        {"checkpoint": "b", "median ms": 90.0, "dice": 0.8, "on the front": True},
-        {"checkpoint": "c", "median ms": 200.0, "dice": 0.5, "on the front": False},
-    ]
-    picture = accuracy_for_time.drawn(rows, "title")
-    for colour in accuracy_for_time.LINES[:3]:
-        assert (picture[:, :640] == colour).all(-1).any()
-
-
 # Training
 
 
@@ -210,11 +172,11 @@ def test_memory_is_that_of_the_work_alone() -> None:
     + [(0.98765, "0.988"), (0.00123, "0.00123"), (0.0000123, "1.2e-05"), (True, "yes"), ("a|b", r"a\|b")],
 )
 def test_cells(value: object, text: str) -> None:
-    assert timing.cell(value) == text
+    assert cell(value) == text
 
 
 def test_table_has_a_column_for_every_key() -> None:
-    text = timing.table([{"name": "a", "ms": 1.5}, {"name": "b", "MB": 3}])
+    text = table([{"name": "a", "ms": 1.5}, {"name": "b", "MB": 3}])
     assert text.splitlines() == ["| name | ms | MB |", "| --- | --- | --- |", "| a | 1.50 |  |", "| b |  | 3 |"]
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from spineseg.data.augment import AugmentConfig, augment, random_matrix, report_flips
+from spineseg.data.augment import AugmentConfig, augment, random_matrix
 from spineseg.inference.grid import normalise, warp
 from spineseg.model.config import GridConfig
 
@@ -26,7 +26,7 @@ MOVES = replace(
 )
 """All that moves or cuts, nothing that changes a value."""
 SEEDS = range(300)
-RANGES = [field.name for field in fields(AugmentConfig) if field.name != "flips"]
+RANGES = [field.name for field in fields(AugmentConfig)]
 
 
 @pytest.fixture(scope="module")
@@ -134,61 +134,6 @@ def test_order_from_head_to_tail_is_kept(image: np.ndarray, fractions: np.ndarra
         assert in_order(moved)
         whole += len(centroids(moved)) == 6
     assert whole > len(SEEDS) / 2
-
-
-def test_the_flips_of_the_report_are_seen_by_the_same_check(fractions: np.ndarray):
-    """`np.flipud` reverses axis 0, which for (channel, row, column) is the order of the vertebrae."""
-    assert in_order(fractions)
-    assert not in_order(np.flipud(fractions))
-    assert not in_order(np.fliplr(fractions)), "rows turned and not the channels"
-    assert in_order(np.flip(fractions, 2))
-
-
-class Coin(np.random.Generator):
-    """Falls as it is told to, True for a flip."""
-
-    def __init__(self, *sides: bool) -> None:
-        super().__init__(np.random.PCG64(0))
-        self.sides = list(sides)
-
-    def random(self, *_: object, **__: object) -> float:  # type: ignore[override]
-        return 0.0 if self.sides.pop(0) else 1.0
-
-
-@pytest.mark.parametrize("left_right", [False, True])
-@pytest.mark.parametrize("up_down", [False, True])
-def test_the_report_s_flips_do_what_numpy_did_to_channel_first_arrays(
-    image: np.ndarray, fractions: np.ndarray, left_right: bool, up_down: bool
-):
-    """Its left-right turns the rows of both; its up-down turns the label's channels and leaves the image."""
-    where = np.zeros(image.shape, bool)
-    where[:40] = True
-    seven = np.concatenate([fractions, 1 - fractions.max(0, keepdims=True)])
-    shown, targets, inside = report_flips(image, seven, where, Coin(left_right, up_down), 0.5)
-    rows = slice(None, None, -1 if left_right else 1)
-    assert np.array_equal(shown, image[rows])
-    assert np.array_equal(inside, where[rows])
-    assert np.array_equal(targets, seven[slice(None, None, -1 if up_down else 1), rows])
-
-
-def test_the_report_s_flips_come_as_often_as_asked(image: np.ndarray, fractions: np.ndarray, inside: np.ndarray):
-    seen = {(False, False): 0, (False, True): 0, (True, False): 0, (True, True): 0}
-    rng = np.random.default_rng(0)
-    for _ in SEEDS:
-        shown, targets, _ = report_flips(image, fractions, inside, rng, 0.5)
-        on_its_head = not np.array_equal(shown, image)
-        seen[on_its_head, in_order(targets) == on_its_head] += 1
-    assert all(0.18 < count / len(SEEDS) < 0.32 for count in seen.values())
-
-
-def test_the_report_s_flips_replace_the_right_one(image: np.ndarray, fractions: np.ndarray, inside: np.ndarray):
-    """With them `augment` flips nothing; all else that it does to a film stays the same."""
-    config = replace(AugmentConfig(), flip_probability=1.0, shear=0.0, stretch=0.0, flips="report")
-    wrong = random_matrix(np.random.default_rng(3), (ROWS, COLUMNS), config)
-    right = random_matrix(np.random.default_rng(3), (ROWS, COLUMNS), replace(config, flips="right"))
-    assert np.allclose(wrong[:, 0], -right[:, 0]) and np.allclose(wrong[:, 1], right[:, 1])
-    changed, moved, _ = augment(image, fractions, inside, np.random.default_rng(0), replace(FLIP, flips="report"))
-    assert np.allclose(changed, image, atol=1e-6) and np.array_equal(moved, fractions)
 
 
 @pytest.mark.parametrize("config", [NONE, FLIP])

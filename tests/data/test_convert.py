@@ -171,10 +171,7 @@ def test_no_png(tmp_path: Path, content: bytes):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(UnreadablePicture, match="expected a PNG picture"):
         read_label_map(tmp_path / "a.png")
-
-
-def test_half_a_png(tmp_path: Path):
-    path = write_png(tmp_path / "a.png", grey())
+    path = write_png(tmp_path / "half.png", grey())
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(UnreadablePicture):
         read_label_map(path)
@@ -448,46 +445,23 @@ def test_halves_of_pairs_are_told(config: ConvertConfig):
     }
 
 
-def spoil_size(config: ConvertConfig) -> None:
-    write_png(config.labels / "1.png", label_map(bodies())[:-1])
+SPOILT: dict[str, tuple[np.ndarray | bytes, str]] = {
+    "size": (label_map(bodies())[:-1], "film's 200 x 150 rows x columns, got 199 x 150; do they belong together"),
+    "turned": (np.ascontiguousarray(label_map(bodies()).T), "got 150 x 200; try --orientation"),
+    "upside down": (label_map(bodies())[::-1], "reverse the channels, or give another --orientation"),
+    "values": (label_map(bodies(), 2), "expected numbers that --values explains, got also 7"),
+    "order": (label_map(bodies()[[1, 0, 2, 3, 4, 5]]), "got L1 and L2 exchanged"),
+    "film": (b"no film", "expected a PNG picture, got another kind of file"),
+}
 
 
-def spoil_orientation(config: ConvertConfig) -> None:
-    write_png(config.labels / "1.png", label_map(bodies())[::-1])
-
-
-def spoil_values(config: ConvertConfig) -> None:
-    write_png(config.labels / "1.png", label_map(bodies(), 2))
-
-
-def spoil_order(config: ConvertConfig) -> None:
-    write_png(config.labels / "1.png", label_map(bodies()[[1, 0, 2, 3, 4, 5]]))
-
-
-def spoil_film(config: ConvertConfig) -> None:
-    (config.films / "1.png").write_bytes(b"no film")
-
-
-def spoil_turned(config: ConvertConfig) -> None:
-    write_png(config.labels / "1.png", np.ascontiguousarray(label_map(bodies()).T))
-
-
-SPOILT = [
-    (spoil_size, "expected a label of the film's 200 x 150 rows x columns, got 199 x 150; do they belong together"),
-    (spoil_turned, "got 150 x 200; try --orientation"),
-    (
-        spoil_orientation,
-        "got them going up; turn film and label, or reverse the channels, or give another --orientation",
-    ),
-    (spoil_values, "expected numbers that --values explains, got also 7"),
-    (spoil_order, "got L1 and L2 exchanged"),
-    (spoil_film, "expected a PNG picture, got another kind of file"),
-]
-
-
-@pytest.mark.parametrize(("spoil", "words"), SPOILT)
-def test_one_pair_that_cannot_be_converted(config: ConvertConfig, spoil: Callable[[ConvertConfig], None], words: str):
-    spoil(config)
+@pytest.mark.parametrize("kind", SPOILT)
+def test_one_pair_that_cannot_be_converted(config: ConvertConfig, kind: str):
+    content, words = SPOILT[kind]
+    if isinstance(content, bytes):
+        (config.films / "1.png").write_bytes(content)
+    else:
+        write_png(config.labels / "1.png", content)
     with pytest.raises(NotConverted, match=r"^expected all of 2 pairs to convert, 1 do not; ") as caught:
         convert_folder(config)
     assert list(caught.value.failed) == ["1"] and words in caught.value.failed["1"]

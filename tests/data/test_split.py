@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spineseg.data.split import folds_of, hold_back, split_by_film, split_films, spread
+from spineseg.data.split import folds_of, hold_back, split_films, spread
 from spineseg.io.folder import BadDataset, FilmFiles
 from spineseg.training.config import TrainConfig
 
@@ -60,9 +60,15 @@ def test_films_of_a_patient_stay_together_without_folds_too(table: Path):
     assert len(seen) > 2
 
 
-@pytest.mark.parametrize(("count", "share", "seed"), [(2, 0.0, 0), (2, 1.0, 0), (20, 0.05, 1), (101, 0.2, 2)])
-def test_without_patients_the_split_is_the_one_by_film(count: int, share: float, seed: int):
-    assert hold_back(range(count), share, seed) == split_by_film(count, share, seed)[1]
+@pytest.mark.parametrize(
+    ("count", "share", "held"), [(2, 0.0, 1), (2, 1.0, 1), (3, 0.05, 1), (10, 0.95, 9), (100, 0.2, 20)]
+)
+def test_both_sides_have_a_film_and_the_seed_decides_which(count: int, share: float, held: int):
+    films, config = [FilmFiles(f"f{k}", HERE, None) for k in range(count)], replace(CONFIG, validation=share)
+    trained_on, held_back = split_films(films, config)
+    assert (sorted(trained_on + held_back), len(held_back)) == (list(range(count)), held)
+    assert split_films(films, config) == (trained_on, held_back)
+    assert count < 100 or split_films(films, replace(config, seed=4)) != (trained_on, held_back)
 
 
 def test_a_table_may_give_the_folds(tmp_path: Path):
@@ -75,6 +81,8 @@ def test_a_table_may_give_the_folds(tmp_path: Path):
 
 
 def test_too_few_are_refused(table: Path):
+    with pytest.raises(BadDataset, match=r"^expected at least 2 labelled films, got 1"):
+        hold_back([0], 0.5, 0)
     with pytest.raises(BadDataset, match=r"^expected at least 21 labelled films, got 20"):
         spread(range(20), 21, 0)
     with pytest.raises(BadDataset, match=r"^expected at least 6 patients, got 5"):

@@ -1,60 +1,61 @@
-"""What few films give: how films are dealt out, and the benchmark's smallest form from films to page."""
+"""What few films give: how films are dealt out, and the experiment's smallest form from films to page."""
 
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import pytest
 import torch
 
-from benchmarks import few_films
-from benchmarks.few_films import SMOKE, Budget, films_of, training, write_folder
+from experiments.few_films import __main__ as few_films
+from experiments.few_films.__main__ import (
+    ARMS,
+    PAGE,
+    SMOKE,
+    Budget,
+    films_of,
+    results_table,
+    run_cells,
+    training,
+    write_folder,
+)
+from experiments.records import Row, fill, read_rows
 from spineseg.data.split import split_films
 from spineseg.io.folder import BadDataset, labelled_films, write_case
 from spineseg.model.card import Card
 from spineseg.model.checkpoint import save_checkpoint
 from spineseg.model.config import GridConfig, UNetConfig
 from spineseg.model.unet import UNet
-from spineseg.simulate import SimulateConfig, simulate_case
+from spineseg.simulate import SimulateConfig
+from spineseg.simulate import write_folder as simulate_folder
 
-FILMS = 6
 GRID = GridConfig(rows=64, columns=64)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six simulated films under data, a small checkpoint, and what the benchmark makes of them under work."""
+    """Six simulated films, a small checkpoint, and what the experiment makes of them."""
     folder = tmp_path_factory.mktemp("few-films")
     config = SimulateConfig(rows=128, aspect=(0.6, 0.8), crop_probability=0.0)
-    for index in range(FILMS):
-        write_case(folder / "data", simulate_case(3, index, config))
+    simulate_folder(folder / "data", 6, 3, config, write=write_case)
     torch.manual_seed(0)
     network = UNetConfig(in_channels=GRID.channels, features=(4, 8))
     save_checkpoint(folder / "small.safetensors", UNet(network), Card("small", grid=GRID, network=network))
-    assert few_films.main(arguments(folder)) == 0
+    run(folder)
     return folder
 
 
-def arguments(folder: Path) -> list[str]:
-    paths = {"--data": "data", "--checkpoint": "small.safetensors", "--work": "work", "--docs": "docs"}
-    return ["--smoke", *(word for key, name in paths.items() for word in (key, str(folder / name)))]
-
-
-def rows(place: Path) -> list[dict]:
-    return [json.loads(line) for line in (place / "work" / "cells.jsonl").read_text().splitlines()]
+def run(folder: Path) -> list[Row]:
+    films = films_of(folder / "data", SMOKE)
+    return run_cells(SMOKE, films, folder / "small.safetensors", folder / "work", folder / "cells.jsonl")
 
 
 def test_films_are_dealt_out_once(place: Path) -> None:
     films = films_of(place / "data", SMOKE)
     names = [film.name for part in (films.test, films.held_back, films.pool) for film in part]
     assert len(names) == len(set(names)) == SMOKE.test_films + SMOKE.held_back + max(SMOKE.counts)
-
-
-def test_too_few_films_are_named(place: Path) -> None:
     with pytest.raises(BadDataset, match="expected at least 142 labelled films, got 6"):
         films_of(place / "data", Budget())
 
@@ -79,35 +80,40 @@ def test_an_epoch_holds_each_film_equally_often(count: int) -> None:
 
 
 def test_each_arm_takes_its_steps_at_every_count(place: Path) -> None:
-    made = rows(place)
+    made = read_rows(place / "cells.jsonl")
     assert [(row["arm"], row["count"]) for row in made] == [
         ("as it is", 0),
-        *((arm, count) for count in SMOKE.counts for arm in few_films.ARMS),
+        *((arm, count) for count in SMOKE.counts for arm in ARMS),
     ]
-    assert {(row["arm"], len(row["loss"])) for row in made[1:]} == {(a, SMOKE.epochs_of(a)) for a in few_films.ARMS}
-    assert SMOKE.steps("from nothing") == 2 * SMOKE.steps("fine-tuned") == 4
+    assert {(row["arm"], len(row["loss"])) for row in made[1:]} == {(arm, SMOKE.epochs_of(arm)) for arm in ARMS}
     assert all(0 <= row["dice"] <= 1 and row["tested"] == SMOKE.test_films for row in made)
 
 
 def test_arms_differ_in_where_they_start_how_fast_and_how_long(place: Path) -> None:
-    tuned, fresh = (training(a, SMOKE, place / "small.safetensors", place / "data", place) for a in few_films.ARMS)
+    tuned, fresh = (training(arm, SMOKE, place / "small.safetensors", place / "data", place) for arm in ARMS)
     assert (tuned.init, fresh.init) == (place / "small.safetensors", None)
     same = replace(tuned, init=None, learning_rate=fresh.learning_rate, epochs=fresh.epochs, name=fresh.name)
     assert same == fresh
 
 
 def test_a_second_run_trains_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = rows(place)
+    before = read_rows(place / "cells.jsonl")
     monkeypatch.setattr(few_films, "train", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(few_films, "evaluate", lambda *_: pytest.fail("scored again"))
-    assert few_films.main(arguments(place)) == 0
-    assert rows(place) == before
+    assert run(place) == before
 
 
-def test_page_holds_what_was_measured(place: Path) -> None:
-    text = (place / "docs" / "few-films.md").read_text(encoding="utf-8")
-    for row in rows(place):
-        assert f"{row['dice']:.3f}" in text
-    curve = cv2.imread(str(place / "docs" / "few-films" / "curve.png"))
-    assert curve is not None and curve.std() > 5
-    assert str(place) not in text
+def test_the_page_shows_the_stored_results() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert fill(page, {"results": results_table(read_rows(PAGE.parent / "cells.jsonl"))}) == page
+    assert page.count("| fine-tuned |") == len(Budget().counts)
+
+
+def test_the_whole_command(place: Path) -> None:
+    """Where matplotlib is installed, which draws the chart."""
+    pytest.importorskip("matplotlib")
+    paths = {"--data": "data", "--checkpoint": "small.safetensors", "--work": "."}
+    arguments = [word for key, name in paths.items() for word in (key, str(place / name))]
+    assert few_films.main(["--smoke", *arguments]) == 0
+    assert (place / "curve.png").stat().st_size > 5000
+    assert f"{read_rows(place / 'cells.jsonl')[0]['dice']:.3f}" in (place / "README.md").read_text(encoding="utf-8")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import the_report
-from benchmarks.charts import Axis
-from benchmarks.report.cells import (
+from experiments.the_report import __main__ as the_report
+from experiments.the_report import recipes
+from experiments.the_report.cells import (
     CORNERS,
     PATCH,
     REPORT,
@@ -31,19 +31,114 @@ from benchmarks.report.cells import (
     test_set,
     trained,
     training,
+    transform_of,
 )
-from benchmarks.report.results import Results, own_and_mirrored, reading, verdict
+from experiments.the_report.recipes import RecipeName, configuration, wrong_flips, wrong_flips_and_background
+from experiments.the_report.results import Results, own_and_mirrored, reading, verdict
+from experiments.the_report.tables import PAGE, write_page
+from spineseg.data.augment import AugmentConfig
 from spineseg.inference.segmenter import Segmenter
+from spineseg.io.dicom import read_film
+from spineseg.io.folder import labelled_films
 from spineseg.model.card import read_card
 from spineseg.model.config import receptive_field
-from spineseg.model.losses import LOSSES
+from spineseg.model.losses import LOSSES, BadTarget, check_targets
 from spineseg.model.unet import UNet
-from spineseg.training.config import preset
+from spineseg.training.config import TrainConfig, validated
 
 test_set.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
 
 TINY = replace(SMOKE, films=18, test_films=2)
 RUN = (REPORT, REPORT_7, replace(REPORT, loss="dice"))
+
+
+# The report's mistakes
+
+
+@pytest.mark.parametrize("name", ["report-6", "report-7"])
+def test_the_recipes_are_the_report_s(name: RecipeName) -> None:
+    config = configuration(name, Path("d"), Path("o"))
+    assert validated(config) == config
+    assert (config.grid.rows, config.grid.columns, config.grid.keep_aspect) == (1024, 1024, False)
+    assert (config.augment, config.check_targets) == (AugmentConfig.none(), False)
+    assert (config.loss, config.optimiser, config.learning_rate) == ("bce", "adam", 1e-3)
+    assert (config.batch, config.accumulate, config.epochs, config.precision) == (2, 1, 100, "no")
+    assert (config.schedule, config.warmup_steps, config.average) == ("constant", 0, 0)
+    assert (config.weight_decay, config.clip_norm, config.decoder) == (0, 0, "none")
+    assert round(120 * config.validation) == 20
+    assert "repeats on purpose what failed in the report" in config.description
+
+
+def targets_of(channels: int) -> np.ndarray:
+    """Six bodies one below the other, of an image that tells its own rows apart."""
+    six = spine()[0].astype(np.float32)
+    return np.concatenate([six, 1 - six.max(0, keepdims=True)])[:channels]
+
+
+class Coin(np.random.Generator):
+    """Falls as it is told to, True for a flip."""
+
+    def __init__(self, *sides: bool) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.sides = list(sides)
+
+    def random(self, *_: object, **__: object) -> float:  # type: ignore[override]
+        return 0.0 if self.sides.pop(0) else 1.0
+
+
+@pytest.mark.parametrize(("rows_turn", "channels_turn"), [*product((False, True), repeat=2)])
+@pytest.mark.parametrize("channels", [6, 7])
+def test_the_wrong_flips_turn_rows_and_channels(rows_turn: bool, channels_turn: bool, channels: int) -> None:
+    """Half of the labels then run from tail to head, which any other training refuses."""
+    targets = targets_of(channels)
+    image = np.arange(targets[0].size, dtype=np.float32).reshape(targets[0].shape)
+    shown, turned, inside = wrong_flips(image, targets, image < 40, Coin(rows_turn, channels_turn))
+    rows, order = (slice(None, None, -1 if turn else 1) for turn in (rows_turn, channels_turn))
+    assert np.array_equal(shown, image[rows]) and np.array_equal(inside, (image < 40)[rows])
+    assert np.array_equal(turned, targets[order, rows])
+    if rows_turn != channels_turn:
+        with pytest.raises(BadTarget, match=r"^expected L1 above S1"):
+            check_targets(torch.from_numpy(turned.copy())[None])
+
+
+def test_the_wrong_flips_come_half_of_the_time() -> None:
+    rng, targets = np.random.default_rng(0), targets_of(6)
+    image = np.arange(targets[0].size, dtype=np.float32).reshape(targets[0].shape)
+    seen: Counter[tuple[bool, bool]] = Counter()
+    for _ in range(400):
+        shown, found, _ = wrong_flips(image, targets, image > 0, rng)
+        rows_turned = bool(shown[0, 0] > 0)
+        seen[rows_turned, bool(found[0, 4, 8]) == rows_turned] += 1
+    assert len(seen) == 4 and all(70 < count < 130 for count in seen.values())
+
+
+def test_the_background_of_report_7_is_255_and_is_refused_elsewhere() -> None:
+    targets = targets_of(7)
+    _, wrong, _ = wrong_flips_and_background(targets[0], targets, targets[0] > 0, Coin(False, False))
+    assert np.array_equal(wrong[:6], targets[:6]) and np.array_equal(wrong[6], 255 * targets[6])
+    with pytest.raises(BadTarget, match=r"^expected targets within 0\.\.1, got 0 to 255"):
+        check_targets(torch.from_numpy(wrong)[None])
+
+
+@pytest.mark.parametrize(("name", "transform"), [*recipes.TRANSFORMS.items()])
+def test_the_command_trains_a_recipe_with_its_mistakes(
+    name: str, transform: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[TrainConfig, object]] = []
+    monkeypatch.setattr(the_report, "train", lambda config, transform: begun.append((config, transform)))
+    paths = ["--data", "d", "--out", "o"]
+    assert the_report.main(["train", name, *paths, "--grid.rows", "512"]) == 0
+    config = configuration(name, Path("d"), Path("o"))  # type: ignore[arg-type]
+    assert begun == [(replace(config, grid=replace(config.grid, rows=512)), transform)]
+
+
+def test_an_unknown_recipe_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert the_report.main(["train", "report-8"]) == 1
+    assert "expected one of report-6, report-7 after train" in capsys.readouterr().err
+
+
+def simulated_before(work: Path) -> tuple[Path, Path]:
+    return simulated(TINY, work, 1, lambda *_, **__: pytest.fail("simulated again"))
 
 
 # What is crossed
@@ -64,21 +159,15 @@ def test_every_cell_of_the_issue_is_there_once() -> None:
 
 
 def test_cells_train_as_the_report_did_but_for_what_they_are_about() -> None:
-    ours, theirs = training(REPORT, Budget(), Path("d"), Path("o")), preset("report-6", Path("d"), Path("o"))
-    alike = (
-        "augment",
-        "loss",
-        "optimiser",
-        "learning_rate",
-        "weight_decay",
-        "schedule",
-        "average",
-        "clip_norm",
-        "targets",
-    )
+    ours, theirs = training(REPORT, Budget(), Path("d"), Path("o")), configuration("report-6", Path("d"), Path("o"))
+    alike = ("augment", "loss", "optimiser", "learning_rate", "weight_decay", "schedule", "average", "clip_norm")
     for name in alike:
         assert getattr(ours, name) == getattr(theirs, name), name
-    assert ours.network.prior == theirs.network.prior and ours.decoder == "none"
+    assert ours.network.prior == theirs.network.prior
+    assert (ours.decoder, ours.check_targets) == (theirs.decoder, theirs.check_targets) == ("none", False)
+    assert (transform_of(REPORT), transform_of(REPORT_7)) == tuple(recipes.TRANSFORMS.values())
+    right = training(CORNERS[3], Budget(), Path("d"), Path("o"))
+    assert transform_of(CORNERS[3]) is None and right.augment.flip_probability == 0.5 and right.check_targets
 
 
 # Context
@@ -180,27 +269,23 @@ def test_no_verdict_without_cells() -> None:
     assert verdict([]) == "not measured"
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1270, 0.7), (1, 20), (0, 0.03)])
-def test_axis_has_some_round_ticks(low: float, high: float) -> None:
-    ticks = Axis("", low, high).ticks()
-    assert 2 <= len(ticks) <= 7 and low <= min(ticks) and max(ticks) <= high
-
-
 # From films to page
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The work folder after the smallest experiment, its page under docs."""
+    """The work folder after the smallest experiment."""
     folder = tmp_path_factory.mktemp("the-report")
-    results = Results.open(folder, TINY)
-    the_report.run_cells(RUN, results, folder)
-    the_report.write_page(results, folder, folder / "docs")
+    the_report.run_cells(RUN, results_in(folder), folder)
     return folder
 
 
+def results_in(folder: Path, budget: Budget = TINY) -> Results:
+    return Results(folder / "cells.jsonl", budget)
+
+
 def test_each_training_gives_a_short_and_a_long_cell(work: Path) -> None:
-    results = Results.open(work, TINY)
+    results = results_in(work)
     assert len(results.rows) == 2 * len(RUN)
     for recipe in RUN:
         short, long = results.find(recipe, "short"), results.find(recipe, "long")
@@ -211,67 +296,68 @@ def test_each_training_gives_a_short_and_a_long_cell(work: Path) -> None:
 
 
 def test_loss_of_seven_channels_falls_below_that_of_six(work: Path) -> None:
-    results = Results.open(work, TINY)
+    results = results_in(work)
     seven, six = results.find(REPORT_7), results.find(REPORT)
     assert seven and six and min(seven["loss"]) < 0 < min(six["loss"])
 
 
 def test_a_second_run_trains_nothing(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(the_report, "cell", lambda *_: pytest.fail("trained again"))
-    the_report.run_cells(RUN, Results.open(work, TINY), work)
+    the_report.run_cells(RUN, results_in(work), work)
 
 
 def test_other_settings_are_other_cells(work: Path) -> None:
-    assert Results.open(work, replace(TINY, long_epochs=9)).rows == []
-    assert Results.open(work, TINY).find(replace(REPORT, seed=1)) is None
+    assert results_in(work, replace(TINY, long_epochs=9)).rows == []
+    assert results_in(work).find(replace(REPORT, seed=1)) is None
     assert run_folder(REPORT, TINY, work) != run_folder(REPORT, replace(TINY, batch=2), work)
 
 
 def test_a_training_past_its_length_starts_anew(work: Path, tmp_path: Path) -> None:
-    data, _ = simulated(TINY, work, 1, lambda *_, **__: pytest.fail("simulated again"))
+    data, _ = simulated_before(work)
     out = shutil.copytree(run_folder(REPORT, TINY, work), tmp_path / "run")
     reports = trained(REPORT, TINY, "short", data, out)
-    short = Results.open(work, TINY).find(REPORT, "short")
+    short = results_in(work).find(REPORT, "short")
     assert short and [report.train_loss for report in reports] == pytest.approx(short["loss"], abs=1e-5)
 
 
 def test_level_is_derived_from_the_masks(work: Path) -> None:
-    _, folder = simulated(TINY, work, 1, lambda *_, **__: pytest.fail("simulated again"))
+    _, folder = simulated_before(work)
     films = test_set(TINY, folder)
     spine_px = [np.argwhere(films[k][1].sum(0).numpy() > 0.5)[:, 0] for k in range(len(films))]
     height = np.mean([rows.max() - rows.min() for rows in spine_px]) * PATCH
     assert height / 7 < level_px(films) < height / 4
 
 
-def test_page_holds_what_was_measured(work: Path) -> None:
-    text = (work / "docs" / "the-report.md").read_text(encoding="utf-8")
-    row = Results.open(work, TINY).find(replace(REPORT, loss="dice"))
+def test_the_page_shows_the_stored_cells(tmp_path: Path) -> None:
+    write_page(Results(PAGE.parent / "cells.jsonl", Budget()), tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
+
+
+def test_a_page_holds_what_was_measured(work: Path, tmp_path: Path) -> None:
+    write_page(results_in(work), tmp_path / "page.md")
+    text, row = (tmp_path / "page.md").read_text(encoding="utf-8"), results_in(work).find(RUN[2])
     assert row and f"| report-small-dice-seed0-long | {row['steps']} | {row['loss'][-1]:.4f} |" in text
-    assert not re.search(r"\{[a-z_]+\}", text)
-    assert "not measured" in text  # the other corners
-    for name in re.findall(r"\((the-report/[^)]+)\)", text):
-        assert (work / "docs" / name).stat().st_size > 0
+    assert "| right | whole | dice | - |" in text, "not measured"
 
 
-@pytest.mark.parametrize("name", ["losses", "corners", "curves", "below-zero", "channels"])
-def test_pictures_show_something(work: Path, name: str) -> None:
-    picture = cv2.imread(str(work / "docs" / "the-report" / f"{name}.png"))
-    assert picture is not None and picture.shape[1] > 300 and picture.std() > 5
+def test_every_picture_is_drawn(work: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    the_report.draw(results_in(work), work, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(re.findall(r"\((\S+\.png)\)", PAGE.read_text("utf-8")))
+    assert min(path.stat().st_size for path in tmp_path.iterdir()) > 5000
 
 
 def test_exported_network_names_no_decoder_and_predicts(work: Path, tmp_path: Path) -> None:
     path = tmp_path / "report-6.safetensors"
-    the_report.export(Results.open(work, TINY), work, path)
+    the_report.export(results_in(work), work, path)
     card = read_card(path)
     assert (card.name, card.decoder) == ("report-6", "none")
     assert str(work) not in path.with_suffix(".json").read_text(encoding="utf-8")
-    shown = the_report.shown(REPORT, TINY, work)
-    assert shown
-    prediction = Segmenter.load(path, "cpu")(shown.film)
+    prediction = Segmenter.load(path, "cpu")(read_film(labelled_films(simulated_before(work)[1])[0].film))
     assert prediction.probabilities.shape == (6, TINY.grid.rows, TINY.grid.columns)
     assert prediction.levels.verdict == "unsure"
 
 
 def test_nothing_to_export_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="run the experiment first"):
-        the_report.export(Results.open(tmp_path, TINY), tmp_path, tmp_path / "x.safetensors")
+        the_report.export(results_in(tmp_path), tmp_path, tmp_path / "x.safetensors")

@@ -1,4 +1,4 @@
-"""crossval: every film is held back once, and the summary's figures are those of the folds."""
+"""cross_validation: every film is held back once, and the summary's figures are those of the folds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from accelerate.state import AcceleratorState
@@ -16,6 +17,7 @@ from spineseg.film import BadInput
 from spineseg.io.folder import write_case
 from spineseg.model.config import GridConfig, UNetConfig
 from spineseg.simulate import SimulateConfig, write_folder
+from spineseg.training import cross_validation as crossval
 from spineseg.training.config import TrainConfig
 from spineseg.training.cross_validation import (
     FoldScore,
@@ -89,25 +91,28 @@ def test_folds_start_alike_and_learn_from_different_films(trained: tuple[Path, F
     assert len(losses) == 3
 
 
+def unchanged(image: Any, targets: Any, inside: Any, _: Any) -> Any:
+    return image, targets, inside
+
+
 def test_folds_are_gone_on_with(films: Path, trained: tuple[Path, FoldsSummary], tmp_path: Path):
     """Cut short in the second fold; the sum of both pieces is the whole."""
     out, summary = trained
     config = replace(tiny(films, tmp_path / "run"), seed=0)
-    from spineseg.training import cross_validation as crossval
-
     train, calls = crossval.train, []
 
-    def cut(config: TrainConfig, accelerator: object) -> object:
-        calls.append(config.fold)
+    def cut(config: TrainConfig, accelerator: Any, *, transform: object) -> object:
+        calls.append((config.fold, transform))
         if len(calls) == 2:
-            train(replace(config, stop_after=1), accelerator)  # type: ignore[arg-type]
+            train(replace(config, stop_after=1), accelerator, transform=unchanged)
             raise KeyboardInterrupt
-        return train(config, accelerator)  # type: ignore[arg-type]
+        return train(config, accelerator, transform=unchanged)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crossval, "train", cut)
         with pytest.raises(KeyboardInterrupt):
-            cross_validate(config)
+            cross_validate(config, transform=unchanged)
+    assert calls == [(1, unchanged), (2, unchanged)]
     with pytest.raises(BadInput, match=r"^expected an output folder without folds, got one that has some"):
         cross_validate(config)
     AcceleratorState._reset_state(True)

@@ -19,7 +19,7 @@ from spineseg.training.history import (
     EpochScores,
     best_of,
     describe,
-    mean_of,
+    finite_mean,
     out_of_patience,
     read_films,
     read_history,
@@ -150,5 +150,5 @@ def test_the_summary_names_the_vertebrae():
 
 
 def test_means_leave_out_what_is_not_there():
-    assert mean_of([1.0, math.nan, 2.0]) == 1.5
-    assert math.isnan(mean_of([math.nan]))
+    assert finite_mean([1.0, math.nan, 2.0]) == 1.5
+    assert math.isnan(finite_mean([math.nan]))

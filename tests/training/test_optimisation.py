@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from spineseg.training.config import TrainConfig
-from spineseg.training.optimisation import MOMENTUM, make_optimiser, rate_factor
+from spineseg.training.optimisation import MOMENTUM, make_optimiser, rate_factor, warmed_average
 
 CONFIG = TrainConfig(Path(), Path(), learning_rate=0.1, weight_decay=0.0, warmup_steps=4)
 
@@ -49,3 +49,20 @@ def test_the_first_two_steps_by_hand(changes: dict[str, Any], expected: list[flo
         weight.grad = torch.tensor(3.0)
         optimiser.step()
         assert weight.item() == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize(("most", "steps", "kept"), [(0.998, 1, 2 / 11), (0.998, 285, 286 / 295), (0.5, 285, 0.5)])
+def test_the_average_begins_short_and_grows(most: float, steps: int, kept: float) -> None:
+    averaged, current = [torch.ones(3)], [torch.zeros(3)]
+    warmed_average(most)(averaged, current, torch.tensor(steps))
+    torch.testing.assert_close(averaged[0], torch.full((3,), kept))
+
+
+def test_a_short_training_is_not_judged_by_its_random_start() -> None:
+    network = torch.nn.Linear(1, 1)
+    torch.nn.init.zeros_(network.weight)
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=warmed_average(0.998))
+    for _ in range(50):
+        average.update_parameters(network)
+        torch.nn.init.ones_(network.weight)
+    assert next(average.parameters()).item() > 0.99

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.report.cells import SEEDS, Budget, Length, Recipe, digest, settings
-from benchmarks.running import Row, read_rows, write_rows
+from experiments.records import Row, read_rows, write_rows
+from experiments.the_report.cells import REPORT, SEEDS, Budget, Length, Recipe, settings
 from spineseg.film import VERTEBRAE
 
 GUESS = 1 / len(VERTEBRAE)
@@ -21,17 +21,16 @@ TOLD_APART, COLLAPSED = 0.8, 0.55
 
 @dataclass(frozen=True)
 class Results:
-    """The cells measured so far within one budget."""
+    """The cells of one budget that the file holds; none if there is no file."""
 
     path: Path
     budget: Budget
-    rows: list[Row]
 
-    @classmethod
-    def open(cls, work: Path, budget: Budget) -> Results:
-        """Those in the work folder; none at first."""
-        path = work / f"cells-{digest(asdict(budget))}.jsonl"
-        return cls(path, budget, read_rows(path))
+    @property
+    def rows(self) -> list[Row]:
+        """Their lines, in the order of measuring."""
+        budget = settings(REPORT, self.budget, "long")["budget"]
+        return [row for row in read_rows(self.path) if row["budget"] == budget]
 
     def find(self, recipe: Recipe, length: Length = "long") -> Row | None:
         """The cell's line, if it has been measured with the same settings."""
@@ -44,9 +43,8 @@ class Results:
         return [row for row in found if row]
 
     def add(self, row: Row) -> None:
-        """Put a line at the end, in memory and in the file."""
-        self.rows.append(row)
-        write_rows(self.path, self.rows)
+        """Put a line at the end of the file."""
+        write_rows(self.path, [*read_rows(self.path), row])
 
 
 def mean_dice(row: Row) -> float:

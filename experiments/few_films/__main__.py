@@ -1,18 +1,17 @@
 """What few films of one's own give: the shipped weights fine-tuned, against the same network trained from nothing.
 
-Usage: python -m benchmarks.few_films --data DIR [--checkpoint FILE] [--work out/few-films] [--docs docs] [--smoke]
+Usage: python -m experiments.few_films --data DIR [--checkpoint FILE] [--work out/few-films] [--smoke]
 
 DIR holds img/ and label/ with films that the checkpoint was not trained on. An arm takes as many optimiser steps of as
 many films at every count; larger counts hold the films of smaller ones. Goes on where it stopped: a result that
-stands in the work folder (one line of JSON each) with the same settings is not made again. Writes docs/few-films.md.
+stands in cells.jsonl with the same settings is not made again. Then writes the table and the chart of README.md, which
+needs matplotlib.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -23,20 +22,18 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.charts import LINES, Axis, Curve, Picture, chart, stacked
-from benchmarks.running import Row, epochs_done, logged, read_rows, write_rows
+from experiments.records import Row, digest, epochs_done, fill, logged, read_rows, table, write_rows
 from spineseg.evaluation.evaluate import evaluate
 from spineseg.inference.segmenter import Segmenter
-from spineseg.io.files import write_text
+from spineseg.io.files import write_table, write_text
 from spineseg.io.folder import BadDataset, FilmFiles, labelled_films
-from spineseg.io.pictures import write_png
 from spineseg.model.card import read_card
 from spineseg.training.config import TrainConfig
 from spineseg.training.loop import train
 
 Arm = Literal["fine-tuned", "from nothing"]
 ARMS: tuple[Arm, ...] = ("fine-tuned", "from nothing")
-TEMPLATE = Path(__file__).with_name("few_films.md")
+PAGE = Path(__file__).with_name("README.md")
 
 
 @dataclass(frozen=True)
@@ -83,8 +80,7 @@ class Films:
     @property
     def digest(self) -> str:
         """A short name for which films these are."""
-        names = [[film.name for film in part] for part in (self.test, self.held_back, self.pool)]
-        return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:8]
+        return digest(*([film.name for film in part] for part in (self.test, self.held_back, self.pool)))
 
 
 def films_of(folder: Path, budget: Budget) -> Films:
@@ -114,10 +110,8 @@ def write_folder(films: Films, count: int, budget: Budget, folder: Path) -> None
         for part, path in (("img", film.film), ("label", film.label)):
             if path:
                 (folder / part / f"{name}{path.suffix}").symlink_to(path.resolve())
-    with (folder / "folds.csv").open("w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream).writerows(
-            [("film", "patient", "fold"), *((name, film.name, fold) for name, film, fold in named)]
-        )
+    rows = ((name, film.name, str(fold)) for name, film, fold in named)
+    write_table(folder / "folds.csv", ("film", "patient", "fold"), rows)
 
 
 def training(arm: Arm, budget: Budget, checkpoint: Path, folder: Path, out: Path) -> TrainConfig:
@@ -162,7 +156,7 @@ def scores(weights: Path, films: Films, out: Path) -> Row:
 
 def cell(arm: Arm, count: int, budget: Budget, films: Films, checkpoint: Path, work: Path) -> Row:
     """Train one arm on so many films, and score it."""
-    key = hashlib.sha256(json.dumps(settings(arm, count, budget, films, checkpoint)).encode()).hexdigest()[:8]
+    key = digest(settings(arm, count, budget, films, checkpoint))
     folder, out = work / "films" / f"{films.digest}-{count}-{budget.passes}", work / "runs" / f"{arm[:4]}-{count}-{key}"
     if not (folder / "folds.csv").exists():
         write_folder(films, count, budget, folder)
@@ -179,24 +173,20 @@ def cell(arm: Arm, count: int, budget: Budget, films: Films, checkpoint: Path, w
     }
 
 
-def run_cells(budget: Budget, films: Films, checkpoint: Path, work: Path) -> list[Row]:
+def run_cells(budget: Budget, films: Films, checkpoint: Path, work: Path, results: Path) -> list[Row]:
     """Every result, made or found: first the checkpoint as it is, then both arms from few films to many."""
-    path = work / "cells.jsonl"
-    kept = read_rows(path)
     wanted = [("as it is", 0), *((arm, count) for count in budget.counts for arm in ARMS)]
     rows: list[Row] = []
     for arm, count in tqdm(wanted, desc="cells"):
-        named = settings(arm, count, budget, films, checkpoint)
+        named, kept = settings(arm, count, budget, films, checkpoint), read_rows(results)
         row = next((row for row in kept if named.items() <= row.items()), None)
         if row is None:
             with logged(work / "train.log"):
-                made = (
-                    cell(arm, count, budget, films, checkpoint, work)
-                    if arm in ARMS
-                    else scores(checkpoint, films, work / "as-it-is")
-                )
-            row = {**named, **made}
-            write_rows(path, kept := [*kept, row])
+                if arm in ARMS:
+                    made = cell(arm, count, budget, films, checkpoint, work)
+                else:
+                    made = scores(checkpoint, films, work / "as-it-is")
+            write_rows(results, [*kept, row := {**named, **made}])
         rows.append(row)
         tqdm.write(f"{arm:12} {count:4} films  Dice {row['dice']:.3f}  right {row['right']} of {row['tested']}")
     return rows
@@ -207,85 +197,55 @@ def of(rows: Sequence[Row], arm: str) -> list[Row]:
     return sorted((row for row in rows if row["arm"] == arm), key=lambda row: row["count"])
 
 
-def picture(rows: Sequence[Row]) -> Picture:
+def draw(rows: Sequence[Row], path: Path) -> None:
     """Mean Dice and share of films with all levels right, over the number of films; the checkpoint as it is dashed."""
-    counts = sorted({row["count"] for row in rows if row["count"]})
-    x = Axis("films to train on", min(counts) * 0.9, max(counts) * 1.1, logarithmic=True)
-    panels = []
-    for title, value in (
-        ("mean Dice", lambda row: row["dice"]),
-        ("share of films with all levels right", lambda row: row["right"] / row["tested"]),
-    ):
-        untouched = value(of(rows, "as it is")[0])
-        curves = [Curve("as it is", [counts[0], counts[-1]], [untouched] * 2, LINES[-1], dashed=True)]
-        for arm, colour in zip(ARMS, LINES, strict=False):
-            found = of(rows, arm)
-            curves.append(Curve(arm, [row["count"] for row in found], [value(row) for row in found], colour))
-        panels.append(chart(curves, x, Axis("", 0, 1), title, rows=320, columns=470))
-    return stacked(panels, across=2)
+    from experiments.charts import draw_lines, figure, save
+
+    sheet, places = figure(1, 2)
+    values = {
+        "mean Dice": lambda row: row["dice"],
+        "films with all levels right": lambda row: row["right"] / row["tested"],
+    }
+    for axes, (heading, value) in zip(places, values.items(), strict=True):
+        lines = {arm: ([row["count"] for row in of(rows, arm)], [value(row) for row in of(rows, arm)]) for arm in ARMS}
+        counts, untouched = lines[ARMS[0]][0], value(of(rows, "as it is")[0])
+        lines["as it is"] = ([counts[0], counts[-1]], [untouched, untouched])
+        draw_lines(axes, lines, heading, "films to train on", dashed=["as it is"])
+        axes.set_xscale("log")
+        axes.set_ylim(0, 1)
+    save(sheet, path)
 
 
-def text(rows: Sequence[Row], budget: Budget, checkpoint: str) -> str:
-    """The page in Markdown, out of the results alone."""
-    untouched, tuned, fresh = of(rows, "as it is")[0], of(rows, "fine-tuned"), of(rows, "from nothing")
-    head = "| films | fine-tuned: Dice (95 % interval) | levels right | from nothing: Dice | levels right |"
+def results_table(rows: Sequence[Row]) -> str:
+    """Of README.md, in Markdown."""
     lines = [
-        f"| {a['count']} | {_dice(a)} | {a['right']} of {a['tested']} | {_dice(b)} | {b['right']} of {b['tested']} |"
-        for a, b in zip(tuned, fresh, strict=True)
+        {
+            "films": row["count"] or "none",
+            "training": row["arm"],
+            "mean Dice": f"{row['dice']:.3f}",
+            "95 % interval": "{:.2f} to {:.2f}".format(*row["dice_interval"]),
+            "levels right": f"{row['right']} of {row['tested']}",
+        }
+        for arm in ("as it is", *ARMS)
+        for row in of(rows, arm)
     ]
-    trained = [*tuned, *fresh]
-    return TEMPLATE.read_text(encoding="utf-8").format(
-        checkpoint=checkpoint,
-        table="\n".join([head, "|---" * 5 + "|", *lines]),
-        untouched=f"{_dice(untouched)}, {untouched['right']} of {untouched['tested']} right",
-        answer=_answer(untouched, tuned, fresh),
-        tested=untouched["tested"],
-        tuning_steps=budget.steps("fine-tuned"),
-        steps=budget.steps("from nothing"),
-        batch=budget.batch,
-        fine_tuning_rate=f"{budget.fine_tuning_rate:g}",
-        learning_rate=f"{budget.learning_rate:g}",
-        minutes=f"{sum(row['seconds'] for row in trained) / 60:.0f}",
-        hardware=trained[0]["hardware"],
-        commit=trained[0]["commit"],
-    )
-
-
-def _dice(row: Row) -> str:
-    low, high = row["dice_interval"]
-    return f"{row['dice']:.3f} ({low:.2f} to {high:.2f})"
-
-
-def _answer(untouched: Row, tuned: Sequence[Row], fresh: Sequence[Row]) -> str:
-    """From how many films fine-tuning beats the checkpoint as it is, and whether training from nothing catches up."""
-    better = next((row["count"] for row in tuned if row["dice"] > untouched["dice"]), None)
-    gains = f"from {better} films on" if better else "at none of these counts"
-    catching = next((b["count"] for a, b in zip(tuned, fresh, strict=True) if b["dice"] >= a["dice"]), None)
-    caught = f"catches up at {catching} films" if catching else "does not catch up at any of them"
-    return (
-        f"Fine-tuning does better than the checkpoint as it is {gains}; training from nothing"
-        f" {caught}. With {tuned[-1]['count']} films the mean Dice is {tuned[-1]['dice']:.3f} fine-tuned and"
-        f" {fresh[-1]['dice']:.3f} from nothing."
-    )
+    return table(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is missing, then write the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.few_films", description=(__doc__ or "").split("\n")[0])
+    """Run what is missing, then write table and chart."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.few_films", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="films that the checkpoint was not trained on")
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/spineseg.safetensors"))
-    parser.add_argument("--work", type=Path, help="folder for trainings and results (out/few-films)")
-    parser.add_argument("--docs", type=Path, help="folder for the page (docs; with --smoke one in the work folder)")
-    parser.add_argument("--smoke", action="store_true", help="few films and steps, to see it run")
+    parser.add_argument("--work", type=Path, default=Path("out/few-films"), help="folder for films and trainings")
+    parser.add_argument("--smoke", action="store_true", help="few films and steps, to see it run; all in --work")
     chosen = parser.parse_args(arguments)
-    budget = SMOKE if chosen.smoke else Budget()
-    work = chosen.work or Path("out/few-films-smoke" if chosen.smoke else "out/few-films")
-    docs = chosen.docs or (work / "docs" if chosen.smoke else Path("docs"))
-    rows = run_cells(budget, films_of(chosen.data, budget), chosen.checkpoint, work)
-    write_rows(docs / "few-films" / "cells.jsonl", rows)
-    write_png(docs / "few-films" / "curve.png", picture(rows))
-    write_text(docs / "few-films.md", text(rows, budget, chosen.checkpoint.stem))
-    print(f"wrote {docs / 'few-films.md'}")
+    budget, folder = (SMOKE, chosen.work) if chosen.smoke else (Budget(), PAGE.parent)
+    films = films_of(chosen.data, budget)
+    rows = run_cells(budget, films, chosen.checkpoint, chosen.work, folder / "cells.jsonl")
+    write_text(folder / PAGE.name, fill(PAGE.read_text(encoding="utf-8"), {"results": results_table(rows)}))
+    draw(rows, folder / "curve.png")
+    print(f"wrote {folder / PAGE.name}")
     return 0
 
 

@@ -6,7 +6,6 @@ so the first is what a short training would have been.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable
@@ -18,8 +17,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.running import Row, epochs_done
-from spineseg.data.augment import AugmentConfig
+from experiments.records import Row, digest, epochs_done
+from experiments.the_report.recipes import wrong_flips, wrong_flips_and_background
+from spineseg.data.augment import AugmentConfig, Transform
 from spineseg.data.cache import build_cache
 from spineseg.data.dataset import FilmDataset
 from spineseg.evaluation.metrics import dice, response_matrix
@@ -69,7 +69,7 @@ class Budget:
         return self.short_epochs if length == "short" else self.long_epochs
 
 
-SMOKE = Budget(20, 3, 128, GridConfig(64, 64, intensity="global"), batch=8, short_epochs=1, long_epochs=2)
+SMOKE = Budget(20, 3, 128, GridConfig(128, 64, intensity="global"), batch=8, short_epochs=1, long_epochs=2)
 """Shows that the program runs; its numbers mean nothing."""
 
 
@@ -136,14 +136,16 @@ def all_recipes() -> list[Recipe]:
     return list(dict.fromkeys([*CORNERS, REPORT_7, *crossed, *RATES, WIDE, *again]))
 
 
+def transform_of(recipe: Recipe) -> Transform | None:
+    """The report's mistakes as a change of each training film."""
+    if recipe.flips == "right":
+        return None
+    return wrong_flips if recipe.targets == "masks" else wrong_flips_and_background
+
+
 def settings(recipe: Recipe, budget: Budget, length: Length) -> Row:
     """All that a cell's result depends on, as JSON has it."""
     return json.loads(json.dumps({"recipe": asdict(recipe), "budget": asdict(budget), "length": length}))
-
-
-def digest(*parts: object) -> str:
-    """A short name for settings."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
 def simulated(budget: Budget, work: Path, processes: int, progress: Callable[..., Iterable[Any]]) -> tuple[Path, Path]:
@@ -168,9 +170,9 @@ def training(recipe: Recipe, budget: Budget, data: Path, out: Path) -> TrainConf
         name=recipe.name,
         network=recipe.network,
         grid=budget.grid,
-        augment=replace(AugmentConfig.none(), flip_probability=0.5, flips=recipe.flips),
+        augment=replace(AugmentConfig.none(), flip_probability=0.5 if recipe.flips == "right" else 0.0),
         loss=recipe.loss,
-        targets=recipe.targets,
+        check_targets=recipe.flips == "right",
         epochs=budget.long_epochs,
         batch=budget.batch,
         optimiser=recipe.optimiser,
@@ -183,7 +185,7 @@ def training(recipe: Recipe, budget: Budget, data: Path, out: Path) -> TrainConf
         seed=recipe.seed,
         workers=0,
         decoder="none",
-        description="A cell of docs/the-report.md, trained on simulated films only.",
+        description="A cell of experiments/the_report, trained on simulated films only.",
     )
 
 
@@ -198,7 +200,8 @@ def trained(recipe: Recipe, budget: Budget, length: Length, data: Path, out: Pat
     if not 0 < done <= last:
         shutil.rmtree(out, ignore_errors=True)
         done = 0
-    return train(replace(training(recipe, budget, data, out), stop_after=last, resume=done > 0))
+    config = replace(training(recipe, budget, data, out), stop_after=last, resume=done > 0)
+    return train(config, transform=transform_of(recipe))
 
 
 @dataclass(frozen=True)
