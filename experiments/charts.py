@@ -1,10 +1,11 @@
-"""Charts of experiments and benchmarks, by matplotlib (requirements-bench.txt)."""
+"""Charts of experiments and benchmarks, by matplotlib (requirements-test.txt)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -32,7 +33,7 @@ def draw_lines(axes: Axes, lines: Mapping[str, Line], title: str, x: str, *, das
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
-def draw_matrix(axes: Axes, values: Sequence[Sequence[float]], names: Sequence[str], title: str) -> None:
+def draw_matrix(axes: Axes, values: Sequence[Sequence[float]] | np.ndarray, names: Sequence[str], title: str) -> None:
     """A square table as grey cells with their numbers, 0 white and 1 black."""
     axes.imshow(values, cmap="gray_r", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names)

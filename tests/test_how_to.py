@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+PAGES = [
+    page for page in sorted((ROOT / "docs" / "how-to").glob("*.md")) if "title=" in page.read_text(encoding="utf-8")
+]
 BLOCK = re.compile(r'^```(\w*)(?: title="([^"\n]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 COPIED = ("spineseg", "checkpoints", "examples", "app.py", "pyproject.toml", "requirements.txt", "README.md")
 TIMEOUT_S = 300

@@ -18,7 +18,7 @@ REQUIREMENTS = ("requirements.txt", "requirements-test.txt")
 PIN = re.compile(r"(?P<name>[A-Za-z0-9_-]+)(\[[a-z,]+\])?==[0-9][0-9.]*")
 
 # Where the name that is imported is not the name that is installed.
-INSTALLED_AS = {"cv2": "opencv-python-headless", "PIL": "pillow"}
+INSTALLED_AS = {"cv2": "opencv-python-headless", "PIL": "pillow", "python_multipart": "python-multipart"}
 
 # A folder that exists on one person's machine only.
 PRIVATE_PATH = re.compile(rb"(?<![\w.:/-])(/(?:work|root|home/\w+|Users/\w+)/|[A-Z]:\\+Users\\)")

@@ -39,7 +39,7 @@ from experiments.the_report.cells import (
 from experiments.the_report.recipes import NETWORKS, TRANSFORMS, RecipeName, configuration
 from experiments.the_report.results import Results, mean_dice
 from experiments.the_report.tables import PAGE, write_page
-from spineseg.allocator import keep_freed_memory
+from spineseg.allocator import disable_mmap_and_trim
 from spineseg.film import BadInput
 from spineseg.inference.grid import grid_to_film
 from spineseg.inference.segmenter import Segmenter
@@ -134,7 +134,7 @@ def train_at_full_size(arguments: Sequence[str]) -> None:
     config = tyro.cli(
         TrainConfig, default=base, args=arguments[1:], prog=f"python -m experiments.the_report train {name}"
     )
-    keep_freed_memory()
+    disable_mmap_and_trim()
     run = cross_validate if config.folds and not config.fold else train
     run(config, transform=TRANSFORMS[name])
 

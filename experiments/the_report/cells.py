@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from experiments.records import Row, digest, epochs_done
@@ -28,7 +29,7 @@ from spineseg.io.folder import labelled_films, write_case
 from spineseg.model.checkpoint import load_checkpoint
 from spineseg.model.config import GridConfig, UNetConfig, receptive_field
 from spineseg.model.losses import LossName
-from spineseg.model.unet import UNet, parameter_count
+from spineseg.model.unet import parameter_count
 from spineseg.simulate import SimulateConfig, write_folder
 from spineseg.training.config import TrainConfig
 from spineseg.training.history import EpochReport
@@ -229,7 +230,7 @@ def test_set(budget: Budget, folder: Path) -> FilmDataset:
 
 
 @torch.inference_mode()
-def probabilities(network: UNet, films: FilmDataset) -> tuple[np.ndarray, np.ndarray]:
+def probabilities(network: nn.Module, films: FilmDataset) -> tuple[np.ndarray, np.ndarray]:
     """(film, vertebra, rows, columns): what the network says, and which pixels are bone, on the grid of its logits."""
     said, true = [], []
     for images, targets in DataLoader(films, batch_size=16):

@@ -110,8 +110,6 @@ def test_the_page_shows_the_stored_results() -> None:
 
 
 def test_the_whole_command(place: Path) -> None:
-    """Where matplotlib is installed, which draws the chart."""
-    pytest.importorskip("matplotlib")
     paths = {"--data": "data", "--checkpoint": "small.safetensors", "--work": "."}
     arguments = [word for key, name in paths.items() for word in (key, str(place / name))]
     assert few_films.main(["--smoke", *arguments]) == 0

@@ -341,7 +341,6 @@ def test_a_page_holds_what_was_measured(work: Path, tmp_path: Path) -> None:
 
 
 def test_every_picture_is_drawn(work: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     the_report.draw(results_in(work), work, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(re.findall(r"\((\S+\.png)\)", PAGE.read_text("utf-8")))
     assert min(path.stat().st_size for path in tmp_path.iterdir()) > 5000
