@@ -39,7 +39,7 @@ def draw_all(results: Results, shown: Sequence[Shown], folder: Path) -> None:
     crossed: list[tuple[Recipe, Length]] = [
         (replace(corner, loss=loss), "long") for corner in CORNERS for loss in losses
     ]
-    _matrices(results, [(recipe, "long") for recipe in crossed], len(losses), folder / "losses.png")
+    _matrices(results, crossed, len(losses), folder / "losses.png")
     held_back = {title(corner): row["held_back_loss"] for corner in CORNERS if (row := results.find(corner))}
     _losses(held_back, "binary cross-entropy on films held back", folder / "curves.png", logarithmic=True)
     named = {"seven channels, 255 in the last": REPORT_7, "six channels": REPORT}
