@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-import app
 from spineseg.model.architectures import build_network
 from spineseg.model.card import BadCheckpoint, Card
 from spineseg.model.checkpoint import save_checkpoint
 from spineseg.model.config import GridConfig, UNetConfig
+from spineseg.ui import launch as app
 
 ROOT = Path(__file__).parents[1]
 STOPPED_BY = (signal.SIGTERM, signal.SIGINT)

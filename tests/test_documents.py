@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import app
 import spineseg
 from spineseg import cli
+from spineseg.ui import launch as app
 
 ROOT = Path(__file__).parents[1]
 README, CHANGELOG = ROOT / "README.md", ROOT / "CHANGELOG.md"

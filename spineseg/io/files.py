@@ -15,6 +15,13 @@ from typing import Any, BinaryIO
 from spineseg.film import BadInput
 
 
+def shipped(folder: str) -> Path:
+    """Where `checkpoints` or `examples` are: in the package where it was installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / folder
+    return inside if inside.is_dir() else package.parent / folder
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A stream whose content becomes the file in one step at the end; on failure the old file stays, nothing else.

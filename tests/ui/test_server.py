@@ -23,7 +23,7 @@ import pytest
 from gradio import queueing, routes
 from ui_fakes import FILM, Bands, read_label
 
-import app
+from spineseg.ui import launch as app
 from spineseg.ui.access import BadAccount, account, refused
 from spineseg.ui.page import build_page
 from spineseg.ui.server import StripMessages, filter_logs, serve
