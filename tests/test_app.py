@@ -97,7 +97,7 @@ def test_every_checkpoint_with_a_card_is_offered_the_published_one_first(tmp_pat
         "cardless.safetensors",
     ):
         (tmp_path / name).touch()
-    assert [path.stem for path in app.shipped_checkpoints(tmp_path)] == ["spineseg", "report-6"]
+    assert [Path(path).stem for path in app.shipped_checkpoints(tmp_path)] == ["spineseg", "report-6"]
 
 
 def test_environment_names_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,10 +92,10 @@ def from_environment() -> list[str]:
     return [name for part in os.environ.get("SPINESEG_CHECKPOINT", "").split(",") if (name := part.strip())]
 
 
-def shipped_checkpoints(folder: Path) -> list[Path]:
+def shipped_checkpoints(folder: Path) -> list[str]:
     """Every checkpoint of the folder that has a card, the published one first."""
     found = sorted(folder.glob("*.safetensors"), key=lambda path: (path.stem != "spineseg", path.stem))
-    return [path for path in found if path.with_suffix(".json").is_file()]
+    return [str(path) for path in found if path.with_suffix(".json").is_file()]
 
 
 def named(checkpoints: Sequence[str]) -> dict[str, str]:
