@@ -46,7 +46,7 @@ def _read(path: str | os.PathLike[str], limits: Limits) -> Film:
     del content
     check = check_uncompressed if header.syntax in NATIVE else check_compressed
     encoded = check(header, pixels)
-    return Film(to_image(decode(encoded, header), header, encoded.bits), header.spacing)
+    return Film(to_image(decode(encoded, header), header, encoded.bits), header.spacing, header.aspect)
 
 
 def _read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:

@@ -20,7 +20,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
-from spineseg.film import SPACING_MM, BadInput, Spacing
+from spineseg.film import ASPECT, SPACING_MM, BadInput, Spacing
 from spineseg.io.limits import Limits
 
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -55,6 +55,9 @@ _TAGS = tuple(
         "ModalityLUTSequence",
         "RescaleSlope",
         "RescaleIntercept",
+        "PixelAspectRatio",
+        "PixelPaddingValue",
+        "PixelPaddingRangeLimit",
         "PixelSpacing",
         "PixelSpacingCalibrationType",
         "ImagerPixelSpacing",
@@ -85,7 +88,11 @@ class ModalityLUT:
 
 @dataclass(frozen=True)
 class Header:
-    """The checked header of one image; `inverted`: MONOCHROME1, the lowest value is the brightest."""
+    """The checked header of one image.
+
+    inverted: MONOCHROME1, the lowest value is the brightest. padding: lowest and highest stored value of pixels that
+    are no part of the picture.
+    """
 
     syntax: str
     rows: int
@@ -98,7 +105,9 @@ class Header:
     slope: float
     intercept: float
     spacing: Spacing | None
+    aspect: float = 1.0
     lut: ModalityLUT | None = None
+    padding: tuple[int, int] | None = None
 
 
 _PYDICOM_LOCK = threading.Lock()
@@ -230,7 +239,9 @@ def _check_header(elements: Dataset, syntax: str, limits: Limits) -> Header:
         slope=slope,
         intercept=intercept,
         spacing=_spacing(elements),
+        aspect=_aspect(elements),
         lut=_modality_lut(elements, sign == 1),
+        padding=_padding(elements, stored, sign == 1),
     )
 
 
@@ -335,6 +346,24 @@ def _spacing(elements: Dataset) -> Spacing | None:
         return Spacing(*pixel, plane="patient" if _text(elements, "PixelSpacingCalibrationType") else "detector")
     same = all(math.isclose(a, b, rel_tol=1e-4) for a, b in zip(detector, pixel, strict=True))
     return Spacing(*detector, plane="detector") if same else Spacing(*pixel, plane="patient")
+
+
+def _aspect(elements: Dataset) -> float:
+    """Height of a pixel over its width (PS3.3 C.7.6.3.1.7), 1 where it is not stated or implausible."""
+    numbers = _numbers(elements, "PixelAspectRatio")
+    if len(numbers) != 2 or not numbers[1] > 0 or not ASPECT[0] <= numbers[0] / numbers[1] <= ASPECT[1]:
+        return 1.0
+    return numbers[0] / numbers[1]
+
+
+def _padding(elements: Dataset, bits: int, signed: bool) -> tuple[int, int] | None:
+    """Lowest and highest stored value of padding (PS3.3 C.7.5.1.1.2); its VR may have the other sign."""
+    ends = [number for key in ("PixelPaddingValue", "PixelPaddingRangeLimit") for number in _numbers(elements, key)]
+    if not ends or not all(math.isfinite(number) for number in ends):
+        return None
+    words = [int(number) % 2**bits for number in ends]
+    values = [word - 2**bits if signed and word >= 2 ** (bits - 1) else word for word in words]
+    return min(values), max(values)
 
 
 def _pair(elements: Dataset, keyword: str) -> tuple[float, float] | None:

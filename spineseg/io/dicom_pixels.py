@@ -205,13 +205,21 @@ def _minimal_dataset(encoded: EncodedPixels, header: Header) -> Dataset:
 def to_image(
     words: Integer[np.ndarray, "rows columns"], header: Header, bits: int
 ) -> Float32[np.ndarray, "rows columns"]:
-    """Words of `bits` bits with sign, Modality LUT or rescale, and MONOCHROME1 applied; finite, not constant."""
+    """Words of `bits` bits with sign, Modality LUT or rescale, and MONOCHROME1 applied; finite, not constant.
+
+    Padding gets the darkest value of the picture.
+    """
     stored = _stored_values(words, header, bits)
     image = header.lut.values_at(stored) if header.lut else _rescaled(stored, header, bits)
-    low, high = float(image.min()), float(image.max())
+    shown = np.ones(image.shape, bool)
+    if header.padding:
+        shown = (stored < header.padding[0]) | (stored > header.padding[1])
+    low, high = (float(end(image, where=shown, initial=start)) for end, start in ((np.min, np.inf), (np.max, -np.inf)))
     if not (math.isfinite(low) and math.isfinite(high) and high > low):
         raise UnreadableFilm("expected a picture, got one single value everywhere; choose another film")
-    return np.float32(low + high) - image if header.inverted and header.lut else image
+    if header.inverted and header.lut:
+        image = np.float32(low + high) - image
+    return image if header.padding is None else np.where(shown, image, np.float32(low))
 
 
 def _rescaled(

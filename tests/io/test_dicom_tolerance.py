@@ -26,11 +26,13 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.pixels import apply_modality_lut
+from pydicom.pixels.processing import apply_modality_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from spineseg.io.dicom import read_film
+from spineseg.io.dicom_write import write_film
+from spineseg.io.isolation import read_film_isolated
 
 ROWS, COLUMNS = 67, 71
 VALUES = np.random.default_rng(3).integers(0, 4096, (ROWS, COLUMNS)).astype(np.uint16)
@@ -176,3 +178,57 @@ def test_a_table_unlike_its_descriptor_is_refused(tmp_path: Path, count: int, bi
     made = with_table(TABLE, 0, bits)
     made.ModalityLUTSequence[0].LUTDescriptor = [count, 0, bits]
     assert "Modality LUT" in refusal(save(tmp_path / "a.dcm", made))
+
+
+# ---- padding and pixels that are not square ----
+
+
+@pytest.mark.parametrize(
+    ("elements", "padding", "limit"),
+    [
+        ({}, 0, None),
+        ({}, 4095, None),
+        ({"bits": 16}, 65535, 65000),
+        ({"signed": True}, -2048, None),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, 4095, None),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, 0, 10),
+    ],
+)
+def test_padding_is_as_dark_as_the_darkest_pixel(
+    tmp_path: Path, elements: dict[str, Any], padding: int, limit: int | None
+) -> None:
+    values = np.clip(VALUES.astype(int) // 4 + 500, 501, 1500)
+    values[:, :20] = padding
+    values[:5] = padding if limit is None else limit
+    made = dataset(values.astype(np.uint16) & (0xFFFF if elements.get("bits") == 16 else 0xFFF), **elements)
+    made.add_new("PixelPaddingValue", "US", padding % 65536)  # with the VR of the other sign, as some write it
+    if limit is not None:
+        made.add_new("PixelPaddingRangeLimit", "US", limit)
+    image = read_film(save(tmp_path / "a.dcm", made)).image
+    inside = image[5:, 20:]
+    assert np.all(image[:5] == inside.min()) and np.all(image[:, :20] == inside.min())
+    sign = -1 if "PhotometricInterpretation" in elements else 1
+    np.testing.assert_array_equal(np.diff(inside), sign * np.diff(values[5:, 20:]))
+
+
+def test_padding_everywhere_is_no_picture(tmp_path: Path) -> None:
+    made = dataset(np.full_like(VALUES, 7) + (VALUES > 9) * np.uint16(1), PixelPaddingValue=7, PixelPaddingRangeLimit=8)
+    assert "one single value" in refusal(save(tmp_path / "a.dcm", made))
+
+
+@pytest.mark.parametrize(
+    ("elements", "row_to_column"),
+    [
+        ({}, 1.0),
+        ({"PixelAspectRatio": [1, 2]}, 0.5),
+        ({"PixelAspectRatio": [2, 1]}, 2.0),
+        ({"ImagerPixelSpacing": [0.1, 0.4], "PixelAspectRatio": [2, 1]}, 0.25),
+        ({"PixelAspectRatio": [1, 0]}, 1.0),
+        ({"PixelAspectRatio": [1000, 1]}, 1.0),
+    ],
+)
+def test_height_of_a_pixel_over_its_width(tmp_path: Path, elements: dict[str, Any], row_to_column: float) -> None:
+    film = read_film_isolated(save(tmp_path / "a.dcm", dataset(VALUES, **elements)))
+    assert film.row_to_column == pytest.approx(row_to_column)
+    write_film(tmp_path / "b.dcm", film)
+    assert read_film(tmp_path / "b.dcm").row_to_column == pytest.approx(row_to_column)
