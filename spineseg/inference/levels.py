@@ -2,8 +2,8 @@
 
 Where bone is and which bone it is are decided apart. The sum of the channels shows bone, whose connected components
 are split into bodies. Dynamic programming over body and level then finds the best path from head to tail: no level
-twice, none out of order, in the best agreement with the channels (as SPINEPS assigns instances; Moeller et al. 2024, arXiv 2402.16368). The margin to
-the second-best path measures how ambiguous the numbering is.
+twice, none out of order, in the best agreement with the channels (as SPINEPS assigns instances; Moeller et al. 2024,
+arXiv 2402.16368). The margin to the second-best path measures how ambiguous the numbering is.
 """
 
 from __future__ import annotations
