@@ -198,7 +198,8 @@ def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments
     from spineseg.io.files import write_text
     from spineseg.measure.measurements import csv_row, measure_prediction
 
-    measurements, levels = measure_prediction(prediction, film.spacing, facing=arguments.facing), prediction.levels
+    levels, facing = prediction.levels, arguments.facing
+    measurements = measure_prediction(prediction, film.spacing, row_to_column=film.row_to_column, facing=facing)
     content = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, **measurements.as_dict()}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(arguments.out / f"{stem}.json", text + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -45,6 +45,8 @@ CHANNELS = (*VERTEBRAE, BACKGROUND)
 Masks = Bool[np.ndarray, f"vertebra={len(VERTEBRAE)} rows columns"]
 SPACING_MM = (0.001, 100.0)
 """Range of pixel spacing that a film may state; any other value is a mistake or an attack."""
+ASPECT = (0.1, 10.0)
+"""Range of the height of a pixel over its width that a film may state."""
 
 
 class BadInput(ValueError):
@@ -70,11 +72,13 @@ class Film:
     """One radiograph, without any identity of the patient.
 
     image: brighter = denser (bone bright), in the stored units; finite, not constant, read-only.
-    spacing: None where the file states none.
+    spacing: None where the file states none. aspect: height of a pixel over its width, used where there is no spacing
+    (Pixel Aspect Ratio, 0028,0034).
     """
 
     image: Float32[np.ndarray, "rows columns"]
     spacing: Spacing | None = None
+    aspect: float = 1.0
 
     def __post_init__(self) -> None:
         self.image.setflags(write=False)
@@ -85,10 +89,15 @@ class Film:
         rows, columns = self.image.shape
         return rows, columns
 
+    @property
+    def row_to_column(self) -> float:
+        """Height of a pixel over its width."""
+        return self.spacing.row_mm / self.spacing.column_mm if self.spacing else self.aspect
+
     def inverted(self) -> Film:
         """The film with its grey values inverted within their own range, for one stored with dark bone."""
         low, high = self.image.min(), self.image.max()
-        return Film(np.asarray(low + high - self.image, dtype=np.float32), self.spacing)
+        return replace(self, image=np.asarray(low + high - self.image, dtype=np.float32))
 
 
 @dataclass(frozen=True, eq=False)

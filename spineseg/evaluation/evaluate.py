@@ -154,8 +154,7 @@ def score_film(segmenter: Callable[[Film], Prediction], case: Case) -> FilmScore
     start = time.perf_counter()
     prediction = segmenter(case.film)
     seconds = time.perf_counter() - start
-    spacing = case.film.spacing
-    row_to_column = spacing.row_mm / spacing.column_mm if spacing else 1.0
+    row_to_column = case.film.row_to_column
     hausdorff95_px = hausdorff95(prediction.masks, case.masks, row_to_column)
     return FilmScore(
         name=case.name,

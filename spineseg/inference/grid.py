@@ -61,12 +61,13 @@ class GridFit:
         return np.outer((row > 0) & (row < self.film_rows), (column > 0) & (column < self.film_columns))
 
 
-def grid_fit(shape: tuple[int, int], config: GridConfig) -> GridFit:
-    """Place a film of (rows, columns) on the grid."""
+def grid_fit(shape: tuple[int, int], config: GridConfig, row_to_column: float = 1.0) -> GridFit:
+    """Place a film of (rows, columns) on the grid. row_to_column: height of a film's pixel over its width."""
     film_rows, film_columns = shape
     row_scale, column_scale = config.rows / film_rows, config.columns / film_columns
     if config.keep_aspect:
-        row_scale = column_scale = min(row_scale, column_scale)
+        column_scale = min(row_scale / row_to_column, column_scale)
+        row_scale = column_scale * row_to_column
     return GridFit(
         film_rows,
         film_columns,
@@ -116,7 +117,7 @@ def film_to_grid(film: Film, config: GridConfig) -> tuple[GridImage, GridFit]:
 
     A pixel at the border holds the mean of what the film covers of it, so that no dark rim appears.
     """
-    fit = grid_fit(film.shape, config)
+    fit = grid_fit(film.shape, config, film.row_to_column)
     down, across = _weights(fit)
     covered = np.outer(down.sum(1), across.sum(1)).astype(np.float32)
     return _to_grid(film.image, down, across) / np.maximum(covered, 1e-6), fit

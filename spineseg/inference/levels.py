@@ -1,9 +1,9 @@
 """Probability maps to named bodies: the post-processing that knows anatomy, on plain arrays.
 
 Where bone is and which bone it is are decided apart. The sum of the channels shows bone, whose connected components
-are split into bodies. A path from head to tail then gives each body the level that agrees best with the channels, no
-level twice and none out of order (as SPINEPS assigns instances; Moeller et al. 2024, arXiv 2402.16368). The margin to
-the second-best path measures how ambiguous the numbering is.
+are split into bodies. Dynamic programming over body and level then finds the best path from head to tail: no level
+twice, none out of order, in the best agreement with the channels (as SPINEPS assigns instances; Moeller et al. 2024,
+arXiv 2402.16368). The margin to the second-best path measures how ambiguous the numbering is.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Channels = Float32[np.ndarray, "vertebra rows columns"]
 Agreement = Float[np.ndarray, "body vertebra"]
 Weights = Float[np.ndarray, "body"]
 Numbered = Int32[np.ndarray, "rows columns"]
-Path = tuple[int, ...]
+LevelPath = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class LevelConfig:
-    """Parameters of the decoder; lengths are shares of a typical body's side."""
+    """Parameters of the decoder; sizes are shares of a typical body's area, distances of its side."""
 
     erode_share: float = 0.12
     """How far bodies are eroded to split those that touch."""
@@ -114,12 +114,12 @@ def _split(components: Numbered, cores: Numbered) -> Numbered:
 def _split_merged(bodies: Numbered, strongest: Int[np.ndarray, "rows columns"], config: LevelConfig) -> Numbered:
     """Split bodies that are merged across a disc, where one channel gives way to the next."""
     areas = np.bincount(bodies.ravel())[1:]
-    typical = float(np.quantile(_no_specks(areas), 0.25))
+    small = float(np.quantile(_no_specks(areas), 0.25))  # merged bodies are large and raise the median
     seeds = bodies.copy()
-    for body in np.flatnonzero(areas > config.merged_size * typical) + 1:
+    for body in np.flatnonzero(areas > config.merged_size * small) + 1:
         inside = bodies == body
         of_channels = [_components(inside & (strongest == level)) for level in np.unique(strongest[inside])]
-        large = [found == n for found in of_channels for n in _larger_than(config.cut_size * typical, found)]
+        large = [found == n for found in of_channels for n in _larger_than(config.cut_size * small, found)]
         if len(large) > 1:
             seeds[inside] = 0
             for part in large:
@@ -191,7 +191,7 @@ def _spinal(bodies: Numbered, farthest: float, config: LevelConfig) -> Int[np.nd
 
 def best_path(
     agreement: Agreement, weight: Weights, config: LevelConfig, forbidden: frozenset[tuple[int, int]] = frozenset()
-) -> tuple[float, Path]:
+) -> tuple[float, LevelPath]:
     """Level of each body from head to tail (-1 for none), strictly increasing, of the highest total.
 
     agreement: share of the probability on each body that each level's channel holds, 0..1. weight: of each body, 0..1,
@@ -199,8 +199,8 @@ def best_path(
     """
     bodies = len(agreement)
     passed = np.concatenate([[0.0], np.cumsum(weight)]).astype(float).tolist()
-    best: dict[tuple[int, int], tuple[float, Path]] = {}
-    outcome: tuple[float, Path] = (-config.skipped_end * passed[bodies], (-1,) * bodies)
+    best: dict[tuple[int, int], tuple[float, LevelPath]] = {}
+    outcome: tuple[float, LevelPath] = (-config.skipped_end * passed[bodies], (-1,) * bodies)
     for body in range(bodies):
         for level in range(len(VERTEBRAE)):
             if (body, level) in forbidden:
@@ -220,7 +220,7 @@ def best_path(
     return outcome
 
 
-def path_margin(agreement: Agreement, weight: Weights, config: LevelConfig) -> tuple[Path, float]:
+def path_margin(agreement: Agreement, weight: Weights, config: LevelConfig) -> tuple[LevelPath, float]:
     """The best path, and the margin of its score over the best path that differs in some body."""
     score, path = best_path(agreement, weight, config)
     named = [(body, level) for body, level in enumerate(path) if level >= 0]
@@ -237,10 +237,10 @@ def _odd_sized(channels: Channels, config: LevelConfig) -> list[str]:
     return [v for v, area in zip(VERTEBRAE, areas, strict=True) if area and not low <= area <= high]
 
 
-def _unexplained(path: Path) -> int:
+def _unexplained(path: LevelPath) -> int:
     """Bodies without a level, save one above the first vertebra: one is expected there, as T12 is above L1."""
-    has_one_above = 0 in path and path.index(0) > 0
-    return path.count(-1) - has_one_above
+    expected = 1 if 0 in path and path.index(0) > 0 else 0
+    return path.count(-1) - expected
 
 
 def _film_ends(channels: Channels, visible_rows: tuple[float, float], config: LevelConfig) -> list[str]:

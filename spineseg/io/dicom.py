@@ -9,7 +9,7 @@ import os
 import stat
 
 from spineseg.film import Film
-from spineseg.io.dicom_header import NATIVE, PREAMBLE_BYTES, UnreadableFilm, read_header_and_pixels
+from spineseg.io.dicom_header import NATIVE, UnreadableFilm, read_header_and_pixels, start_of_elements
 from spineseg.io.dicom_pixels import check_compressed, check_uncompressed, decode, to_image
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
 
@@ -46,7 +46,7 @@ def _read(path: str | os.PathLike[str], limits: Limits) -> Film:
     del content
     check = check_uncompressed if header.syntax in NATIVE else check_compressed
     encoded = check(header, pixels)
-    return Film(to_image(decode(encoded, header), header, encoded.bits), header.spacing)
+    return Film(to_image(decode(encoded, header), header, encoded.bits), header.spacing, header.aspect)
 
 
 def _read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
@@ -64,10 +64,10 @@ def _read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
     if len(content) > limits.max_bytes:
         megabytes = limits.max_bytes / 2**20
         raise UnreadableFilm(f"expected a file of at most {megabytes:.0f} MB, got a larger one; export a single film")
-    if content[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] != b"DICM":
+    if start_of_elements(content) is None:
         kinds = (kind for magic, kind in _MAGIC.items() if content.startswith(magic))
         found = next(kinds, "another kind of file") if content else "an empty file"
-        raise UnreadableFilm(f"expected a DICOM file (DICM after 128 bytes), got {found}; export the film as DICOM")
+        raise UnreadableFilm(f"expected a DICOM file, got {found}; export the film as DICOM")
     return content
 
 

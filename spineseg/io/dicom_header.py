@@ -13,13 +13,14 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, Integer
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
-from spineseg.film import SPACING_MM, BadInput, Spacing
+from spineseg.film import ASPECT, SPACING_MM, BadInput, Spacing
 from spineseg.io.limits import Limits
 
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -54,6 +55,9 @@ _TAGS = tuple(
         "ModalityLUTSequence",
         "RescaleSlope",
         "RescaleIntercept",
+        "PixelAspectRatio",
+        "PixelPaddingValue",
+        "PixelPaddingRangeLimit",
         "PixelSpacing",
         "PixelSpacingCalibrationType",
         "ImagerPixelSpacing",
@@ -63,17 +67,32 @@ _TAGS = tuple(
 )
 """All that is ever looked at: no tag of the patient is converted, kept or quoted."""
 PIXEL_DATA = Tag("PixelData")
-PREAMBLE_BYTES = 128
-"""Bytes before the letters DICM (PS3.10 7.1)."""
+_PREAMBLE_BYTES = 128
 
 
 class UnreadableFilm(BadInput):
     """The file is not one grey radiograph that can be read safely."""
 
 
+@dataclass(frozen=True, eq=False)
+class ModalityLUT:
+    """A table in place of slope and intercept: `entries[0]` stands for stored values up to `first` (PS3.3 C.11.1.1)."""
+
+    first: int
+    entries: Float32[np.ndarray, "entry"]
+
+    def values_at(self, stored: Integer[np.ndarray, "rows columns"]) -> Float32[np.ndarray, "rows columns"]:
+        """Values below the table are its first, values above it its last."""
+        return self.entries[np.clip(stored - self.first, 0, len(self.entries) - 1)]
+
+
 @dataclass(frozen=True)
 class Header:
-    """The checked header of one image; `inverted`: MONOCHROME1, the lowest value is the brightest."""
+    """The checked header of one image.
+
+    inverted: MONOCHROME1, the lowest value is the brightest. padding: lowest and highest stored value of pixels that
+    are no part of the picture.
+    """
 
     syntax: str
     rows: int
@@ -86,6 +105,9 @@ class Header:
     slope: float
     intercept: float
     spacing: Spacing | None
+    aspect: float = 1.0
+    lut: ModalityLUT | None = None
+    padding: tuple[int, int] | None = None
 
 
 _PYDICOM_LOCK = threading.Lock()
@@ -110,7 +132,7 @@ def without_pydicom_messages() -> Iterator[None]:
 def read_header_and_pixels(content: bytes, limits: Limits) -> tuple[Header, bytes]:
     """The checked header and the value of Pixel Data, which is read only after the header has passed."""
     stream = BytesIO(content)
-    stream.seek(PREAMBLE_BYTES + 4)
+    stream.seek(start_of_elements(content) or 0)
     with without_pydicom_messages():
         try:
             syntax = _read_syntax(stream)
@@ -124,8 +146,31 @@ def read_header_and_pixels(content: bytes, limits: Limits) -> tuple[Header, byte
             raise UnreadableFilm("expected a sound DICOM header, got a damaged one; export the film again") from None
 
 
+def start_of_elements(content: bytes) -> int | None:
+    """Where the first element begins; None for what is no DICOM file.
+
+    Behind the preamble and the letters DICM (PS3.10 7.1), or at the beginning of a file that lacks both: such files
+    begin with group 0002, or without file meta information with group 0008, and their first elements are short.
+    """
+    if content[_PREAMBLE_BYTES : _PREAMBLE_BYTES + 4] == b"DICM":
+        return _PREAMBLE_BYTES + 4
+    return 0 if content[:2] in (b"\x02\0", b"\x08\0") and _first_length(content) <= 256 else None
+
+
+def _first_length(content: bytes) -> int:
+    """Of the first element's value, with an explicit VR of two letters or without one."""
+    explicit = content[4:6].isalpha() and content[4:6].isupper()
+    return int.from_bytes(content[6:8] if explicit else content[4:8], "little") if len(content) >= 8 else 2**32
+
+
 def _read_syntax(stream: BytesIO) -> str:
-    """The transfer syntax, if it is supported. Leaves the stream behind the file meta information (group 0002)."""
+    """The transfer syntax, if it is supported. Leaves the stream behind the file meta information (group 0002).
+
+    Without that the elements' own form tells: explicit or implicit little endian.
+    """
+    head = stream.getbuffer()[stream.tell() : stream.tell() + 6].tobytes()
+    if head[:2] == b"\x08\0":
+        return EXPLICIT if head[4:6].isalpha() and head[4:6].isupper() else IMPLICIT
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
     syntax = str(meta.get("TransferSyntaxUID", ""))
     if syntax not in SYNTAXES:
@@ -194,11 +239,14 @@ def _check_header(elements: Dataset, syntax: str, limits: Limits) -> Header:
         slope=slope,
         intercept=intercept,
         spacing=_spacing(elements),
+        aspect=_aspect(elements),
+        lut=_modality_lut(elements, sign == 1),
+        padding=_padding(elements, stored, sign == 1),
     )
 
 
 def _check_kind(elements: Dataset) -> None:
-    """One frame of one grey channel, without a Modality LUT."""
+    """One frame of one grey channel."""
     photometric, samples = _text(elements, "PhotometricInterpretation"), _integer(elements, "SamplesPerPixel", 1)
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         kind = "a palette" if photometric == "PALETTE COLOR" else f"colour or an unknown kind with {samples} channels"
@@ -206,8 +254,6 @@ def _check_kind(elements: Dataset) -> None:
     frames = _integer(elements, "NumberOfFrames", 1)
     if frames != 1:
         raise UnreadableFilm(f"expected one frame, got {frames}; export a single image")
-    if elements.get("ModalityLUTSequence"):
-        raise UnreadableFilm("expected a slope and an intercept, got a Modality LUT; export the film without the table")
 
 
 def _check_size(rows: int, columns: int, limits: Limits) -> None:
@@ -264,6 +310,25 @@ def _rescale(elements: Dataset) -> tuple[float, float]:
     return slope, intercept
 
 
+def _modality_lut(elements: Dataset, signed: bool) -> ModalityLUT | None:
+    """The table, if there is one. Raises UnreadableFilm unless its descriptor, data and size agree (C.11.1.1)."""
+    if not (sequence := elements.get("ModalityLUTSequence")):
+        return None
+    item = sequence[0]
+    try:
+        count, first, bits = (int(number) for number in item.LUTDescriptor)
+        data = item.LUTData
+        words = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data, np.int64)
+        count, first = count or 2**16, (first + 2**15) % 2**16 - 2**15 if signed else first % 2**16
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        count, first, bits, words = 0, 0, 0, np.zeros(1, np.int64)
+    if bits == 8 and len(words) == (count + 1) // 2:  # two entries in each word
+        words = words.astype("<u2").view(np.uint8)[:count]
+    if not (8 <= bits <= 16 and len(words) == count and words.min() >= 0 and words.max() < 2**16):
+        raise UnreadableFilm("expected a Modality LUT as its descriptor says, got another; export the film again")
+    return ModalityLUT(first, words.astype(np.float32))
+
+
 def _spacing(elements: Dataset) -> Spacing | None:
     """Millimetres with the plane they hold in, or None where none are stated or they are implausible.
 
@@ -281,6 +346,24 @@ def _spacing(elements: Dataset) -> Spacing | None:
         return Spacing(*pixel, plane="patient" if _text(elements, "PixelSpacingCalibrationType") else "detector")
     same = all(math.isclose(a, b, rel_tol=1e-4) for a, b in zip(detector, pixel, strict=True))
     return Spacing(*detector, plane="detector") if same else Spacing(*pixel, plane="patient")
+
+
+def _aspect(elements: Dataset) -> float:
+    """Height of a pixel over its width (PS3.3 C.7.6.3.1.7), 1 where it is not stated or implausible."""
+    numbers = _numbers(elements, "PixelAspectRatio")
+    if len(numbers) != 2 or not numbers[1] > 0 or not ASPECT[0] <= numbers[0] / numbers[1] <= ASPECT[1]:
+        return 1.0
+    return numbers[0] / numbers[1]
+
+
+def _padding(elements: Dataset, bits: int, signed: bool) -> tuple[int, int] | None:
+    """Lowest and highest stored value of padding (PS3.3 C.7.5.1.1.2); its VR may have the other sign."""
+    ends = [number for key in ("PixelPaddingValue", "PixelPaddingRangeLimit") for number in _numbers(elements, key)]
+    if not ends or not all(math.isfinite(number) for number in ends):
+        return None
+    words = [int(number) % 2**bits for number in ends]
+    values = [word - 2**bits if signed and word >= 2 ** (bits - 1) else word for word in words]
+    return min(values), max(values)
 
 
 def _pair(elements: Dataset, keyword: str) -> tuple[float, float] | None:

@@ -17,13 +17,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 from jaxtyping import Float32, Integer
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate, generate_fragments, parse_basic_offsets
 
 from spineseg.io.dicom_header import EXPLICIT, JPEG_2000, JPEG_FRAMES, NATIVE, PIXEL_DATA, RLE, Header, UnreadableFilm
 from spineseg.io.dicom_write import new_dataset, set_pixel_module
@@ -45,40 +46,51 @@ class EncodedPixels:
 
 
 def check_uncompressed(header: Header, pixels: bytes) -> EncodedPixels:
-    """Exactly as many bytes as the size needs, and the one that makes an odd length even."""
+    """As many bytes as the size needs; padding behind them is ignored (PS3.5 8.1.1), unless it is a second image."""
     expected = header.rows * header.columns * header.bits_allocated // 8
-    if len(pixels) not in (expected, expected + expected % 2):
+    if not expected <= len(pixels) < 2 * expected:
         raise UnreadableFilm(
             f"expected {expected} bytes of pixels for {header.rows} x {header.columns}, got {len(pixels)}; "
             "copy the film again"
         )
-    return EncodedPixels(EXPLICIT, header.bits_allocated, False, pixels)
+    return EncodedPixels(EXPLICIT, header.bits_allocated, False, pixels[:expected] + b"\0" * (expected % 2))
 
 
 def check_compressed(header: Header, pixels: bytes) -> EncodedPixels:
     """One compressed frame, whose own header agrees with the file's."""
     try:
-        frame = next(generate_frames(pixels, number_of_frames=1))
+        frame = _joined(pixels)
         if header.syntax == RLE:
             _check_rle(header, frame)
             return EncodedPixels(RLE, header.bits_allocated, False, frame)
         rows, columns, channels, bits, signed = (
             _jpeg_2000_size(frame) if header.syntax in JPEG_2000 else _jpeg_size(frame, JPEG_FRAMES[header.syntax])
         )
-    except (ValueError, IndexError, struct.error, StopIteration):
+    except (ValueError, IndexError, struct.error):
         raise UnreadableFilm("expected one whole compressed image, got a damaged one; copy the film again") from None
     if (rows, columns, channels) != (header.rows, header.columns, 1):
         raise UnreadableFilm(
             f"expected a compressed image of {header.rows} x {header.columns} x 1 as the header says, "
             f"got {rows} x {columns} x {channels}; export the film again"
         )
+    if bits < 8:  # GDCM decodes no fewer
+        raise UnreadableFilm(f"expected a compressed image of 8 to 16 bits, got {bits}; export the film uncompressed")
     sign_unknown = header.signed and not signed and bits < header.bits_stored
-    if bits > header.bits_allocated or header.high_bit != header.bits_stored - 1 or sign_unknown:
+    if bits > header.bits_allocated or sign_unknown:
         raise UnreadableFilm(
             f"expected a compressed image of {header.bits_stored} bits as the header says, got {bits}; "
             "export the film again"
         )
     return EncodedPixels(header.syntax, bits, signed, frame)
+
+
+def _joined(pixels: bytes) -> bytes:
+    """The one frame of all fragments, whatever the offset table says; zeros behind its end mark are padding."""
+    buffer = BytesIO(pixels)
+    parse_basic_offsets(buffer)
+    frame = b"".join(generate_fragments(buffer))
+    whole = frame.rstrip(b"\0")
+    return whole + b"\0" * (len(whole) % 2) if whole.endswith(b"\xff\xd9") else frame
 
 
 def _check_rle(header: Header, frame: bytes) -> None:
@@ -193,18 +205,33 @@ def _minimal_dataset(encoded: EncodedPixels, header: Header) -> Dataset:
 def to_image(
     words: Integer[np.ndarray, "rows columns"], header: Header, bits: int
 ) -> Float32[np.ndarray, "rows columns"]:
-    """Words of `bits` bits with sign, MONOCHROME1 and rescale applied; finite, not constant."""
+    """Words of `bits` bits with sign, Modality LUT or rescale, and MONOCHROME1 applied; finite, not constant.
+
+    Padding gets the darkest value of the picture.
+    """
     stored = _stored_values(words, header, bits)
-    if header.inverted:  # lowest + highest value of the type: 2^bits - 1, or -1 for signed
-        stored = (-1 if header.signed else 2**header.bits_stored - 1) - stored
-    if (header.slope, header.intercept) == (1.0, 0.0):
-        image = stored.astype(np.float32)
-    else:
-        image = (stored * header.slope + header.intercept).astype(np.float32)
-    low, high = float(image.min()), float(image.max())
+    image = header.lut.values_at(stored) if header.lut else _rescaled(stored, header, bits)
+    shown = np.ones(image.shape, bool)
+    if header.padding:
+        shown = (stored < header.padding[0]) | (stored > header.padding[1])
+    low, high = (float(end(image, where=shown, initial=start)) for end, start in ((np.min, np.inf), (np.max, -np.inf)))
     if not (math.isfinite(low) and math.isfinite(high) and high > low):
         raise UnreadableFilm("expected a picture, got one single value everywhere; choose another film")
-    return image
+    if header.inverted and header.lut:
+        image = np.float32(low + high) - image
+    return image if header.padding is None else np.where(shown, image, np.float32(low))
+
+
+def _rescaled(
+    stored: Integer[np.ndarray, "rows columns"], header: Header, bits: int
+) -> Float32[np.ndarray, "rows columns"]:
+    """Slope and intercept of the stored values (PS3.3 C.11.1), those of MONOCHROME1 mirrored in the type's range."""
+    if header.inverted:  # lowest + highest value of the type: 2^bits - 1, or -1 for signed
+        depth = max(header.bits_stored, bits) if stored.max() >= 2**header.bits_stored else header.bits_stored
+        stored = (-1 if header.signed else 2**depth - 1) - stored
+    if (header.slope, header.intercept) == (1.0, 0.0):
+        return stored.astype(np.float32)
+    return (stored * header.slope + header.intercept).astype(np.float32)
 
 
 def _stored_values(
@@ -212,18 +239,21 @@ def _stored_values(
 ) -> Integer[np.ndarray, "rows columns"]:
     """The `bits_stored` bits below and at `high_bit` of each word, signed where the header says so (PS3.5 8.1.1).
 
-    Other bits of a native word are unused or hold an overlay. In a codestream deeper than `bits_stored` they may only
-    repeat the sign or be 0, else the header's depth is wrong and cutting them off would fold the picture over.
+    Other bits of a native word are unused or hold an overlay. A codestream has no bits below its values, and where it
+    is deeper than `bits_stored` its own depth holds, unless the further bits are 0 or repeat the sign. Raises
+    UnreadableFilm for such a depth of signed values, whose sign could be either bit.
     """
-    wide = words.astype(np.int32)
-    mask = 2**header.bits_stored - 1
-    values = wide >> (header.high_bit + 1 - header.bits_stored) & mask
+    compressed = header.syntax not in (*NATIVE, RLE)
+    wide, mask = words.astype(np.int32), 2**header.bits_stored - 1
+    values = wide >> (0 if compressed else header.high_bit + 1 - header.bits_stored) & mask
     if header.signed:
         values -= (values >> (header.bits_stored - 1)) << header.bits_stored
-    if header.syntax not in (*NATIVE, RLE) and bits != header.bits_stored:
+    if compressed and bits != header.bits_stored:
         whole = 2**bits - 1
         if np.any((wide & whole != values & whole) & (wide & whole != values & mask)):
-            raise UnreadableFilm(
-                f"expected pixels of {header.bits_stored} bits as the header says, got larger ones; export it again"
-            )
+            if header.signed:
+                raise UnreadableFilm(
+                    f"expected pixels of {header.bits_stored} bits as the header says, got larger ones; export it again"
+                )
+            return wide & whole
     return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -58,6 +59,9 @@ def _film_header(film: Film, bits: int, photometric: str, digest: bytes) -> Data
     dataset.DeidentificationMethod = "written without any identity"
     if film.spacing is not None:
         _set_spacing(dataset, film.spacing)
+    elif film.aspect != 1:
+        aspect = Fraction(film.aspect).limit_denominator(1000)
+        dataset.PixelAspectRatio = [aspect.numerator, aspect.denominator]
     set_pixel_module(dataset, film.shape, bits, False, photometric)
     return dataset
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spineseg.film import SPACING_MM, VERTEBRAE, Film, Spacing
+from spineseg.film import ASPECT, SPACING_MM, VERTEBRAE, Film, Spacing
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
 from spineseg.io.reader_pool import BROKEN_OFF, Function, Readers, ReadResult, Unsafe
 from spineseg.io.reader_process import serialised_film, serialised_label
@@ -32,7 +32,8 @@ def read_film_isolated(path: str | os.PathLike[str], *, invert: bool = False, li
     Raises Refused with the reader's sentence, or Unsafe; neither holds the path or a word of the header.
     """
     result = isolated(serialised_film, os.path.abspath(path), invert, limits, limits=limits)
-    return Film(checked_image(result.array, limits), _spacing(result.facts.get("spacing")))
+    facts = result.facts
+    return Film(checked_image(result.array, limits), _spacing(facts.get("spacing")), _aspect(facts.get("aspect")))
 
 
 def read_label_isolated(
@@ -97,6 +98,12 @@ def checked_image(image: np.ndarray, limits: Limits) -> np.ndarray:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise Unsafe(BROKEN_OFF)
     return image
+
+
+def _aspect(stated: Any) -> float:
+    if not isinstance(stated, float) or not ASPECT[0] <= stated <= ASPECT[1]:
+        raise Unsafe(BROKEN_OFF)
+    return stated
 
 
 def _spacing(stated: Any) -> Spacing | None:

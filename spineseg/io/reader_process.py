@@ -37,7 +37,8 @@ def serialised_film(path: str, invert: bool, limits: Limits) -> tuple[np.ndarray
 
     film = read_film(path, invert=invert, limits=limits)
     spacing = film.spacing
-    return film.image, {"spacing": spacing and [spacing.row_mm, spacing.column_mm, spacing.plane]}
+    facts = {"spacing": spacing and [spacing.row_mm, spacing.column_mm, spacing.plane], "aspect": film.aspect}
+    return film.image, facts
 
 
 def serialised_label(path: str, shape: tuple[int, int], limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:

@@ -97,7 +97,7 @@ def measure_corners(
     corners: (row, column) with the front on the left: cranial-anterior, cranial-posterior, caudal-posterior, caudal-
     anterior; NaN for a vertebra that has none. Endplates count as straight.
     """
-    row_to_column = spacing.row_mm / spacing.column_mm if spacing else 1.0
+    row_to_column = _row_to_column(spacing)
     bodies, left_out = {}, {}
     for name, four in zip(VERTEBRAE, corners * [row_to_column, 1.0], strict=True):
         if np.isfinite(four).all():
@@ -105,19 +105,29 @@ def measure_corners(
             bodies[name] = Body(four, middles, np.zeros(len(SIDES)))
         else:
             left_out[name] = "no corners"
-    return _measured(Spine(bodies, left_out, "left", 180.0), None, spacing, "nothing")
+    return _measured(Spine(bodies, left_out, "left", 180.0), None, spacing, row_to_column, "nothing")
+
+
+def _row_to_column(spacing: Spacing | None) -> float:
+    return spacing.row_mm / spacing.column_mm if spacing else 1.0
 
 
 def measure_prediction(
-    prediction: Prediction, spacing: Spacing | None = None, *, facing: Facing | None = None
+    prediction: Prediction,
+    spacing: Spacing | None = None,
+    *,
+    row_to_column: float | None = None,
+    facing: Facing | None = None,
 ) -> Measurements:
     """Measure what a network found, with errors from how soft the edges of its probability map are.
 
     Vertebrae whose own level is uncertain are left out. The verdict on the film as a whole is the caller's to show.
-    facing: see `measure`.
+    row_to_column, facing: see `measure`.
     """
     usable, bone_map = sure_vertebrae(prediction.levels), bone_map_of(prediction)
-    return measure(prediction.masks, spacing, usable=usable, bone_map=bone_map, facing=facing)
+    return measure(
+        prediction.masks, spacing, row_to_column=row_to_column, usable=usable, bone_map=bone_map, facing=facing
+    )
 
 
 def bone_map_of(prediction: Prediction) -> BoneMap:
@@ -148,12 +158,14 @@ def measure(
     masks: Masks,
     spacing: Spacing | None = None,
     *,
+    row_to_column: float | None = None,
     usable: Collection[str] = VERTEBRAE,
     bone_map: BoneMap | None = None,
     facing: Facing | None = None,
 ) -> Measurements:
     """Measure one film.
 
+    row_to_column: height of a pixel over its width, that of the spacing if not given (`Film.row_to_column`).
     usable: names of the vertebrae that may be measured; others, and those absent, cut by the edge of the film or of its
     visible part or not shaped like a body, yield no figure. bone_map: what the errors rest on for a network's masks
     (`measure_prediction` gives it); without it they hold only how well the outlines fix the sides, not whether the
@@ -162,7 +174,7 @@ def measure(
     Raises BadInput for another array.
     """
     check_masks(masks)
-    row_to_column = spacing.row_mm / spacing.column_mm if spacing else 1.0
+    row_to_column = row_to_column or _row_to_column(spacing)
     sharpness, visible = (bone_map.sharpness, bone_map.visible) if bone_map else (None, None)
     spine = read_spine(masks, row_to_column, usable, sharpness, facing, visible)
     source: Source = "outline" if bone_map is None else "probability"
@@ -173,13 +185,14 @@ def measure(
     errors = np.zeros((len(VERTEBRAE), len(SIDES), 2))
     for name, body in spine.bodies.items():
         errors[VERTEBRAE.index(name)] = side_errors(body, row_to_column, bone_map)
-    return _measured(spine, errors, spacing, source)
+    return _measured(spine, errors, spacing, row_to_column, source)
 
 
 def _measured(
     spine: Spine,
     errors: Float[np.ndarray, "vertebra side=4 kind=2"] | None,
     spacing: Spacing | None,
+    row_to_column: float,
     source: Source,
 ) -> Measurements:
     """Figures of known bodies with their errors (none stated if none are given) and measurement lines."""
@@ -194,7 +207,7 @@ def _measured(
             withheld[definition.name] = None
         else:
             figures[definition.key] = definition.figure(samples, spacing)
-    to_film = np.array([spacing.column_mm / spacing.row_mm if spacing else 1.0, 1.0])
+    to_film = np.array([1 / row_to_column, 1.0])
     corners = {name: [(float(r), float(c)) for r, c in body.corners * to_film] for name, body in spine.bodies.items()}
     lines = tuple(_lines(spine, to_film))
     return Measurements(figures, spine.left_out, corners, lines, spine.facing, spacing, source, tuple(withheld))

@@ -1,7 +1,7 @@
-"""The training loop, top to bottom. Devices, mixed precision and processes are Accelerate's business.
+"""The training loop, top to bottom. Accelerate handles devices, mixed precision and processes.
 
-Every film costs what it costs by itself and `batch` counts the films of all processes, so that a run gives the same
-weights in one process or several, but for rounding.
+The loss is averaged per film and `batch` counts the films of all processes, so a run gives the same weights in one
+process or several, but for rounding.
 """
 
 from __future__ import annotations
@@ -67,15 +67,17 @@ class NoMemory(BadInput):
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """For one run. The order of the films follows from the seed and the epoch alone.
 
-    Raises BadInput if processes were started together that do not hear each other, and would all write the same files.
+    Raises BadInput if several processes were started that are not connected: each would write the same files.
     """
     loading = DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=config.seed)
     precision = _precision(config, torch.cuda.is_available())
-    # Without a word that it is a CPU's, Accelerate leaves such processes apart.
+    # Unless told that they run on the CPU, Accelerate does not connect CPU processes.
     cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, dataloader_config=loading)
     if accelerator.num_processes < (started := int(os.environ.get("WORLD_SIZE", "1"))):
-        raise BadInput(f"expected {started} processes to train together, got each alone; start one, or use --cpu")
+        raise BadInput(
+            f"expected {started} processes to train together, got each alone; start one, or use accelerate launch --cpu"
+        )
     return accelerator
 
 
@@ -89,13 +91,13 @@ def _precision(config: TrainConfig, accelerator_cuda: bool) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """What the loop turns; made by `_prepare`."""
+    """State of one training run; made by `_prepare`."""
 
     config: TrainConfig
     accelerator: Accelerator
     films: FilmDataset
     batches: DataLoader
-    checks: DataLoader
+    validation_batches: DataLoader
     network: nn.Module
     optimiser: Any
     schedule: torch.optim.lr_scheduler.LambdaLR
@@ -103,13 +105,13 @@ class _Run:
 
     @property
     def quiet(self) -> bool:
-        """Whether another process of this machine does the talking."""
+        """Whether another process of this machine shows progress."""
         return not self.accelerator.is_local_main_process
 
     @property
     def held_back(self) -> FilmDataset:
         """The films that nothing is learnt from."""
-        return cast(FilmDataset, self.checks.dataset)
+        return cast(FilmDataset, self.validation_batches.dataset)
 
     def network_to_save(self) -> nn.Module:
         """The network that is validated and saved: the averaged one, if there is an average."""
@@ -200,14 +202,16 @@ def _prepare(config: TrainConfig, accelerator: Accelerator, transform: Transform
         raise BadInput(f"expected films per step that {processes} processes share evenly, got {batch}; set --batch")
     # Workers start anew each epoch, because they hold a copy of the dataset and its epoch decides the changes.
     batches = DataLoader(films, batch, shuffle=True, num_workers=config.workers, drop_last=True)
-    checks = DataLoader(held_back, batch)
+    validation_batches = DataLoader(held_back, batch)
     network = _initial(config)
     optimiser = make_optimiser(network.parameters(), config)
-    network, optimiser, batches, checks = accelerator.prepare(network, optimiser, batches, checks)
+    network, optimiser, batches, validation_batches = accelerator.prepare(
+        network, optimiser, batches, validation_batches
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate_factor(config, len(batches) * config.epochs))
     average = AveragedModel(accelerator.unwrap_model(network), multi_avg_fn=warmed_average(config.average))
     accelerator.register_for_checkpointing(schedule, average)
-    return _Run(config, accelerator, films, batches, checks, network, optimiser, schedule, average)
+    return _Run(config, accelerator, films, batches, validation_batches, network, optimiser, schedule, average)
 
 
 def _datasets(
@@ -316,7 +320,7 @@ def _change_weights(run: _Run) -> None:
 def _validate(run: _Run) -> EpochScores:
     network = run.network_to_save().eval()
     scores = EpochScores(run.config.network.out_channels)
-    for images, targets in run.checks:
+    for images, targets in run.validation_batches:
         with run.accelerator.autocast():
             logits = network(images)
         logits, targets = run.accelerator.gather_for_metrics((logits.float(), targets))

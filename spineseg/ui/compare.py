@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from spineseg.evaluation.metrics import dice, hausdorff95, iou, levels_right
-from spineseg.film import VERTEBRAE, Spacing
+from spineseg.film import VERTEBRAE, Film
 from spineseg.ui.correction import Bits, Correction, bits_to_masks
 
 
@@ -49,14 +49,14 @@ class Comparison:
         }
 
 
-def compare(title: str, bits: Bits, other_title: str, other: Bits, spacing: Spacing | None) -> Comparison:
+def compare(title: str, bits: Bits, other_title: str, other: Bits, film: Film) -> Comparison:
     """Scores of `bits` against `other`, both at the film's size.
 
     Distances are in mm where the film states its spacing, else in pixels (column widths).
     """
     ours, theirs = bits_to_masks(bits), bits_to_masks(other)
-    row_to_column = spacing.row_mm / spacing.column_mm if spacing else 1.0
-    distance = hausdorff95(ours, theirs, row_to_column) * (spacing.column_mm if spacing else 1.0)
+    spacing = film.spacing
+    distance = hausdorff95(ours, theirs, film.row_to_column) * (spacing.column_mm if spacing else 1.0)
     overlap, same = dice(ours, theirs), levels_right(ours, theirs)
     return Comparison(
         title,

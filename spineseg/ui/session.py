@@ -82,14 +82,20 @@ class SessionState:
         if self.layer is None or self.bits is None:
             return None
         sure = sure_vertebrae(self.layer.levels) if self.layer.levels and not self.correction.shift else VERTEBRAE
-        return measure(bits_to_masks(self.bits), self.film.spacing, usable=sure, bone_map=self.layer.bone_map)
+        return measure(
+            bits_to_masks(self.bits),
+            self.film.spacing,
+            row_to_column=self.film.row_to_column,
+            usable=sure,
+            bone_map=self.layer.bone_map,
+        )
 
     @cached_property
     def comparison(self) -> Comparison | None:
         """Of the corrected masks with the other ones."""
         if self.layer is None or self.bits is None or self.other is None:
             return None
-        return compare(self.layer.title, self.bits, self.other.title, self.other.bits, self.film.spacing)
+        return compare(self.layer.title, self.bits, self.other.title, self.other.bits, self.film)
 
 
 @dataclass(eq=False)

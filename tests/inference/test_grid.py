@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from spineseg.evaluation.metrics import dice
-from spineseg.film import Film, Masks
+from spineseg.film import Film, Masks, bounding_box
 from spineseg.inference.grid import GridFit, film_to_grid, grid_fit, grid_to_film, masks_to_grid, normalise
 from spineseg.model.config import GridConfig
 
@@ -314,3 +314,16 @@ def test_a_blank_grid_is_no_accident(intensity: Intensity):
     config = replace(SMALL, intensity=intensity)
     for inside in (np.ones((128, 96), bool), np.zeros((128, 96), bool)):
         assert np.isfinite(normalise(np.full((128, 96), 3, np.float32), inside, config)).all()
+
+
+@pytest.mark.parametrize("row_to_column", [0.5, 1.0, 3.0])
+def test_pixels_that_are_not_square_are_square_on_the_grid_and_back(row_to_column: float):
+    """A square bone of a film whose pixels are low or high."""
+    shape = round(300 / row_to_column), 200
+    masks = np.zeros((6, *shape), bool)
+    masks[2, round(90 / row_to_column) : round(150 / row_to_column), 80:140] = True
+    fit = grid_fit(shape, SMALL, row_to_column)
+    box = bounding_box(masks_to_grid(masks, fit)[2] > 0.5)
+    assert box[0].stop - box[0].start == pytest.approx(box[1].stop - box[1].start, abs=1)
+    back = grid_to_film(masks_to_grid(masks, fit), fit)[2] > 0.5
+    assert np.count_nonzero(back != masks[2]) < 0.1 * np.count_nonzero(masks[2])

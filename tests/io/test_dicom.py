@@ -167,7 +167,10 @@ def test_a_codestream_deeper_than_the_stored_bits(read: Read, refuse: Refuse, si
     words = values & 0xFFFF
     words[5, 5] ^= 0x2000
     made = dataset(words.astype(np.uint16), signed=signed, stream=lossless_jpeg(words, 16), syntax=JPEG_LOSSLESS)
-    assert "12 bits" in refuse(made)
+    if signed:  # is bit 11 or bit 15 the sign?
+        assert "12 bits" in refuse(made)
+    else:
+        np.testing.assert_array_equal(read(made), words)
 
 
 def test_a_codestream_shallower_than_the_stored_bits(read: Read, refuse: Refuse):
@@ -302,7 +305,6 @@ HEADERS: list[tuple[dict[str, Any], str]] = [
     ({"Rows": 9000, "Columns": 9000}, "40 million"),
     ({"Rows": 10001}, "10001"),
     ({"Rows": ROWS + 1}, "bytes"),
-    ({"Rows": ROWS - 1}, "bytes"),
     ({"NumberOfFrames": 65535}, "65535"),
     ({"NumberOfFrames": 0}, "got 0"),
     ({"NumberOfFrames": -1}, "one frame"),
@@ -551,10 +553,17 @@ OTHERS = {
     "frame": ["rtdose.dcm"],
     "32 of 32": ["rtdose_1frame.dcm"],
     "1 of 1": ["liver_1frame.dcm"],
-    "8192 bytes": ["MR_small_padded.dcm", "MR_truncated.dcm"],
+    "8192 bytes": ["MR_truncated.dcm"],
     "1024 x 256 x 1": ["JPEG2000-embedded-sequence-delimiter.dcm"],
-    "report": ["test-SR.dcm", "waveform_ecg.dcm", "rtplan_truncated.dcm", "empty_charset_LEI.dcm", "DICOMDIR"],
-    "DICM": ["rtstruct.dcm", "no_meta.dcm"],
+    "report": [
+        "rtstruct.dcm",
+        "test-SR.dcm",
+        "waveform_ecg.dcm",
+        "rtplan_truncated.dcm",
+        "empty_charset_LEI.dcm",
+        "DICOMDIR",
+    ],
+    "got another": ["no_meta.dcm"],
     "got none": ["meta_missing_tsyntax.dcm"],
     "expected": ["badVR.dcm"],
 }

@@ -378,3 +378,14 @@ def test_tables_hold_what_was_measured():
     assert all(row[key] for key in KEYS)
     nothing = csv_row("b", SURE, measure(np.zeros((6, 64, 64), bool)))
     assert len(nothing) == len(csv_columns()) and set(nothing[7:]) == {""}
+
+
+def test_an_aspect_alone_squares_the_pixels_of_angles():
+    """Every second row left out: pixels twice as high, and no spacing that says so."""
+    masks = masks_of(spine(0, 700))
+    square, high = measure(masks), measure(masks[:, ::2], row_to_column=2.0)
+    for key in ("lordosis_L1_S1_deg", "sacral_slope_deg", "L3_L4_disc_deg", "L3_anterior_posterior_ratio"):
+        assert high[key].value == pytest.approx(square[key].value, rel=0.03, abs=1.5)
+    assert measure(masks[:, ::2])["lordosis_L1_S1_deg"].value != pytest.approx(
+        square["lordosis_L1_S1_deg"].value, abs=5
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ui_fakes import FILM, bands
 
-from spineseg.film import VERTEBRAE, Spacing
+from spineseg.film import VERTEBRAE
 from spineseg.inference.levels import LevelReport
 from spineseg.ui.compare import compare
 from spineseg.ui.correction import BadRequest, Correction, bits_to_masks, masks_to_bits
@@ -69,11 +69,14 @@ def test_what_falls_off_and_what_becomes_empty_is_said(correction: Correction, a
     assert "; ".join(correction.sentences(tuple(name != absent for name in VERTEBRAE))) == sentences
 
 
+UNSPACED = replace(FILM, spacing=None)
+
+
 def test_scores_of_equal_masks_and_of_a_shifted_bar() -> None:
-    same = compare("a", BITS, "b", BITS, None)
+    same = compare("a", BITS, "b", BITS, UNSPACED)
     assert (same.dice, same.iou, same.hd95, same.unit) == ((1.0,) * 6, (1.0,) * 6, (0.0,) * 6, "px")
     assert (same.same_names, same.better_shift) == (True, 0)
-    moved = compare("a", masks_to_bits(np.roll(bands(), 4, axis=2)), "b", BITS, Spacing(0.5, 0.5, "detector"))
+    moved = compare("a", masks_to_bits(np.roll(bands(), 4, axis=2)), "b", BITS, FILM)
     assert moved.dice == pytest.approx((0.75,) * 6), "12 of 16 columns are shared"
     assert moved.iou == pytest.approx((0.6,) * 6)
     assert (moved.hd95, moved.unit) == (pytest.approx((2.0,) * 6), "mm"), "4 px of 0.5 mm"
@@ -81,7 +84,7 @@ def test_scores_of_equal_masks_and_of_a_shifted_bar() -> None:
 
 @pytest.mark.parametrize("shift", [-1, 1])
 def test_names_off_by_one_are_noticed(shift: int) -> None:
-    found = compare("a", BITS, "b", Correction(shift).applied(BITS), None)
+    found = compare("a", BITS, "b", Correction(shift).applied(BITS), UNSPACED)
     assert (found.same_names, found.better_shift) == (False, shift)
     assert math.isinf(max(found.hd95)), "one end has no partner"
     assert found.as_dict()["scores"]["L1" if shift > 0 else "S1"]["hd95_px"] is None
@@ -90,7 +93,7 @@ def test_names_off_by_one_are_noticed(shift: int) -> None:
 def test_nothing_in_both_has_no_score() -> None:
     masks = bands()
     masks[0] = False
-    found = compare("a", masks_to_bits(masks), "b", masks_to_bits(masks), None)
+    found = compare("a", masks_to_bits(masks), "b", masks_to_bits(masks), UNSPACED)
     assert math.isnan(found.dice[0])
     assert found.mean_dice == 1.0
     assert found.as_dict()["scores"]["L1"] == {"dice": None, "iou": None, "hd95_px": None}
