@@ -107,12 +107,6 @@ def test_no_folder_imports_in_a_circle() -> None:
     list(TopologicalSorter(graph).static_order())
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_file_catches_only_named_errors(path: Path) -> None:
-    handlers = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.ExceptHandler)]
-    assert [handler.lineno for handler in handlers if handler.type is None] == []
-
-
 def test_files_are_neither_short_nor_long_without_a_reason() -> None:
     lines = {str(path.relative_to(PACKAGE)): len(path.read_text(encoding="utf-8").splitlines()) for path in files()}
     odd = {

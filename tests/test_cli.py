@@ -240,14 +240,6 @@ def test_bad_input_is_one_line(
     assert list((tmp_path / "out").glob("*")) == []
 
 
-@pytest.mark.parametrize("arguments", [["--grid.rows", "many"], ["--loss"], ["--nonsense"]])
-def test_a_wrong_argument_is_explained(arguments: list[str], capsys: Captured):
-    with pytest.raises(SystemExit) as stopped:
-        main(["train", "--data", "a", "--out", "b", *arguments])
-    assert stopped.value.code == 2
-    assert "Traceback" not in capsys.readouterr().err
-
-
 # Train
 
 
@@ -320,14 +312,6 @@ def test_a_folder_is_checked(copied: Path, capsys: Captured, command: list[str])
     assert lines[0].startswith(f"error: {FILMS[1]}: expected a film of its own, got the pixels of {FILMS[0]}")
     assert lines[-1] == "3 films, 3 with a label: 1 errors, 0 warnings"
     assert not (copied / "run").exists()
-
-
-def test_findings_as_json(copied: Path, tmp_path: Path):
-    (copied / "label" / f"{FILMS[1]}.mat").unlink()
-    assert main(["check", str(copied), "--json", str(tmp_path / "found.json")]) == 0
-    stored = json.loads((tmp_path / "found.json").read_text())
-    assert (stored["films"], stored["pairs"], stored["warnings"]) == (3, 2, 1)
-    assert stored["findings"][0]["film"] == FILMS[1]
 
 
 def test_a_submission_is_checked(data: Path, tmp_path: Path, capsys: Captured):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable
 
 import cv2
@@ -292,18 +291,6 @@ def test_whatever_the_channels_hold_the_masks_are_a_spine(seed: int):
     assert tuple(mask.any() for mask in masks) == decoded.report.present
     assert (decoded.report.verdict == "sure") == (decoded.report.reasons == ())
     assert all(0 <= c <= 1 for c in decoded.report.confidence)
-
-
-def test_hundreds_of_components_take_less_than_a_second():
-    rng = np.random.default_rng(0)
-    noise = cv2.GaussianBlur(rng.standard_normal((512, 384)), (0, 0), 3)
-    channels = ((noise > noise.std()) * rng.random((6, 1, 1))).astype(np.float32)
-    assert components(channels.sum(0) > 0.5).max() > 150
-    began = time.process_time()
-    decoded = decode_ordered(channels)
-    assert time.process_time() - began < 1
-    assert decoded.report.verdict == "unsure"
-    assert find_bodies(np.minimum(channels.sum(0), 1), channels.argmax(0), CONFIG)[1] <= CONFIG.most_bodies
 
 
 def test_argmax_gives_each_pixel_to_its_strongest_channel():

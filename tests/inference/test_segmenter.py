@@ -120,14 +120,6 @@ def test_a_device_that_is_not_there(checkpoint: Path, wish: str):
         Segmenter.load(checkpoint, wish)
 
 
-def test_seven_channels_give_six_masks(films: list[Film]):
-    config = UNetConfig(in_channels=1, out_channels=7, features=(4, 6), patch=1, norm="none", prior=0.5)
-    grid = GridConfig(rows=64, columns=64, keep_aspect=False, intensity="minmax")
-    prediction = Segmenter(random_network(config), Card("report", grid, config), "cpu")(films[1])
-    assert prediction.masks.shape == (6, *films[1].shape)
-    assert prediction.probabilities.shape == (6, 64, 64)
-
-
 @pytest.fixture(scope="module")
 def case() -> Case:
     return simulate_case(1, 0, SimulateConfig(rows=700, crop_probability=0.0))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import itertools
 import logging
 import os
@@ -261,20 +260,6 @@ def test_what_is_no_file(tmp_path: Path):
     for name, word in words.items():
         assert word in refusal(Path(f"{tmp_path}/{name}"))
     assert not before or os.listdir("/proc/self/fd") == before, "one is held open"
-
-
-def test_a_file_without_content_to_read_yet_counts_as_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """As /proc/kmsg: a regular file by its kind whose read gives None without waiting."""
-
-    class Waiting(io.FileIO):
-        def read(self, size: int | None = -1, /) -> Any:
-            return None
-
-    path = tmp_path / "a.dcm"
-    path.write_bytes(b"")
-    monkeypatch.setattr("spineseg.io.dicom.open", lambda *_, **__: Waiting(os.open(path, os.O_RDONLY)), raising=False)
-    with pytest.raises(UnreadableFilm, match="empty"):
-        read_film(path)
 
 
 def test_a_file_over_the_limit(tmp_path: Path):

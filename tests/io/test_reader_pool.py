@@ -14,7 +14,6 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import reader_functions as functions
 from dicom_files import is_anonymous_sentence
@@ -137,13 +136,6 @@ def head(**changes: Any) -> bytes:
 
 def received(content: bytes) -> ReadResult:
     return reader_pool._receive(BufferedReader(BytesIO(content)), DEFAULT_LIMITS)
-
-
-def test_a_result_is_the_bytes_that_it_states():
-    values = np.arange(6, dtype=np.float32).reshape(2, 3)
-    result = received(head(facts={"a": [1, "b"]}) + values.tobytes())
-    np.testing.assert_array_equal(result.array, values)
-    assert result.facts == {"a": [1, "b"]}
 
 
 @pytest.mark.parametrize(

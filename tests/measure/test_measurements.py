@@ -318,14 +318,6 @@ def test_a_side_that_no_edge_shows_has_a_large_error():
     assert (grown["L1_L2_disc_deg"].error or 0) < 1.5 * (sharp["L1_L2_disc_deg"].error or 0)
 
 
-def test_two_crushed_neighbours_do_not_hide_each_other():
-    measured = measure(masks_of(blocks(wedge={"L1": (50.0, 50.0), "L2": (50.0, 50.0)})))
-    for name in ("L1", "L2"):
-        assert measured[f"{name}_compression_percent"].value == pytest.approx(100 * 3 / 8, abs=1.5)
-        assert measured[f"{name}_genant_grade"].value == 2
-    assert measured["L3_compression_percent"].value < 2
-
-
 def test_l5_low_behind_is_healthy_and_its_sunken_middle_is_not():
     corners = blocks(wedge={"L5": (88.0, 72.0)})
     healthy = measure_corners(corners)

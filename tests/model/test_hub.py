@@ -135,11 +135,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 # From the Hub
 
 
-@pytest.mark.parametrize("name", ["a/b.safetensors", Path("a/b.safetensors")])
-def test_a_path_is_left_alone(name: str | Path):
-    assert resolve(name) == Path(name)
-
-
 @pytest.mark.parametrize("revision", ["main", "v1", OLD])
 @pytest.mark.parametrize("kind", [str, Path])
 def test_an_address_is_fetched_once(

@@ -86,11 +86,6 @@ def test_the_summary_is_that_of_the_best_epochs(trained: tuple[Path, FoldsSummar
     assert (out / "fold-2" / "report.html").exists()
 
 
-def test_folds_start_alike_and_learn_from_different_films(trained: tuple[Path, FoldsSummary]):
-    losses = {tuple(report.train_loss for report in read_history(trained[0] / f"fold-{k}")) for k in (1, 2, 3)}
-    assert len(losses) == 3
-
-
 def unchanged(image: Any, targets: Any, inside: Any, _: Any) -> Any:
     return image, targets, inside
 
