@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from small import rectangles
 
 from spineseg.film import CHANNELS, VERTEBRAE, Film, Masks
 from spineseg.io.pictures import png_bytes, write_png
@@ -40,10 +41,7 @@ def ramp(rows: int = 240, columns: int = 200) -> Film:
 
 
 def spine(rows: int = 240, columns: int = 200) -> Masks:
-    masks = np.zeros((6, rows, columns), dtype=bool)
-    for k in range(6):
-        masks[k, 10 + 38 * k : 40 + 38 * k, 60:120] = True
-    return masks
+    return rectangles((rows, columns), 10, 38, 30, 60, 60)
 
 
 def seen(rgb: np.ndarray, eye: str) -> np.ndarray:

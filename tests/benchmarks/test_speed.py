@@ -8,18 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import write_checkpoint
 from torch import nn
 
 from benchmarks import accuracy_for_time, rivals, speed, training_speed
 from benchmarks.networks import multiply_adds
 from spineseg.io.dicom_write import write_film
-from spineseg.model.card import Card
-from spineseg.model.checkpoint import save_checkpoint
-from spineseg.model.config import GridConfig, UNetConfig
-from spineseg.model.unet import UNet
+from spineseg.model.config import UNetConfig
 from spineseg.simulate import SimulateConfig, simulate_case
-
-# Work
 
 
 @pytest.mark.parametrize(
@@ -39,9 +35,6 @@ def test_multiply_adds_of_a_layer(layer: nn.Module, given: tuple[int, ...], expe
     assert multiply_adds(layer, torch.zeros(given)) == expected
 
 
-# The stages
-
-
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("film") / "film.dcm"
@@ -51,10 +44,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("decoder", ["ordered", "none"])
 def test_stages_together_give_the_array_that_the_package_gives(film: Path, tmp_path: Path, decoder: str) -> None:
-    torch.manual_seed(0)
-    grid, network = GridConfig(rows=64, columns=64), UNetConfig(features=(4, 8), prior=0.5)
-    card = Card("small", grid, network, decoder="none" if decoder == "none" else "ordered")
-    save_checkpoint(tmp_path / "small.safetensors", UNet(network), card)
+    write_checkpoint(tmp_path / "small.safetensors", UNetConfig(features=(4, 8), prior=0.5), decoder=decoder)
     walk = speed.Walk(film, tmp_path / "array.npy", "cpu", tmp_path / "small.safetensors")
     assert tuple(walk.stages) == speed.STAGES
     walk.check()
@@ -70,9 +60,6 @@ def test_other_stages_than_the_package_s_are_noticed(film: Path, tmp_path: Path)
         walk.check()
 
 
-# Rivals
-
-
 def test_agreement_counts_what_changes_sides() -> None:
     ours = np.full((1, 1, 10, 100), 0.4, np.float32)
     other = ours.copy()
@@ -80,9 +67,6 @@ def test_agreement_counts_what_changes_sides() -> None:
     said = rivals.agreement(other, ours)
     assert said["largest difference"] == pytest.approx(0.2) and said["pixels of a million"] == 1000
     assert rivals.agreement(ours, ours) == {"largest difference": 0.0, "pixels of a million": 0.0}
-
-
-# The front
 
 
 def test_front_of_known_points() -> None:
@@ -96,9 +80,6 @@ def test_every_point_is_on_the_front_or_beaten_by_one_that_is(rng: np.random.Gen
     assert kept == sorted(kept) and [worth for _, worth in kept] == sorted(worth for _, worth in kept)
     for cost, worth in set(points) - set(kept):
         assert any(c <= cost and w >= worth for c, w in kept)
-
-
-# Training
 
 
 def test_rate_of_processes_that_start_one_after_the_other() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from small import rectangles
 
 from spineseg.data.check import Finding, FolderReport, check_folder, mask_findings
 from spineseg.film import Case, Film, Masks
@@ -18,12 +19,8 @@ from spineseg.io.labels import KEY, to_array, write_array
 SHAPE = (200, 200)
 
 
-def bodies(top: int = 20, *, height: int = 16, width: int = 30, column: int = 80) -> Masks:
-    """Six rectangles, one below the other, 26 rows apart."""
-    masks = np.zeros((6, *SHAPE), dtype=np.bool_)
-    for k in range(6):
-        masks[k, top + 26 * k : top + 26 * k + height, column + 2 * k : column + 2 * k + width] = True
-    return masks
+def bodies(top: int = 20) -> Masks:
+    return rectangles(SHAPE, top, 26, 16, 80, 30, slant=2)
 
 
 def noise(seed: int, shape: tuple[int, int] = SHAPE) -> Film:
@@ -51,9 +48,6 @@ def only(findings: list[Finding]) -> Finding:
     return findings[0]
 
 
-# False alarms
-
-
 def test_right_masks_pass():
     assert mask_findings("x", bodies()) == []
     assert mask_findings("x", np.ascontiguousarray(bodies()[:, :, ::-1])) == []  # facing the other way
@@ -77,9 +71,6 @@ def test_a_body_that_the_border_cuts_may_be_small():
     masks = np.ascontiguousarray(bodies(top=20)[:, : 20 + 26 * 5 + 3])
     assert masks[5].sum() < 0.4 * masks[4].sum()
     assert mask_findings("x", masks) == []
-
-
-# Anatomy
 
 
 @pytest.mark.parametrize(
@@ -168,9 +159,6 @@ def test_overlaps():
     assert ("error", "same bone") in kinds(masks)
 
 
-# The folder
-
-
 def test_halves_of_pairs(tmp_path: Path):
     folder = folder_of(tmp_path, bodies(20), bodies(21), bodies(22))
     (folder / "label" / "1.mat").rename(folder / "label" / "01.mat")
@@ -242,9 +230,6 @@ def test_a_constant_film(tmp_path: Path, dots: int):
     assert said(check_folder(folder)) == [("0", "error", kind)]
 
 
-# Twice
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -298,9 +283,6 @@ def test_the_same_film_and_label_are_one_finding(tmp_path: Path):
     folder = folder_of(tmp_path, bodies(18), bodies(18))
     write_film(folder / "img" / "1.dcm", noise(0))
     assert said(check_folder(folder)) == [("1", "error", "same film")]
-
-
-# What comes out
 
 
 def test_threads_change_nothing(tmp_path: Path):

@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from small import rectangles
 
 from spineseg.data import convert
 from spineseg.data.convert import (
@@ -41,10 +42,7 @@ TABLE = value_table(ConvertConfig(Path(), Path(), Path()).values)
 
 
 def bodies() -> Masks:
-    masks = np.zeros((6, *SHAPE), dtype=np.bool_)
-    for k in range(6):
-        masks[k, 20 + 26 * k : 36 + 26 * k, 70 + 3 * k : 100 + 3 * k] = True
-    return masks
+    return rectangles(SHAPE, 20, 26, 16, 70, 30, slant=3)
 
 
 def label_map(masks: Masks, first: int = 1) -> np.ndarray:
@@ -98,9 +96,6 @@ def nifti(path: Path, stored: np.ndarray, affine: np.ndarray, *, coded: bool = T
     return path
 
 
-# The table
-
-
 def test_the_table():
     assert TABLE == {"L1": 1, "L2": 2, "L3": 3, "L4": 4, "L5": 5, "S1": 6}
     assert value_table(["l5=24", "S1=26"]) == {"L5": 24, "S1": 26}
@@ -115,9 +110,6 @@ def test_a_table_that_is_none(words: list[str]):
 def test_a_number_that_nothing_explains():
     with pytest.raises(UnreadablePicture, match="got also 6; add them or --ignore them"):
         masks_of_map(label_map(bodies()).astype(np.int32), value_table(["L1=1", "L2=2", "L3=3", "L4=4", "L5=5"]))
-
-
-# PNG
 
 
 COLOURS, BLACK = bytes(range(3 * 7)), bytes(3 * 7)
@@ -169,9 +161,6 @@ def test_half_a_png(tmp_path: Path, kind: int):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UnreadablePicture, match="expected a whole PNG picture"):
         read_label_map(path)
-
-
-# NIfTI
 
 
 def affine_of(axes: tuple[str, ...], spacing: tuple[float, ...]) -> np.ndarray:
@@ -273,9 +262,6 @@ def test_axes_that_are_oblique():
         film_plane(replace(volume, direction=np.array([[0.8, 0.8, 0], [0.6, -0.6, 0], [0, 0, 1.0]])), "header")
 
 
-# Films
-
-
 def test_films_of_every_kind(tmp_path: Path):
     image = grey()
     write_film(tmp_path / "a.DCM", Film(image.astype(np.float32), Spacing(0.3, 0.2, "patient")))
@@ -317,9 +303,6 @@ def test_what_is_stored(tmp_path: Path, change: Callable[[np.ndarray], np.ndarra
     else:
         assert (again.min(), again.max()) == (0, 65535)
         assert np.corrcoef(again.ravel(), image.ravel())[0, 1] > 0.999999
-
-
-# Folders
 
 
 @pytest.fixture

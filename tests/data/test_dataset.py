@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from small import GRID, simulate_films
 from torch.utils.data import DataLoader
 
 from spineseg.data.augment import AugmentConfig
@@ -19,20 +20,16 @@ from spineseg.data.dataset import FilmDataset
 from spineseg.film import Film
 from spineseg.inference.grid import film_to_grid, masks_to_grid
 from spineseg.io import folder as dataset
-from spineseg.io.folder import BadDataset, NoFilms, labelled_films, read_case, write_case
+from spineseg.io.folder import BadDataset, NoFilms, labelled_films, read_case
 from spineseg.io.labels import KEY, UnreadableLabel, write_array
 from spineseg.model.config import GridConfig
-from spineseg.simulate import SimulateConfig, simulate_case, write_folder
-
-GRID = GridConfig(rows=64, columns=48)
+from spineseg.simulate import SimulateConfig, simulate_case
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five small films with labels; not to be changed."""
-    folder = tmp_path_factory.mktemp("films")
-    write_folder(folder, 5, 1, SimulateConfig(rows=128, crop_probability=0.0), write=write_case)
-    return folder
+    return simulate_films(tmp_path_factory.mktemp("films"), 5)
 
 
 @pytest.fixture
@@ -60,9 +57,6 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-# The folder
-
-
 def test_mat_comes_before_npy(folder: Path):
     write_array(folder / "label" / "S001-00000.npy", simulate_case(0, 0, SimulateConfig(rows=32)).masks)
     assert [files.label.suffix for files in labelled_films(folder) if files.label] == [".mat"] * 5
@@ -74,9 +68,6 @@ def test_a_folder_without_films_or_labels_is_refused(folder: Path, tmp_path: Pat
     shutil.rmtree(folder / "label")
     with pytest.raises(BadDataset, match=r"^expected labels as label/<film>\.mat or \.npy, found none"):
         labelled_films(folder)
-
-
-# The cache
 
 
 def test_films_are_decoded_once(folder: Path, tmp_path: Path, decoded: list[str]):
@@ -234,9 +225,6 @@ def test_bits_hold_as_many_vertebrae_as_there_are(planes: int, kind: str, rng: n
     packed = pack_bits(masks)
     assert packed.dtype == bits_type(planes) == kind
     assert np.array_equal(unpack_bits(packed, planes), masks)
-
-
-# The items
 
 
 def films_of(cache: GridCache, **changes: object) -> FilmDataset:

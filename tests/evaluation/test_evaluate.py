@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from predictions import predicted
+from small import rectangles
 
 from spineseg.evaluation.evaluate import DICE_COLUMNS, FILM_COLUMNS, evaluate, summary_table
 from spineseg.film import VERTEBRAE, BadInput, Case, Film, Masks, Spacing
@@ -26,10 +27,7 @@ L1, L2, L3, L4, L5, S1 = range(6)
 
 def spine() -> Masks:
     """Six bodies, each 20 rows high and 30 columns deep."""
-    masks = np.zeros((6, ROWS, COLUMNS), dtype=bool)
-    for k in range(6):
-        masks[k, 6 + 26 * k : 26 + 26 * k, 30:60] = True
-    return masks
+    return rectangles((ROWS, COLUMNS), 6, 26, 20, 30, 30)
 
 
 def film(number: int = 0, spacing: Spacing | None = None) -> Film:

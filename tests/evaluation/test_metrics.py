@@ -11,6 +11,7 @@ import pytest
 import torch
 from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 from monai.metrics.meandice import DiceMetric
+from small import rectangles
 
 from spineseg.evaluation.metrics import (
     anatomy_faults,
@@ -29,16 +30,13 @@ from spineseg.film import VERTEBRAE, Masks
 L1, L2, L3, L4, L5, S1 = range(6)
 
 
-def empty(rows: int = 160, columns: int = 100) -> Masks:
-    return np.zeros((6, rows, columns), dtype=bool)
+def empty() -> Masks:
+    return np.zeros((6, 160, 100), dtype=bool)
 
 
-def spine(rows: int = 160, columns: int = 100) -> Masks:
+def spine() -> Masks:
     """Six bodies, each 16 rows high and 30 columns deep, 8 rows apart."""
-    masks = empty(rows, columns)
-    for k in range(6):
-        masks[k, 10 + 24 * k : 26 + 24 * k, 30:60] = True
-    return masks
+    return rectangles((160, 100), 10, 24, 16, 30, 30)
 
 
 def irregular(seed: int) -> Masks:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small import rectangles
 
 from spineseg.evaluation.submission import SubmissionReport, array_stem, check_submission, films_named
 from spineseg.film import BadInput, Film, Masks
@@ -18,10 +19,7 @@ SHAPES = ((200, 150), (180, 160), (190, 190), (170, 140))
 
 
 def bodies(shape: tuple[int, int]) -> Masks:
-    masks = np.zeros((6, *shape), dtype=np.bool_)
-    for k in range(6):
-        masks[k, 10 + 26 * k : 26 + 26 * k, 60:90] = True
-    return masks
+    return rectangles(shape, 10, 26, 16, 60, 30)
 
 
 @pytest.fixture

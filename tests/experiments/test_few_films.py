@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
-import torch
+from small import write_checkpoint
 
 from experiments.few_films import __main__ as few_films
 from experiments.few_films.__main__ import (
@@ -23,14 +23,9 @@ from experiments.few_films.__main__ import (
 from experiments.records import Row, fill, read_rows
 from spineseg.data.split import split_films
 from spineseg.io.folder import BadDataset, labelled_films, write_case
-from spineseg.model.card import Card
-from spineseg.model.checkpoint import save_checkpoint
-from spineseg.model.config import GridConfig, UNetConfig
-from spineseg.model.unet import UNet
+from spineseg.model.config import GridConfig
 from spineseg.simulate import SimulateConfig
 from spineseg.simulate import write_folder as simulate_folder
-
-GRID = GridConfig(rows=64, columns=64)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few-films")
     config = SimulateConfig(rows=128, aspect=(0.6, 0.8), crop_probability=0.0)
     simulate_folder(folder / "data", 6, 3, config, write=write_case)
-    torch.manual_seed(0)
-    network = UNetConfig(in_channels=GRID.channels, features=(4, 8))
-    save_checkpoint(folder / "small.safetensors", UNet(network), Card("small", grid=GRID, network=network))
+    write_checkpoint(folder / "small.safetensors", grid=GridConfig(rows=64, columns=64))
     run(folder)
     return folder
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import rectangles
 
 from experiments.the_report import __main__ as the_report
 from experiments.the_report import recipes
@@ -42,9 +43,6 @@ test_set.__test__ = False  # type: ignore[attr-defined]  # pytest would take it 
 
 TINY = replace(SMOKE, films=18, test_films=2)
 RUN = (REPORT, REPORT_7, replace(REPORT, loss="dice"))
-
-
-# The report's mistakes
 
 
 @pytest.mark.parametrize("name", ["report-6", "report-7"])
@@ -117,9 +115,6 @@ def simulated_before(work: Path) -> tuple[Path, Path]:
     return simulated(TINY, work, 1, lambda *_, **__: pytest.fail("simulated again"))
 
 
-# What is crossed
-
-
 def test_every_cell_of_the_issue_is_there_once() -> None:
     recipes = all_recipes()
     names = [recipe.name for recipe in recipes]
@@ -146,18 +141,12 @@ def test_cells_train_as_the_report_did_but_for_what_they_are_about() -> None:
     assert transform_of(CORNERS[3]) is None and right.augment.flip_probability == 0.5 and right.check_targets
 
 
-# Context
-
-
 # What is measured
 
 
 def spine() -> np.ndarray:
     """Two films of six squares, one below the other."""
-    true = np.zeros((2, 6, 60, 20), bool)
-    for k in range(6):
-        true[:, k, 10 * k + 1 : 10 * k + 9, 4:16] = True
-    return true
+    return np.stack([rectangles((60, 20), 1, 10, 8, 4, 12)] * 2)
 
 
 def said_like(kind: str) -> np.ndarray:
@@ -191,9 +180,6 @@ def test_a_matrix_is_measured_and_named(
     assert row["dice"] == pytest.approx([dice] * 6) and row["union"] == pytest.approx(union)
     assert row["named"] == pytest.approx(named, abs=1e-3)
     assert reading(row) == words and verdict([row]) == apart
-
-
-# From films to page
 
 
 @pytest.fixture(scope="module")

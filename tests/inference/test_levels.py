@@ -82,9 +82,6 @@ def total(agreement: np.ndarray, weight: np.ndarray, path: tuple[int, ...], conf
     return sum(agreement[k, level] for k, level in named) - skipped - config.skipped_level * gaps
 
 
-# The path
-
-
 @pytest.mark.parametrize("bodies", [0, 1, 2, 3, 4, 5])
 def test_the_best_path_and_its_margin_are_those_of_trying_every_one(bodies: int):
     paths = all_paths(bodies)
@@ -112,9 +109,6 @@ def test_a_forbidden_pair_is_not_used_and_a_body_between_others_not_passed_over(
     assert best_path(agreement, np.ones(6), CONFIG, frozenset({(2, 2)}))[1][2] != 2
     like_l1 = np.vstack([[0.9, 0, 0, 0, 0, 0], [0.6, 0.4, 0, 0, 0, 0], agreement[1:]])  # T12 more so than L1
     assert best_path(like_l1, np.ones(7), CONFIG)[1] == (-1, 0, 1, 2, 3, 4, 5)
-
-
-# Probability maps whose right answer is known
 
 
 def put(channels: np.ndarray, level: int, value: np.ndarray) -> np.ndarray:
@@ -307,9 +301,6 @@ def test_bone_confidence_is_the_mean_over_bone() -> None:
     channels[L1, 0], channels[L2, 0], channels[L1, 1] = 0.6, 0.2, 0.4  # the second row is no bone
     assert bone_confidence(channels) == pytest.approx((0.8, 0.6))
     assert bone_confidence(np.zeros((6, 4, 4), np.float32)) == (1.0, 1.0)
-
-
-# Masks at the film's size
 
 
 @pytest.mark.parametrize("seed", range(5))

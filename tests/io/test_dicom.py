@@ -93,9 +93,6 @@ def as_words(values: np.ndarray, bits: int) -> np.ndarray:
     return (values & (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
 
 
-# Values
-
-
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG])
 @pytest.mark.parametrize(("bits", "representation"), [(12, "OW"), (12, "OB"), (12, "UN"), (8, "OB"), (8, "OW")])
 def test_uncompressed_values(read: Read, syntax: str, bits: int, representation: str):
@@ -210,9 +207,6 @@ def test_one_frame_of_a_multi_frame_object(tmp_path: Path, where: str):
     assert film.spacing == Spacing(0.3, 0.4, "patient")
 
 
-# Spacing
-
-
 DETECTOR, PIXEL = [0.15, 0.16], [0.12, 0.128]
 
 
@@ -246,9 +240,6 @@ def test_spacing_that_is_no_number_is_none_or_refused(tmp_path: Path, text: byte
     (tmp_path / "a.dcm").write_bytes(changed(content, b"1.23456\\1.23456 ", text))
     film = film_or_refusal(tmp_path / "a.dcm")
     assert film is None or film.spacing is None
-
-
-# Refusals: what is no film
 
 
 def test_what_is_no_file(tmp_path: Path):
@@ -455,9 +446,6 @@ def test_sequences_nested_without_end(read: Read, refuse: Refuse):
     np.testing.assert_array_equal(read(known), VALUES)
 
 
-# Privacy and the process
-
-
 def test_gdcm_sees_nothing_of_the_header(read: Read, monkeypatch: pytest.MonkeyPatch):
     seen = []
     minimal = dicom_pixels._minimal_dataset
@@ -512,9 +500,6 @@ def test_a_file_that_needs_too_much_memory(refuse: Refuse, monkeypatch: pytest.M
 
     monkeypatch.setattr(f"spineseg.io.{step}", full)
     assert "memory" in refuse(dataset(WORDS))
-
-
-# Real files
 
 
 GREY = """693_J2KI.dcm CT_small.dcm J2K_pixelrep_mismatch.dcm JPEG-lossy.dcm JPEG2000.dcm JPEGLSNearLossless_08.dcm

@@ -25,8 +25,9 @@ import pytest
 import reader_functions
 import scipy.io
 from dicom_files import NAME, dataset, is_anonymous_sentence, of_every_syntax, save, wheel_file
+from small import rectangles
 
-from spineseg.film import CHANNELS, BadInput
+from spineseg.film import BadInput
 from spineseg.io.dicom import read_film
 from spineseg.io.isolation import isolated, read_film_isolated, read_label_isolated
 from spineseg.io.labels import KEY, read_label, to_array
@@ -67,10 +68,7 @@ class Base:
 
 
 def label_files(folder: Path) -> list[Path]:
-    masks = np.zeros((len(CHANNELS) - 1, *SHAPE), bool)
-    for k, mask in enumerate(masks):
-        mask[6 * k + 2 : 6 * k + 6, 10:20] = True
-    array = to_array(masks)
+    array = to_array(rectangles(SHAPE, 2, 6, 4, 10, 10))
     paths = [folder / name for name in ("plain.mat", "packed.mat", "masks.npy", "hdf5.mat")]
     scipy.io.savemat(paths[0], {KEY: array})
     scipy.io.savemat(paths[1], {"other": np.arange(9), KEY: array.astype(float)}, do_compression=True)

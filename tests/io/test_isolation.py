@@ -48,9 +48,6 @@ def read_all(read: Callable[[Path], object], paths: dict[str, Path]) -> dict[str
         return dict(zip(paths, pool.map(lambda path: outcome(read, path), paths.values()), strict=True))
 
 
-# The same result as in this process
-
-
 def test_one_film_of_every_syntax(tmp_path: Path):
     films = of_every_syntax(tmp_path)
     assert films.keys() == set(SYNTAXES)
@@ -105,9 +102,6 @@ def test_no_pixel_of_another_film(tmp_path: Path):
         assert (read_film_isolated(other, limits=BUSY).image == secret).sum() == 2**18 - 1
         assert isinstance(outcome(read_film_isolated, short, limits=BUSY), Refused)
         assert read_film_isolated(whole, limits=BUSY).image.max() == 998
-
-
-# Refusals: the reader's own sentence
 
 
 def written(path: Path, content: bytes) -> Path:
@@ -189,9 +183,6 @@ def test_a_label_over_the_limit(tmp_path: Path):
 def test_no_room_for_the_copy(tmp_path: Path):
     path = save(tmp_path / "a.dcm", dataset(np.arange(2**16, dtype=np.uint16).reshape(256, 256), bits=16))
     assert "room" in str(outcome(read_film_isolated, path, limits=replace(BUSY, written_bytes=2**16)))
-
-
-# Checks of what a reader returned
 
 
 @pytest.mark.parametrize(

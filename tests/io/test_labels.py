@@ -66,9 +66,6 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
-# Reading
-
-
 def test_every_type_and_scale_becomes_true_and_false(saved: Callable[[np.ndarray], Path]):
     for dtype in ("bool", "uint8", "uint16", "int16", "int32", "float32", "float64"):
         for scale in (1,) if dtype == "bool" else (1, 255):
@@ -124,17 +121,11 @@ def test_real_labels(shared: Path):
         assert label.background_disagreement_px == 0
 
 
-# Formats
-
-
 def test_the_table_of_formats_gives_suffixes_and_sentences(tmp_path: Path):
     assert LABEL_SUFFIXES == (".mat", ".npy")
     (tmp_path / "a.mat").write_bytes(b"x" * 999)
     assert "expected a MATLAB file (v5 or v7.3) or a .npy array, got another kind" in refusal(tmp_path / "a.mat")
     assert [either("a"), either("ab"), either("abcb")] == ["a", "a or b", "a, b or c"]
-
-
-# Refusals
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1, 0.5, 0.999, 1.5, 2, 255, 254])
@@ -247,9 +238,6 @@ def test_cut_short_anywhere(saved: Callable[[np.ndarray], Path], tmp_path: Path)
         path.write_bytes(content[:length])
         with suppress(UnreadableLabel):
             np.testing.assert_array_equal(read_label(path, SHAPE).masks, MASKS)  # HDF5 may end in unused bytes
-
-
-# Writing
 
 
 def test_an_array_by_eye():

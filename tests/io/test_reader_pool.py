@@ -31,9 +31,6 @@ BUSY = Limits(wall_s=300.0, cpu_s=100)
 """For what must come back however busy the machine is."""
 
 
-# Failures: one sentence each
-
-
 @pytest.mark.parametrize(
     ("function", "argument", "limits", "word"),
     [
@@ -89,9 +86,6 @@ def test_an_interpreter_that_does_not_start(monkeypatch: pytest.MonkeyPatch, sta
     assert is_anonymous_sentence(str(caught.value), "/")
 
 
-# What it knows and shows
-
-
 def test_it_knows_no_secret_and_no_torch(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("SPINESEG_PASSWORD", "secret")
@@ -105,9 +99,6 @@ def test_it_knows_no_secret_and_no_torch(monkeypatch: pytest.MonkeyPatch):
 def test_nothing_that_it_prints_is_shown(capfd: pytest.CaptureFixture[str]):
     assert isolated(functions.print_much, limits=BUSY).facts == {"printed": True}
     assert capfd.readouterr() == ("", "")
-
-
-# One file each
 
 
 def test_threads_get_their_own_results_from_readers_of_their_own():
@@ -125,9 +116,6 @@ def test_no_more_work_at_once_than_allowed():
     with ThreadPoolExecutor(5) as pool:
         spans = list(pool.map(lambda _: readers.run(functions.sleep, 0.2, limits=BUSY).facts["span"], range(5)))
     assert max(sum(began <= start < ended for began, ended in spans) for start, _ in spans) <= 2
-
-
-# Results are checked
 
 
 def head(**changes: Any) -> bytes:
@@ -169,9 +157,6 @@ def received(content: bytes) -> ReadResult:
 def test_any_other_result_is_not_taken(content: bytes):
     with pytest.raises((Unsafe, EOFError)):
         received(content)
-
-
-# Its end
 
 
 def alive(pid: int) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from measure.test_corners import filled
 from predictions import predicted
 from scipy import ndimage
+from small import rectangles
 
 from spineseg.film import VERTEBRAE, BadInput, Masks, Spacing, bounding_box
 from spineseg.inference.grid import grid_fit
@@ -242,10 +243,7 @@ def test_nothing_is_said_of_a_vertebra_that_a_shutter_cuts():
 
 def column() -> Masks:
     """Equal blocks above each other without any curve."""
-    masks = np.zeros((6, 700, 200), bool)
-    for k, mask in enumerate(masks):
-        mask[30 + 105 * k : 115 + 105 * k, 40:150] = True
-    return masks
+    return rectangles((700, 200), 30, 105, 85, 40, 110)
 
 
 def test_no_figure_where_front_and_back_cannot_be_told():

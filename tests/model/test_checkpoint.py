@@ -58,9 +58,6 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
-# What comes back
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_round_trip(tmp_path: Path, dtype: torch.dtype):
     original = UNet(TINY)
@@ -100,9 +97,6 @@ def test_weights_and_cards_without_an_identity_go_together(saved: Path):
     del stored["saving"]
     card_path(saved).write_text(json.dumps(stored))
     assert load_checkpoint(saved)[1] == CARD
-
-
-# What is refused
 
 
 class Trap:
@@ -200,9 +194,6 @@ def test_a_card_that_was_changed(saved: Path, changes: dict[str, object]):
     card(**changes)(saved)
     with pytest.raises(BadCheckpoint, match=f"^expected {CARD_ONLY}"):
         load_checkpoint(saved)
-
-
-# Saving
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1e6])

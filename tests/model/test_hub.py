@@ -132,9 +132,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
-# From the Hub
-
-
 @pytest.mark.parametrize("revision", ["main", "v1", OLD])
 @pytest.mark.parametrize("kind", [str, Path])
 def test_an_address_is_fetched_once(
@@ -236,9 +233,6 @@ def test_the_commit_is_in_the_card_s_name_and_origin(fake: FakeHub, saved: Path)
     assert resolve(card.origin["hub"]) == weights
     assert Segmenter.load("hf://ann/spine@main", "cpu").card == card, "in the page and the commands alike"
     assert with_revision(CARD_OF, saved) is CARD_OF
-
-
-# To the Hub
 
 
 def test_what_would_be_pushed_is_known_without_the_hub(saved: Path, monkeypatch: pytest.MonkeyPatch):

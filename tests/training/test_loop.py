@@ -10,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,20 @@ import pydicom
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from processes import small
+from processes import shared_unevenly
 from safetensors.torch import load_file
+from small import simulate_films
+from small import small_training as tiny
 
 from spineseg.data.augment import AugmentConfig, Transform
 from spineseg.data.dataset import FilmDataset
 from spineseg.data.split import hold_back
 from spineseg.film import VERTEBRAE, BadInput
 from spineseg.inference.segmenter import Segmenter
-from spineseg.io.folder import labelled_films, read_case, write_case
+from spineseg.io.folder import labelled_films, read_case
 from spineseg.model.checkpoint import load_checkpoint
 from spineseg.model.config import GridConfig, UNetConfig
 from spineseg.model.losses import BadTarget
-from spineseg.simulate import SimulateConfig, write_folder
 from spineseg.training import loop as training
 from spineseg.training.config import TrainConfig, read_config
 from spineseg.training.history import EpochReport, describe, read_films, read_history
@@ -42,30 +42,8 @@ pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("films")
-    write_folder(folder, 12, 3, SimulateConfig(rows=128, crop_probability=0.0), write=write_case)
-    return folder
-
-
-def tiny(films: Path, out: Path, **changes: Any) -> TrainConfig:
-    """Ten films to train on in batches of five: two steps per epoch, with shuffling and random changes."""
-    config = TrainConfig(
-        films,
-        out,
-        name="tiny",
-        network=UNetConfig(features=(4, 6)),
-        grid=GridConfig(rows=64, columns=64),
-        epochs=3,
-        batch=5,
-        learning_rate=1e-2,
-        warmup_steps=2,
-        average=0.5,
-        validation=1 / 6,
-        seed=4,
-        precision="no",
-        workers=0,
-    )
-    return replace(config, **changes)
+    """Ten to train on and two held back: two steps per epoch."""
+    return simulate_films(tmp_path_factory.mktemp("films"), 12, 3)
 
 
 def history(out: Path) -> list[dict[str, Any]]:
@@ -117,7 +95,7 @@ def test_the_checkpoint_predicts(films: Path, learned: tuple[Path, list[EpochRep
         assert prediction.probabilities.shape == (6, 128, 128)
         assert np.isfinite(prediction.probabilities).all()
     card = load_checkpoint(out / "last.safetensors")[1]
-    assert card.name == "tiny"
+    assert card.name == TrainConfig(films, out).name
     assert card.scores["held back"]["epoch"] == 9
     assert card.scores["held back"]["dice"] == dict(zip(VERTEBRAE, reports[-1].dice, strict=True))
     assert {"command", "commit", "films", "seconds", "hardware", "versions", "settings"} <= set(card.origin)
@@ -354,14 +332,16 @@ def in_processes(count: int, *arguments: str) -> None:
     assert [process.returncode for process in started] == [0] * count, "\n".join(said)
 
 
-LAUNCH = "import runpy, sys; sys.path.insert(0, '.'); del sys.argv[0]; runpy.run_path(sys.argv[0], None, '__main__')"
+LAUNCH = (
+    "import runpy, sys; sys.path[:0] = ['.', 'tests']; del sys.argv[0]; runpy.run_path(sys.argv[0], None, '__main__')"
+)
 """Runs a file with the checkout's own spineseg."""
 
 
 def test_two_processes_agree_with_one_and_resume(films: Path, tmp_path: Path):
     """Real processes that speak over gloo; in each, a run in one go and the same in two pieces with a worker."""
     in_processes(2, str(films), str(tmp_path))
-    alone = train(small(films, tmp_path / "alone"))
+    alone = train(shared_unevenly(films, tmp_path / "alone"))
     for name in ("whole", "pieces"):
         assert_alike(read_history(tmp_path / name), alone, 1e-5)
         difference = largest_difference(
