@@ -19,9 +19,7 @@ from experiments.the_report.cells import (
     REPORT,
     REPORT_7,
     SMOKE,
-    WIDE,
     Budget,
-    all_recipes,
     measure,
     simulated,
     test_set,
@@ -36,7 +34,7 @@ from spineseg.inference.segmenter import Segmenter
 from spineseg.io.dicom import read_film
 from spineseg.io.folder import labelled_films
 from spineseg.model.card import read_card
-from spineseg.model.losses import LOSSES, BadTarget, check_targets
+from spineseg.model.losses import BadTarget, check_targets
 from spineseg.training.config import TrainConfig, validated
 
 test_set.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
@@ -113,20 +111,6 @@ def test_the_command_trains_a_recipe_with_its_mistakes(
 
 def simulated_before(work: Path) -> tuple[Path, Path]:
     return simulated(TINY, work, 1, lambda *_, **__: pytest.fail("simulated again"))
-
-
-def test_every_cell_of_the_issue_is_there_once() -> None:
-    recipes = all_recipes()
-    names = [recipe.name for recipe in recipes]
-    assert len(names) == len(set(names))
-    for flips, context, loss in product(("right", "report"), ("small", "whole"), LOSSES):
-        assert f"{flips}-{context}-{loss}-seed0" in names
-    rates = {
-        (r.optimiser, r.learning_rate) for r in recipes if (r.flips, r.context, r.loss) == ("report", "small", "bce")
-    }
-    assert rates == set(product(("adam", "sgd"), (1e-3, 1e-4)))
-    assert {f"{r.flips}-{r.context}-bce-seed1" for r in CORNERS} <= set(names)
-    assert WIDE in recipes and REPORT_7 in recipes
 
 
 def test_cells_train_as_the_report_did_but_for_what_they_are_about() -> None:

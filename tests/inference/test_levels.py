@@ -11,7 +11,6 @@ import pytest
 from scipy import ndimage
 
 from spineseg.evaluation.metrics import anatomy_faults, dice
-from spineseg.film import VERTEBRAE
 from spineseg.inference.grid import film_box, grid_fit, grid_to_film
 from spineseg.inference.levels import (
     LevelConfig,
@@ -285,15 +284,6 @@ def test_whatever_the_channels_hold_the_masks_are_a_spine(seed: int):
     assert tuple(mask.any() for mask in masks) == decoded.report.present
     assert (decoded.report.verdict == "sure") == (decoded.report.reasons == ())
     assert all(0 <= c <= 1 for c in decoded.report.confidence)
-
-
-def test_argmax_gives_each_pixel_to_its_strongest_channel():
-    channels = np.random.default_rng(0).random((6, 20, 15), dtype=np.float32)
-    decoded = decode_raw(channels)
-    assert np.array_equal(decoded.channels.sum(0), channels.max(0))
-    assert np.array_equal(decoded.channels.argmax(0), channels.argmax(0))
-    assert decoded.report.verdict == "unsure"
-    assert decode_raw(np.zeros_like(channels)).report.present == (False,) * len(VERTEBRAE)
 
 
 def test_bone_confidence_is_the_mean_over_bone() -> None:

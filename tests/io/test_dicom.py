@@ -557,12 +557,6 @@ def test_real_files_read_as_pydicom_reads_them(shared: Path):
         film = read_film(path)
         assert film.spacing is None
         np.testing.assert_array_equal(film.image, pydicom.dcmread(path).pixel_array)
-    inverted, small = shared / "dicom/s02_dx_lateral_spine_vet.dcm", shared / "dicom/s03_cspine_lateral_16x16.dcm"
-    stored = pydicom.dcmread(inverted).pixel_array.astype(np.float32)
-    np.testing.assert_array_equal(read_film(inverted).image, 255 - stored)
-    stored = pydicom.dcmread(small).pixel_array.astype(np.float64)
-    image = read_film(small, limits=Limits(min_side=16)).image
-    np.testing.assert_array_equal(image, ((4095 - stored) * 0.684 + 200).astype(np.float32))
 
 
 def test_no_value_of_a_patient_leaves_the_real_header(shared: Path, tmp_path: Path):

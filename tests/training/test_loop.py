@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import shutil
@@ -23,7 +22,7 @@ from safetensors.torch import load_file
 from small import simulate_films
 from small import small_training as tiny
 
-from spineseg.data.augment import AugmentConfig, Transform
+from spineseg.data.augment import AugmentConfig
 from spineseg.data.dataset import FilmDataset
 from spineseg.data.split import hold_back
 from spineseg.film import VERTEBRAE, BadInput
@@ -82,7 +81,7 @@ def test_the_loss_falls_and_every_epoch_is_reported(learned: tuple[Path, list[Ep
         assert len(report.dice) == 6 and np.shape(report.response) == (6, 6)
         assert 0 <= np.min(report.response) <= np.max(report.response) <= 1
     assert "10 films to train on, 2 held back" in printed and describe(reports[-1]) in printed
-    assert read_config(out) == tiny(films=read_config(out).data, out=out, epochs=10, **LEARNER)
+    assert read_config(out) == tiny(read_config(out).data, out, epochs=10, **LEARNER)
 
 
 def test_the_checkpoint_predicts(films: Path, learned: tuple[Path, list[EpochReport], str]):
@@ -100,15 +99,10 @@ def test_the_checkpoint_predicts(films: Path, learned: tuple[Path, list[EpochRep
     assert card.scores["held back"]["dice"] == dict(zip(VERTEBRAE, reports[-1].dice, strict=True))
     assert {"command", "commit", "films", "seconds", "hardware", "versions", "settings"} <= set(card.origin)
     assert (card.origin["films"], card.origin["settings"]["seed"]) == (10, 0)
+    page = (out / "report.html").read_text()
+    assert f"{len(reports)} epochs" in page and page.count("data:image/jpeg;base64,") == 2
     best = load_checkpoint(out / "best.safetensors")[1].scores["held back"]
     assert best["mean dice"] == pytest.approx(max(report.mean_dice for report in reports), abs=1e-4)
-
-
-def test_the_page_on_a_run_is_written_at_its_end(learned: tuple[Path, list[EpochReport], str]):
-    out, reports, _ = learned
-    page = (out / "report.html").read_text()
-    assert f"{len(reports)} epochs" in page
-    assert page.count("data:image/jpeg;base64,") == 2
 
 
 def test_bf16_runs(films: Path, tmp_path: Path):
@@ -233,34 +227,18 @@ def test_starts_from_another_checkpoint(films: Path, learned: tuple[Path, list[E
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def one_pixel(value: float) -> Transform:
-    def spoilt(image: np.ndarray, targets: np.ndarray, inside: np.ndarray, _: np.random.Generator) -> Arrays:
-        targets = targets.copy()
-        targets[2, 5, 5] = value
-        return image, targets, inside
-
-    return spoilt
-
-
-def flipped(axis: int) -> Transform:
-    return lambda image, targets, inside, _: (image, np.flip(targets, axis), inside)
-
-
 @pytest.mark.parametrize(
-    ("transform", "sentence"),
+    ("change", "sentence"),
     [
-        (one_pixel(255.0), r"expected targets within 0\.\.1, got 0 to 255; "),
-        (one_pixel(-0.5), r"expected targets within 0\.\.1, got -0\.5 to "),
-        (one_pixel(math.nan), r"expected targets within 0\.\.1, got nan to "),
-        (flipped(0), "expected L1 above S1 on every film, got one the other way round;"),
-        (flipped(1), "expected L1 above S1 on every film, got one the other way round;"),
+        (lambda targets: targets * 255, r"expected targets within 0\.\.1, got 0 to 255; "),
+        (lambda targets: targets[::-1], "expected L1 above S1 on every film, got one the other way round;"),
     ],
 )
 def test_wrong_targets_are_refused_unless_they_are_asked_for(
-    films: Path, tmp_path: Path, transform: Transform, sentence: str
+    films: Path, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], sentence: str
 ):
     with pytest.raises(BadTarget, match=f"^{sentence}"):
-        train(tiny(films, tmp_path / "a"), transform=transform)
+        train(tiny(films, tmp_path / "a"), transform=lambda image, targets, inside, _: (image, change(targets), inside))
     assert not list((tmp_path / "a").glob("*.safetensors"))
 
 
