@@ -17,7 +17,7 @@ from spineseg.io.limits import DEFAULT_LIMITS
 Picture = UInt8[np.ndarray, "rows columns rgb=3"] | UInt8[np.ndarray, "rows columns"]
 """In colour or grey."""
 _AS_STORED = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-_STRETCH = {"1": 255, "L;2": 85, "L;4": 17}
+_STRETCH: dict[object, int] = {"1": 255, "L;2": 85, "L;4": 17}
 """By how much decoders multiply grey values of 1, 2 and 4 bits."""
 _DAMAGED = "expected a whole PNG picture, got a damaged one; copy it again"
 

@@ -1,4 +1,4 @@
-"""The benchmarks of speed, but for their times: what they count, take apart and tell."""
+"""The benchmarks, but for their times: what they count and take apart, and what a reference placed by eye costs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from small import write_checkpoint
 from torch import nn
 
 from benchmarks import accuracy_for_time, rivals, speed, training_speed
+from benchmarks.measurements import TWO_PLACEMENTS, placement_deviation, quadrilateral_dice, strayed
 from benchmarks.networks import multiply_adds
 from spineseg.io.dicom_write import write_film
 from spineseg.model.config import UNetConfig
@@ -27,7 +28,6 @@ from spineseg.simulate import SimulateConfig, simulate_case
         (nn.ConvTranspose2d(5, 3, 2, stride=2), (1, 5, 4, 4), 4 * 4 * 5 * 3 * 4),
         (nn.Linear(7, 2), (3, 7), 3 * 7 * 2),
         (nn.ReLU(), (1, 2, 4, 5), 0),
-        (nn.InstanceNorm2d(2), (1, 2, 4, 5), 0),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -90,3 +90,22 @@ def test_rate_of_processes_that_start_one_after_the_other() -> None:
 
 
 # Telling
+
+
+SQUARE = np.array([[0.0, 0.0], [0.0, 40.0], [40.0, 40.0], [40.0, 0.0]])
+
+
+def test_dice_of_two_squares_is_what_it_looks_like() -> None:
+    assert quadrilateral_dice(SQUARE, SQUARE) == pytest.approx(1.0)
+    assert quadrilateral_dice(SQUARE, SQUARE + [0, 20]) == pytest.approx(0.5)
+    assert quadrilateral_dice(SQUARE, SQUARE + [0, 100]) == 0.0
+
+
+def test_two_placements_stray_until_they_agree_as_two_readers_do() -> None:
+    spines = [np.stack([SQUARE + [50 * k, 0] for k in range(6)])] * 40
+    deviation = placement_deviation(spines, np.random.default_rng(0))
+    again = np.random.default_rng(1)
+    pairs = [(strayed(s, deviation, again), strayed(s, deviation, again)) for s in spines]
+    agreed = np.median([quadrilateral_dice(a, b) for pair in pairs for a, b in zip(*pair, strict=True)])
+    assert agreed == pytest.approx(TWO_PLACEMENTS, abs=0.01)
+    assert 0.01 < deviation < 0.06
