@@ -256,7 +256,7 @@ def test_what_would_be_pushed_is_known_without_the_hub(saved: Path, monkeypatch:
 
 def test_a_page_says_what_is_not_known():
     page = model_page(Card("bare", decoder="none"), "ann/spine")
-    assert "None measured." in page and "Not recorded." in page and "raw channels" in page
+    assert "None measured." in page and "Not recorded." in page and "probability maps" in page
 
 
 @pytest.mark.parametrize("folder", ["/data/ann/films", "~/films/x", "--data=/srv/films/a", "C:\\films"])
