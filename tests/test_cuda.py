@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import simulate_films, small_training
 
 from spineseg.evaluation.metrics import dice
 from spineseg.film import Case
 from spineseg.inference.segmenter import Segmenter
-from spineseg.io.folder import write_case
 from spineseg.model.config import GridConfig, UNetConfig
-from spineseg.simulate import SimulateConfig, simulate_case, write_folder
+from spineseg.simulate import SimulateConfig, simulate_case
 from spineseg.training.config import TrainConfig
 from spineseg.training.history import EpochReport
 from spineseg.training.loop import NoMemory, train
@@ -65,31 +65,14 @@ def test_with_its_memory_full_the_cpu_does_it_and_the_next_film_is_the_device_s_
     assert segmenter(case.film).device == "cuda"
 
 
-def tiny(data: Path, out: Path, precision: str, **changes: int) -> TrainConfig:
-    """Two steps an epoch."""
+def tiny(data: Path, out: Path, precision: str) -> TrainConfig:
     network, grid = UNetConfig(features=(8, 12, 16)), GridConfig(rows=128, columns=128)
-    return TrainConfig(
-        data,
-        out,
-        network=network,
-        grid=grid,
-        epochs=6,
-        batch=5,
-        learning_rate=1e-2,
-        warmup_steps=2,
-        average=0.5,
-        validation=1 / 6,
-        precision=precision,  # type: ignore[arg-type]
-        workers=0,
-        **changes,  # type: ignore[arg-type]
-    )
+    return small_training(data, out, network=network, grid=grid, epochs=6, seed=0, precision=precision)
 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("films")
-    write_folder(folder, 12, 3, SimulateConfig(rows=128, crop_probability=0.0), write=write_case)
-    return folder
+    return simulate_films(tmp_path_factory.mktemp("films"), 12, 3)
 
 
 @pytest.fixture(scope="module")

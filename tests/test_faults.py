@@ -12,20 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small import write_checkpoint
 
 from spineseg import cli as commands
 from spineseg.film import CHANNELS, VERTEBRAE, Film
 from spineseg.io.dicom_write import write_film
 from spineseg.io.labels import write_array, write_mat
 from spineseg.io.pictures import write_png
-from spineseg.model.card import Card
-from spineseg.model.checkpoint import save_checkpoint
-from spineseg.model.config import GridConfig, UNetConfig
-from spineseg.model.unet import UNet
 
 LINUX = sys.platform == "linux"
 ROOT = Path(__file__).parents[1]
-NETWORK = UNetConfig(features=(8, 16), patch=2)
 FILM = Film(np.arange(128 * 96, dtype=np.float32).reshape(128, 96) % 4096)
 MASKS = np.zeros((len(VERTEBRAE), 256, 256), bool)
 MASKS[:, 5:9] = True
@@ -35,9 +31,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "masks.npy": lambda path: write_array(path, MASKS),
     "masks.mat": lambda path: write_mat(path, MASKS),
     "picture.png": lambda path: write_png(path, NOISE),
-    "weights.safetensors": lambda path: save_checkpoint(
-        path, UNet(NETWORK), Card("a", GridConfig(rows=32, columns=24), NETWORK)
-    ),
+    "weights.safetensors": write_checkpoint,
 }
 
 
@@ -82,7 +76,7 @@ def test_a_full_disk_costs_the_command_a_line(
 ):
     write_film(tmp_path / "a.dcm", FILM)
     checkpoint = tmp_path / "tiny.safetensors"
-    save_checkpoint(checkpoint, UNet(NETWORK), Card("a", GridConfig(rows=32, columns=24), NETWORK))
+    write_checkpoint(checkpoint)
     real = open
     monkeypatch.setattr("spineseg.io.files.open", lambda file, mode: Full(real(file, mode), 1000), raising=False)
     given = ["predict", str(tmp_path / "a.dcm"), "--out", str(tmp_path / "out"), "--checkpoint", str(checkpoint)]

@@ -77,11 +77,9 @@ FILE = '```python title="a/one.py"\nx = 1\nx = 1\n\ny = 1\n```\n'
 @pytest.mark.parametrize(
     ("page", "message"),
     [
-        (FILE + '```diff title="a/one.py"\n-z = 1\n+z = 2\n```\n', "0 matches, expected 1"),
         (FILE + '```diff title="a/one.py"\n-x = 1\n+x = 2\n```\n', "2 matches, expected 1"),
         (FILE + '```diff title="a/one.py"\n+x = 2\n```\n', "expected 1"),
         (FILE + "```python\nfrom a.one import x\nassert x == 2\n```\n", "assert x == 2"),
-        ("```sh\nfalse\ntrue\n```\n", "false"),
         ("```pyhton\nassert True\n```\n", "no such block: pyhton"),
         ("```sh\ntrue\n", "a fence is open or malformed"),
     ],
@@ -89,8 +87,3 @@ FILE = '```python title="a/one.py"\nx = 1\nx = 1\n\ny = 1\n```\n'
 def test_page_that_does_not_work_fails(page: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=message):
         apply_page(page, tmp_path)
-
-
-def test_page_that_works_passes(tmp_path: Path) -> None:
-    edit = '```diff title="a/one.py"\n x = 1\n\n-y = 1\n+y = 2\n```\n'
-    apply_page(f"{FILE}{edit}```sh\npython -c 'from a.one import x, y; assert (x, y) == (1, 2)'\n```\n", tmp_path)

@@ -113,7 +113,7 @@ def export(results: Results, work: Path, path: Path) -> None:
         name=path.stem,
         decoder="none",
         description="Fails on purpose: the report's training of six channels in small, see experiments/the_report."
-        " Every channel shows the whole spine. For looking at raw channels; no level that it names means anything.",
+        " Every channel shows the whole spine. For looking at probability maps; no level that it names means anything.",
         origin={**card.origin, "command": "python -m experiments.the_report run"},
         scores={f"simulated, {results.budget.test_films} films": scores},
     )

@@ -1,4 +1,4 @@
-"""The pictures of README.md: response matrices, raw channels, losses. Simulated films only."""
+"""The pictures of README.md: response matrices, probability maps, losses. Simulated films only."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def title(recipe: Recipe) -> str:
 
 
 def draw_all(results: Results, shown: Sequence[Shown], folder: Path) -> None:
-    """Write every picture into the folder; raw channels only where networks are there to show them."""
+    """Write every picture into the folder; probability maps only where networks are there to show them."""
     lengths, losses = get_args(Length), get_args(LossName)
     _matrices(results, [(c, length) for length in lengths for c in CORNERS], 4, folder / "corners.png")
     crossed: list[tuple[Recipe, Length]] = [
@@ -72,7 +72,7 @@ def _losses(losses: dict[str, list[float]], heading: str, path: Path, *, logarit
 
 
 def _channels(shown: Sequence[Shown], path: Path) -> None:
-    """One film and the six raw channels of each recipe, a row each, as in the report's figure 8."""
+    """One film and the six probability maps of each recipe, a row each, as in the report's figure 8."""
     sheet, places = figure(len(shown), 1 + len(VERTEBRAE), width=1.8, height=3.2)
     panels = [
         panel

@@ -33,7 +33,7 @@ class Card:
     """What a checkpoint says of itself.
 
     network: for another architecture than the U-Net its channels and its output stride, `patch`; the rest is unused.
-    decoder: "ordered" (six masks in anatomical order, see `levels`) or "none" (raw channels above 0.5).
+    decoder: "ordered" (six masks in anatomical order, see `levels`) or "none" (probability maps above 0.5).
     origin: data, seed, commit, command, duration, hardware, versions. scores: as `evaluate` reports them.
     architecture: "unet", or the `module:factory` that the weights belong to.
     """

@@ -190,7 +190,7 @@ def model_page(card: Card, repository: str, licence: str = "") -> str:
     head += [f"license: {licence}"] if licence else []
     head += ["tags: [medical-imaging, radiography, segmentation, spine, dicom, u-net]", "---"]
     ordered = card.decoder == "ordered"
-    decoder = "six masks in anatomical order" if ordered else "raw channels, each pixel its strongest above 0.5"
+    decoder = "six masks in anatomical order" if ordered else "probability maps, the highest above 0.5"
     unet = card.architecture == UNET
     network = f"A U-Net with {' '.join(map(str, card.network.features))} features" if unet else f"`{card.architecture}`"
     flag = "" if unet else f" --architecture {card.architecture}"

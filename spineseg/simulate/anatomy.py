@@ -27,10 +27,10 @@ def paint_person(
 
     atlas: projected meshes to take vertebrae, sacrum and hip bones from; without it they are painted.
     """
-    torso = paint_torso(canvas, spine, rng, config)
-    paint_lung(canvas, spine, torso, rng)
-    paint_texture(canvas, torso, rng)
-    paint_gas(canvas, spine, torso, rng, config)
+    tissue = paint_torso(canvas, spine, rng, config)
+    paint_lung(canvas, spine, tissue, rng)
+    paint_texture(canvas, tissue, rng)
+    paint_gas(canvas, spine, rng, config)
     paint_ribs(canvas, spine, rng)
     paint_pelvis(canvas, spine, rng, config, hip_bones=atlas is None)
     strength = bone_strength(rng, config)
@@ -40,7 +40,7 @@ def paint_person(
         strength *= rng.uniform(0.1, 0.7)
         paint_bones(canvas, spine, atlas, rng)
     paint_variants(canvas, spine, strength, rng, config)
-    inside = torso.tissue > 0
+    inside = tissue > 0
     np.maximum(canvas.attenuation, 0.0, out=canvas.attenuation)
     canvas.attenuation *= inside
     paint_hardware(canvas, spine, rng, config)

@@ -125,8 +125,8 @@ def _paint_body(
             canvas.line(line, rng.uniform(0.05, 0.3), width_mm=rng.uniform(2, 6), soft_mm=1.5)
 
 
-def _paint_arch(canvas: Canvas, body: np.ndarray, below: np.ndarray, amount: float, rng: Rng, thoracic: bool) -> None:
-    """Pedicles, facets, lamina, transverse and spinous process behind one body; below is the next body."""
+def _paint_arch(canvas: Canvas, body: np.ndarray, amount: float, rng: Rng, thoracic: bool) -> None:
+    """Pedicles, facets, lamina, transverse and spinous process behind one body."""
     depth = float(np.linalg.norm(body[1] - body[0]))
     back = (body[1] - body[0]) / depth
     down = (body[3] - body[0] + body[2] - body[1]) / 2
@@ -177,11 +177,11 @@ def paint_spine(canvas: Canvas, spine: SpineShape, strength: np.ndarray, rng: Rn
     rims = rims_mm(np.stack(bodies), rng, config)
     # T12 must look as much like a lumbar body as it does on real films, or a network need not count from the sacrum.
     fade = rng.uniform(0.8, 1.05)
-    for index, (body, below) in enumerate(pairwise(bodies)):
+    for index, body in enumerate(bodies[:-1]):
         thoracic = index < len(spine.thoracic)
         weight = fade ** ((len(spine.thoracic) - index) / 2) if thoracic else 1.0
         _paint_body(canvas, body, rims[index], strength * weight, rng, config)
-        _paint_arch(canvas, body, below, arch * weight, rng, thoracic)
+        _paint_arch(canvas, body, arch * weight, rng, thoracic)
     _paint_sacrum(canvas, spine, rims[-1, 0], strength, arch, rng, config)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
@@ -14,17 +12,11 @@ from spineseg.simulate.canvas import Canvas, ellipse, smooth_closed, smooth_open
 from spineseg.simulate.config import AnatomyConfig, Rng, lognormal
 from spineseg.simulate.shape import SpineShape
 
-
-@dataclass(frozen=True, eq=False)
-class Torso:
-    """Skin in front and behind for every row (mm), and attenuation of the tissue between."""
-
-    front_mm: Float[np.ndarray, "rows"]
-    back_mm: Float[np.ndarray, "rows"]
-    tissue: Float32[np.ndarray, "rows columns"]
+Tissue = Float32[np.ndarray, "rows columns"]
+"""Attenuation of the soft tissue of the trunk, before air and bone."""
 
 
-def paint_torso(canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyConfig) -> Torso:
+def paint_torso(canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyConfig) -> Tissue:
     """Elliptical sections whose skin lines follow the spine, the belly and the buttock."""
     rows, columns = canvas.attenuation.shape
     y = (np.arange(rows) + 0.5) * canvas.pixel_mm + canvas.origin_mm[1]
@@ -46,10 +38,10 @@ def paint_torso(canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyConf
     section = inside ** rng.uniform(0.4, 0.9)
     tissue = (wide[:, None] * section * rng.uniform(*config.soft_per_mm)).astype(np.float32)
     canvas.attenuation += tissue
-    return Torso(front, back, tissue)
+    return tissue
 
 
-def paint_lung(canvas: Canvas, spine: SpineShape, torso: Torso, rng: Rng) -> None:
+def paint_lung(canvas: Canvas, spine: SpineShape, tissue: Tissue, rng: Rng) -> None:
     """Air above one dome for each half of the diaphragm, down to a recess behind; at no fixed level of the spine."""
     level = spine.lumbar[0, :, 1].mean() + rng.normal(-40, 50)
     for _ in range(rng.choice([0, 1, 2, 2, 2, 2, 2])):
@@ -68,7 +60,7 @@ def paint_lung(canvas: Canvas, spine: SpineShape, torso: Torso, rng: Rng) -> Non
         found = canvas.coverage(outline, soft_mm=rng.uniform(0.6, 3.0))
         if found is not None:
             box, share = found
-            canvas.attenuation[box] -= share * torso.tissue[box] * rng.uniform(0.15, 0.42)
+            canvas.attenuation[box] -= share * tissue[box] * rng.uniform(0.15, 0.42)
         canvas.line(smooth_open(lung[:5], 3), rng.uniform(0, 0.15), width_mm=1.5)
 
 
@@ -93,7 +85,7 @@ def paint_ribs(canvas: Canvas, spine: SpineShape, rng: Rng) -> None:
                 canvas.line(line + [0, side * width], amount * rng.uniform(0.3, 1.0), width_mm=1.2)
 
 
-def paint_gas(canvas: Canvas, spine: SpineShape, torso: Torso, rng: Rng, config: AnatomyConfig) -> None:
+def paint_gas(canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyConfig) -> None:
     """Bowel gas and stool in the belly, a stomach bubble, gas in front of the sacrum."""
     lumbar = spine.lumbar.mean(1)
     strength = rng.uniform(0.05, 0.8)
@@ -147,7 +139,7 @@ def _paint_stool(canvas: Canvas, lumbar: np.ndarray, rng: Rng) -> None:
             canvas.line(bubble, strength * rng.uniform(0, 0.6), width_mm=1.2, closed=True)
 
 
-def paint_texture(canvas: Canvas, torso: Torso, rng: Rng) -> None:
+def paint_texture(canvas: Canvas, tissue: Tissue, rng: Rng) -> None:
     """Unevenness of tissue from a hand's breadth down to a millimetre, in proportion to the tissue."""
     rows, columns = canvas.attenuation.shape
     total = np.zeros((rows, columns), np.float32)
@@ -155,7 +147,7 @@ def paint_texture(canvas: Canvas, torso: Torso, rng: Rng) -> None:
         step = max(scale_mm / canvas.pixel_mm, 1.0)
         coarse = rng.standard_normal((int(rows / step) + 3, int(columns / step) + 3)).astype(np.float32)
         total += cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC) * share * rng.uniform(0.0, 1.6)
-    canvas.attenuation += total * torso.tissue
+    canvas.attenuation += total * tissue
     _paint_strands(canvas, rng)
     for _ in range(rng.integers(0, 4)):
         fold = np.stack([[-300, rng.uniform(-200, 250)], [0, rng.uniform(-200, 250)], [200, rng.uniform(-200, 250)]])

@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from small import rectangles
 
 from spineseg.data import convert
 from spineseg.data.convert import (
@@ -41,10 +42,7 @@ TABLE = value_table(ConvertConfig(Path(), Path(), Path()).values)
 
 
 def bodies() -> Masks:
-    masks = np.zeros((6, *SHAPE), dtype=np.bool_)
-    for k in range(6):
-        masks[k, 20 + 26 * k : 36 + 26 * k, 70 + 3 * k : 100 + 3 * k] = True
-    return masks
+    return rectangles(SHAPE, 20, 26, 16, 70, 30, slant=3)
 
 
 def label_map(masks: Masks, first: int = 1) -> np.ndarray:
@@ -98,9 +96,6 @@ def nifti(path: Path, stored: np.ndarray, affine: np.ndarray, *, coded: bool = T
     return path
 
 
-# The table
-
-
 def test_the_table():
     assert TABLE == {"L1": 1, "L2": 2, "L3": 3, "L4": 4, "L5": 5, "S1": 6}
     assert value_table(["l5=24", "S1=26"]) == {"L5": 24, "S1": 26}
@@ -112,55 +107,42 @@ def test_a_table_that_is_none(words: list[str]):
         value_table(words)
 
 
-def test_masks_of_a_map():
-    masks = masks_of_map(
-        label_map(bodies(), 20).astype(np.int32), value_table([f"L{k}={19 + k}" for k in range(1, 6)]), [25]
-    )
-    assert np.array_equal(masks[:5], bodies()[:5]) and not masks[5].any()
-
-
 def test_a_number_that_nothing_explains():
     with pytest.raises(UnreadablePicture, match="got also 6; add them or --ignore them"):
         masks_of_map(label_map(bodies()).astype(np.int32), value_table(["L1=1", "L2=2", "L3=3", "L4=4", "L5=5"]))
 
 
-# PNG
+COLOURS, BLACK = bytes(range(3 * 7)), bytes(3 * 7)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_grey_png(tmp_path: Path, dtype: type):
-    path = write_png(tmp_path / "a.png", (label_map(bodies()) * 40).astype(dtype))
-    values, spacing = read_label_map(path)
-    assert np.array_equal(values, label_map(bodies()) * 40) and spacing is None
+@pytest.mark.parametrize(
+    ("depth", "kind", "palette"),
+    [*((depth, 0, b"") for depth in (1, 2, 4, 8)), (4, 3, COLOURS), (8, 3, COLOURS), (8, 3, BLACK)],
+)
+def test_a_png_of_any_depth_keeps_its_numbers(tmp_path: Path, depth: int, kind: int, palette: bytes):
+    """Decoders stretch 0..15 to 0..255, and give colours instead of indices: right for pictures, wrong for labels."""
+    labels = np.minimum(label_map(bodies()), 2**depth - 1)
+    values, spacing = read_label_map(png(tmp_path / "a.png", labels, depth, kind, palette))
+    assert np.array_equal(values, labels) and spacing is None
 
 
-@pytest.mark.parametrize(("depth", "most"), [(1, 1), (2, 3), (4, 6), (8, 6)])
-def test_a_shallow_grey_png_keeps_its_numbers(tmp_path: Path, depth: int, most: int):
-    """Decoders stretch 0..15 to 0..255, which is right for pictures and wrong for labels."""
-    labels = np.minimum(label_map(bodies()), most)
-    assert np.array_equal(read_label_map(png(tmp_path / "a.png", labels, depth, 0))[0], labels)
+def test_a_png_of_16_bits_keeps_its_numbers_grey_or_in_equal_colours(tmp_path: Path):
+    deep = label_map(bodies()).astype(np.uint16) * 4000
+    for stored in (deep, np.repeat(deep[..., None], 3, axis=2)):
+        assert np.array_equal(read_label_map(write_png(tmp_path / "a.png", stored))[0], deep)
 
 
-@pytest.mark.parametrize("depth", [4, 8])
-def test_a_palette_png_gives_its_index(tmp_path: Path, depth: int):
-    palette = np.random.default_rng(1).permutation(256)[: 3 * 7].astype(np.uint8).tobytes()
-    path = png(tmp_path / "a.png", label_map(bodies()), depth, 3, palette)
-    assert np.array_equal(read_label_map(path)[0], label_map(bodies()))
+def test_more_pixels_than_a_film_may_have_are_not_decoded(tmp_path: Path):
+    content = bytearray(png(path := tmp_path / "a.png", label_map(bodies()), 8, 0).read_bytes())
+    content[16:24] = struct.pack(">II", 7000, 7000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    with pytest.raises(UnreadablePicture, match="at most 40,000,000 pixels"):
+        read_label_map(path)
 
 
-def test_a_palette_with_one_colour_twice(tmp_path: Path):
-    palette = bytes([0, 0, 0, 9, 9, 9, 9, 9, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
-    with pytest.raises(UnreadablePicture, match="expected a palette of different colours"):
-        read_label_map(png(tmp_path / "a.png", label_map(bodies()), 8, 3, palette))
-    unused = bytes([0, 0, 0, 1, 0, 0, 2, 0, 0, 3, 0, 0, 4, 0, 0, 5, 0, 0, 6, 0, 0, 7, 7, 7, 7, 7, 7])
-    assert np.array_equal(
-        read_label_map(png(tmp_path / "a.png", label_map(bodies()), 8, 3, unused))[0], label_map(bodies())
-    )
-
-
-def test_grey_saved_as_colour_and_true_colour(tmp_path: Path):
+def test_colours_are_refused(tmp_path: Path):
     labels = np.repeat(label_map(bodies())[..., None], 3, axis=2)
-    assert np.array_equal(read_label_map(write_png(tmp_path / "a.png", labels))[0], labels[..., 0])
     labels[0, 0, 1] = 7
     with pytest.raises(UnreadablePicture, match="expected one number per pixel, got colours"):
         read_label_map(write_png(tmp_path / "a.png", labels))
@@ -171,13 +153,14 @@ def test_no_png(tmp_path: Path, content: bytes):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(UnreadablePicture, match="expected a PNG picture"):
         read_label_map(tmp_path / "a.png")
-    path = write_png(tmp_path / "half.png", grey())
-    path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(UnreadablePicture):
+
+
+@pytest.mark.parametrize("kind", [0, 3])
+def test_half_a_png(tmp_path: Path, kind: int):
+    path = png(tmp_path / "a.png", label_map(bodies()), 8, kind, bytes(21) if kind else b"")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UnreadablePicture, match="expected a whole PNG picture"):
         read_label_map(path)
-
-
-# NIfTI
 
 
 def affine_of(axes: tuple[str, ...], spacing: tuple[float, ...]) -> np.ndarray:
@@ -203,36 +186,26 @@ def oriented(film: np.ndarray, axes: tuple[str, ...], rows: str, columns: str) -
     return np.expand_dims(stored, 3 - place[down] - place[across])
 
 
-SAGITTAL = [(*order,) for signs in product("AP", "SI", "RL") for order in permutations(signs)]
-FLAT = [(*order,) for signs in product("RL", "AP", "SI") for order in permutations(signs)]
+ORDERS = [(*order,) for signs in product("AP", "SI", "RL") for order in permutations(signs)]
+"""48 ways to store one film."""
 
 
-@pytest.mark.parametrize("axes", SAGITTAL, ids="".join)
-def test_a_sagittal_plane_in_every_order_of_axes(tmp_path: Path, axes: tuple[str, ...]):
-    """Feet down, back to the right: 48 ways to store one film."""
-    steps = {"S": 0.25, "I": 0.25, "A": 0.5, "P": 0.5, "R": 3.0, "L": 3.0}
-    stored = oriented(label_map(bodies()), axes, "I", "P")
-    path = nifti(tmp_path / "a.nii", stored, affine_of(axes, tuple(steps[axis] for axis in axes)))
-    values, spacing = read_label_map(path)
-    assert np.array_equal(values, label_map(bodies()))
-    assert spacing == Spacing(0.25, 0.5, "detector")
-
-
-@pytest.mark.parametrize("axes", FLAT, ids="".join)
-def test_a_flat_picture_in_every_order_of_axes(tmp_path: Path, axes: tuple[str, ...]):
-    """As ITK makes one of a PNG: columns to the left, rows to the back; then turned to any other order."""
-    steps = {"R": 0.2, "L": 0.2, "A": 0.4, "P": 0.4, "S": 1.0, "I": 1.0}
-    stored = oriented(label_map(bodies()), axes, "P", "L")
+@pytest.mark.parametrize("axes", ORDERS, ids="".join)
+@pytest.mark.parametrize(
+    ("rows", "columns", "steps"),
+    [
+        ("I", "P", {"S": 0.4, "I": 0.4, "A": 0.2, "P": 0.2, "R": 3.0, "L": 3.0}),
+        ("P", "L", {"A": 0.4, "P": 0.4, "R": 0.2, "L": 0.2, "S": 1.0, "I": 1.0}),
+    ],
+    ids=["sagittal, feet down, back to the right", "flat, as ITK makes one of a PNG"],
+)
+def test_a_plane_in_every_order_of_axes(
+    tmp_path: Path, rows: str, columns: str, steps: dict[str, float], axes: tuple[str, ...]
+):
+    stored = oriented(label_map(bodies()), axes, rows, columns)
     path = nifti(tmp_path / "a.nii.gz", stored, affine_of(axes, tuple(steps[axis] for axis in axes)))
     values, spacing = read_label_map(path)
-    assert np.array_equal(values, label_map(bodies()))
-    assert spacing == Spacing(0.4, 0.2, "detector")
-
-
-def test_what_itk_itself_writes_of_a_picture(tmp_path: Path):
-    """LPS without a turn: first axis along the rows, two dimensions."""
-    path = nifti(tmp_path / "a.nii", label_map(bodies()).T.copy(), np.diag([-0.2, -0.4, 1, 1]))
-    assert np.array_equal(read_label_map(path)[0], label_map(bodies()))
+    assert np.array_equal(values, label_map(bodies())) and spacing == Spacing(0.4, 0.2, "detector")
 
 
 def test_a_header_that_says_nothing_is_read_as_stored(tmp_path: Path):
@@ -289,9 +262,6 @@ def test_axes_that_are_oblique():
         film_plane(replace(volume, direction=np.array([[0.8, 0.8, 0], [0.6, -0.6, 0], [0, 0, 1.0]])), "header")
 
 
-# Films
-
-
 def test_films_of_every_kind(tmp_path: Path):
     image = grey()
     write_film(tmp_path / "a.DCM", Film(image.astype(np.float32), Spacing(0.3, 0.2, "patient")))
@@ -333,9 +303,6 @@ def test_what_is_stored(tmp_path: Path, change: Callable[[np.ndarray], np.ndarra
     else:
         assert (again.min(), again.max()) == (0, 65535)
         assert np.corrcoef(again.ravel(), image.ravel())[0, 1] > 0.999999
-
-
-# Folders
 
 
 @pytest.fixture
@@ -483,12 +450,11 @@ def test_a_folder_is_not_replaced_unasked(config: ConvertConfig):
     assert sorted(p.name for p in config.out.rglob("*")) == ["0.dcm", "0.mat", "img", "label"]
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_a_folder_with_other_things_is_never_replaced(config: ConvertConfig, force: bool):
+def test_a_folder_with_other_things_is_never_replaced(config: ConvertConfig):
     config.out.mkdir()
     (config.out / "thesis.txt").write_text("precious")
     with pytest.raises(BadInput, match="got more"):
-        convert_folder(replace(config, force=force))
+        convert_folder(replace(config, force=True))
     assert (config.out / "thesis.txt").read_text() == "precious"
 
 

@@ -11,28 +11,25 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from small import GRID, simulate_films
 from torch.utils.data import DataLoader
 
 from spineseg.data.augment import AugmentConfig
 from spineseg.data.cache import GridCache, bits_type, build_cache, cached, pack_bits, unpack_bits
 from spineseg.data.dataset import FilmDataset
 from spineseg.film import Film
-from spineseg.inference.grid import film_to_grid, grid_fit, masks_to_grid
+from spineseg.inference.grid import film_to_grid, masks_to_grid
 from spineseg.io import folder as dataset
-from spineseg.io.folder import BadDataset, FilmFiles, NoFilms, find_films, labelled_films, read_case, write_case
+from spineseg.io.folder import BadDataset, NoFilms, labelled_films, read_case
 from spineseg.io.labels import KEY, UnreadableLabel, write_array
 from spineseg.model.config import GridConfig
-from spineseg.simulate import SimulateConfig, simulate_case, write_folder
-
-GRID = GridConfig(rows=64, columns=48)
+from spineseg.simulate import SimulateConfig, simulate_case
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five small films with labels; not to be changed."""
-    folder = tmp_path_factory.mktemp("films")
-    write_folder(folder, 5, 1, SimulateConfig(rows=128, crop_probability=0.0), write=write_case)
-    return folder
+    return simulate_films(tmp_path_factory.mktemp("films"), 5)
 
 
 @pytest.fixture
@@ -60,15 +57,6 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-# The folder
-
-
-def test_only_labelled_films_are_trained_on(folder: Path):
-    (folder / "label" / "S001-00003.mat").unlink()
-    assert [files.name for files in labelled_films(folder)] == [f"S001-0000{k}" for k in (0, 1, 2, 4)]
-    assert find_films(folder)[3].label is None
-
-
 def test_mat_comes_before_npy(folder: Path):
     write_array(folder / "label" / "S001-00000.npy", simulate_case(0, 0, SimulateConfig(rows=32)).masks)
     assert [files.label.suffix for files in labelled_films(folder) if files.label] == [".mat"] * 5
@@ -80,18 +68,6 @@ def test_a_folder_without_films_or_labels_is_refused(folder: Path, tmp_path: Pat
     shutil.rmtree(folder / "label")
     with pytest.raises(BadDataset, match=r"^expected labels as label/<film>\.mat or \.npy, found none"):
         labelled_films(folder)
-
-
-def test_a_written_case_reads_back(tmp_path: Path):
-    case = simulate_case(5, 2, SimulateConfig(rows=96))
-    write_case(tmp_path, case)
-    read = read_case(find_films(tmp_path)[0])
-    assert read.name == case.name
-    assert np.array_equal(read.film.image, case.film.image)
-    assert np.array_equal(read.masks, case.masks)
-
-
-# The cache
 
 
 def test_films_are_decoded_once(folder: Path, tmp_path: Path, decoded: list[str]):
@@ -115,22 +91,6 @@ def test_several_processes_decode_what_one_does(source: Path, tmp_path: Path):
     assert seen == [0, 1, 2, 3, 4]
     assert np.array_equal(several.images, alone.images) and np.array_equal(several.bits, alone.bits)
     assert several.remarks == alone.remarks and several.names == alone.names
-
-
-@pytest.mark.parametrize("part", ["img/S001-00002.dcm", "label/S001-00002.mat"])
-def test_a_changed_file_is_decoded_again(folder: Path, tmp_path: Path, decoded: list[str], part: str):
-    before = build_cache(labelled_films(folder), GRID, tmp_path / "cache")
-    decoded.clear()
-    shutil.copyfile(folder / part.replace("2.", "3."), folder / part)
-    if part.startswith("img"):  # the label must be of the film's size
-        shutil.copyfile(folder / "label" / "S001-00003.mat", folder / "label" / "S001-00002.mat")
-    else:
-        shutil.copyfile(folder / "img" / "S001-00003.dcm", folder / "img" / "S001-00002.dcm")
-    after = build_cache(labelled_films(folder), GRID, tmp_path / "cache")
-    assert len(decoded) == 5
-    assert not np.array_equal(before.images[2], after.images[2])
-    assert np.array_equal(after.images[3], after.images[2])
-    assert np.array_equal(before.images[1], after.images[1])
 
 
 def test_time_of_change_grid_and_choice_of_films_matter(folder: Path, tmp_path: Path, decoded: list[str]):
@@ -267,18 +227,8 @@ def test_bits_hold_as_many_vertebrae_as_there_are(planes: int, kind: str, rng: n
     assert np.array_equal(unpack_bits(packed, planes), masks)
 
 
-# The items
-
-
 def films_of(cache: GridCache, **changes: object) -> FilmDataset:
     return FilmDataset(cache, [0, 2, 3, 4], GRID, **{"augmentation": AugmentConfig(), "seed": 5, **changes})  # type: ignore[arg-type]
-
-
-def test_an_item_has_the_shape_that_the_network_wants(cache: GridCache):
-    image, targets = films_of(cache, stride=2)[1]
-    assert image.shape == (2, 64, 48) and image.dtype == torch.float32
-    assert targets.shape == (6, 32, 24) and targets.dtype == torch.float32
-    assert targets.min() >= 0 and targets.max() <= 1
 
 
 def test_without_changes_the_targets_are_the_label(cache: GridCache):
@@ -343,15 +293,6 @@ def test_the_number_of_workers_changes_no_item(cache: GridCache):
             for (image, targets), (image_too, targets_too) in zip(epochs[epoch], other, strict=True):
                 assert torch.equal(image, image_too) and torch.equal(targets, targets_too)
     assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
-
-
-def test_a_film_as_large_as_its_grid_keeps_its_label(tmp_path: Path):
-    case = simulate_case(1, 0, SimulateConfig(rows=160, crop_probability=0.0))
-    write_case(tmp_path, case)
-    grid = GridConfig(rows=case.film.shape[0], columns=case.film.shape[1])
-    assert grid_fit(case.film.shape, grid).inside().all()
-    files = FilmFiles("a", tmp_path / "img" / f"{case.name}.dcm", tmp_path / "label" / f"{case.name}.mat")
-    assert np.array_equal(build_cache([files], grid, tmp_path / "cache").film(0).masks, case.masks)
 
 
 def test_odd_labels_are_remarked_on_and_kept(folder: Path, tmp_path: Path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small import rectangles
 
 from spineseg.evaluation.submission import SubmissionReport, array_stem, check_submission, films_named
 from spineseg.film import BadInput, Film, Masks
@@ -18,10 +19,7 @@ SHAPES = ((200, 150), (180, 160), (190, 190), (170, 140))
 
 
 def bodies(shape: tuple[int, int]) -> Masks:
-    masks = np.zeros((6, *shape), dtype=np.bool_)
-    for k in range(6):
-        masks[k, 10 + 26 * k : 26 + 26 * k, 60:90] = True
-    return masks
+    return rectangles(shape, 10, 26, 16, 60, 30)
 
 
 @pytest.fixture
@@ -61,18 +59,12 @@ def test_the_name_of_an_array(name: str, stem: str):
     assert array_stem(Path("test") / name) == stem
 
 
-def test_films_of_a_folder(films: Path):
-    assert [path.name for path in films_named([films])] == list(NAMES)
-
-
 def test_a_valid_submission(films: Path, arrays: Path):
+    assert [path.name for path in films_named([films])] == list(NAMES)
     report = check_submission(arrays, films)
     assert report == SubmissionReport(4, 4, ())
     assert report.summary == "a valid submission: 4 films, 4 arrays, 0 errors, 0 warnings"
     assert report.as_dict()["valid"] is True
-
-
-def test_bool_will_do(films: Path, arrays: Path):
     np.save(arrays / "121.npy", to_array(bodies(SHAPES[0])).astype(bool))
     assert check_submission(arrays, films).findings == ()
 
@@ -152,15 +144,11 @@ def test_a_vertebra_that_is_not_there_is_only_a_warning(films: Path, arrays: Pat
     assert said(check_submission(arrays, films)) == [("121.npy", "warning", "empty")]
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"nothing"])
-def test_a_file_that_is_no_array(films: Path, arrays: Path, content: bytes):
-    (arrays / "121.npy").write_bytes(content)
-    assert said(check_submission(arrays, films)) == [("121.npy", "error", "form")]
-
-
-def test_a_pickle_is_not_loaded(films: Path, arrays: Path):
-    np.save(arrays / "121.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    assert said(check_submission(arrays, films)) == [("121.npy", "error", "form")]
+def test_a_file_that_is_no_array_or_a_pickle(films: Path, arrays: Path):
+    for name, content in (("121", b""), ("122", b"\x93NUMPY"), ("123", b"nothing")):
+        (arrays / f"{name}.npy").write_bytes(content)
+    np.save(arrays / "124.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    assert said(check_submission(arrays, films)) == [(f"{n}.npy", "error", "form") for n in (121, 122, 123, 124)]
 
 
 def test_films_that_cannot_be_read_or_share_a_name(films: Path, arrays: Path):
@@ -172,6 +160,6 @@ def test_films_that_cannot_be_read_or_share_a_name(films: Path, arrays: Path):
     ]
 
 
-def test_no_films(tmp_path: Path, arrays: Path):
+def test_no_films(arrays: Path):
     with pytest.raises(BadInput, match="expected DICOM films in the folder, found none"):
         check_submission(arrays, arrays)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections import Counter
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -12,47 +10,37 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import rectangles
 
 from experiments.the_report import __main__ as the_report
 from experiments.the_report import recipes
 from experiments.the_report.cells import (
     CORNERS,
-    PATCH,
     REPORT,
     REPORT_7,
     SMOKE,
-    WIDE,
     Budget,
-    all_recipes,
-    level_px,
     measure,
-    run_folder,
     simulated,
     test_set,
-    trained,
     training,
     transform_of,
 )
 from experiments.the_report.recipes import RecipeName, configuration, wrong_flips, wrong_flips_and_background
-from experiments.the_report.results import Results, own_and_mirrored, reading, verdict
+from experiments.the_report.results import Results, reading, verdict
 from experiments.the_report.tables import PAGE, write_page
 from spineseg.data.augment import AugmentConfig
 from spineseg.inference.segmenter import Segmenter
 from spineseg.io.dicom import read_film
 from spineseg.io.folder import labelled_films
 from spineseg.model.card import read_card
-from spineseg.model.config import receptive_field
-from spineseg.model.losses import LOSSES, BadTarget, check_targets
-from spineseg.model.unet import UNet
+from spineseg.model.losses import BadTarget, check_targets
 from spineseg.training.config import TrainConfig, validated
 
 test_set.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
 
 TINY = replace(SMOKE, films=18, test_films=2)
 RUN = (REPORT, REPORT_7, replace(REPORT, loss="dice"))
-
-
-# The report's mistakes
 
 
 @pytest.mark.parametrize("name", ["report-6", "report-7"])
@@ -101,17 +89,6 @@ def test_the_wrong_flips_turn_rows_and_channels(rows_turn: bool, channels_turn: 
             check_targets(torch.from_numpy(turned.copy())[None])
 
 
-def test_the_wrong_flips_come_half_of_the_time() -> None:
-    rng, targets = np.random.default_rng(0), targets_of(6)
-    image = np.arange(targets[0].size, dtype=np.float32).reshape(targets[0].shape)
-    seen: Counter[tuple[bool, bool]] = Counter()
-    for _ in range(400):
-        shown, found, _ = wrong_flips(image, targets, image > 0, rng)
-        rows_turned = bool(shown[0, 0] > 0)
-        seen[rows_turned, bool(found[0, 4, 8]) == rows_turned] += 1
-    assert len(seen) == 4 and all(70 < count < 130 for count in seen.values())
-
-
 def test_the_background_of_report_7_is_255_and_is_refused_elsewhere() -> None:
     targets = targets_of(7)
     _, wrong, _ = wrong_flips_and_background(targets[0], targets, targets[0] > 0, Coin(False, False))
@@ -132,30 +109,8 @@ def test_the_command_trains_a_recipe_with_its_mistakes(
     assert begun == [(replace(config, grid=replace(config.grid, rows=512)), transform)]
 
 
-def test_an_unknown_recipe_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert the_report.main(["train", "report-8"]) == 1
-    assert "expected one of report-6, report-7 after train" in capsys.readouterr().err
-
-
 def simulated_before(work: Path) -> tuple[Path, Path]:
     return simulated(TINY, work, 1, lambda *_, **__: pytest.fail("simulated again"))
-
-
-# What is crossed
-
-
-def test_every_cell_of_the_issue_is_there_once() -> None:
-    recipes = all_recipes()
-    names = [recipe.name for recipe in recipes]
-    assert len(names) == len(set(names))
-    for flips, context, loss in product(("right", "report"), ("small", "whole"), LOSSES):
-        assert f"{flips}-{context}-{loss}-seed0" in names
-    rates = {
-        (r.optimiser, r.learning_rate) for r in recipes if (r.flips, r.context, r.loss) == ("report", "small", "bce")
-    }
-    assert rates == set(product(("adam", "sgd"), (1e-3, 1e-4)))
-    assert {f"{r.flips}-{r.context}-bce-seed1" for r in CORNERS} <= set(names)
-    assert WIDE in recipes and REPORT_7 in recipes
 
 
 def test_cells_train_as_the_report_did_but_for_what_they_are_about() -> None:
@@ -170,43 +125,12 @@ def test_cells_train_as_the_report_did_but_for_what_they_are_about() -> None:
     assert transform_of(CORNERS[3]) is None and right.augment.flip_probability == 0.5 and right.check_targets
 
 
-# Context
-
-
-def seen(network: UNet, rows: int, columns: int, at: tuple[int, int]) -> tuple[slice, slice]:
-    """The rows and columns of the input that one logit depends on."""
-    image = torch.randn(1, 1, rows, columns, requires_grad=True)
-    network.eval()(image)[0, :, at[0], at[1]].sum().backward()
-    touched = image.grad[0, 0].abs().numpy() > 0  # type: ignore[index]
-    found = (np.flatnonzero(touched.any(axis)) for axis in (1, 0))
-    down, across = (slice(int(k[0]), int(k[-1]) + 1) for k in found)
-    return down, across
-
-
-def test_small_context_is_local_and_as_wide_as_it_says() -> None:
-    torch.manual_seed(0)
-    down, across = seen(UNet(REPORT.network), 128, 128, (32, 32))
-    limit = receptive_field(REPORT.network)
-    assert limit * 0.7 <= down.stop - down.start <= limit and across.stop - across.start <= limit
-    assert down.start < 32 * PATCH < down.stop
-
-
-def test_whole_context_sees_the_film_from_its_corner() -> None:
-    torch.manual_seed(0)
-    grid = Budget().grid
-    down, across = seen(UNet(CORNERS[1].network), grid.rows, grid.columns, (0, 0))
-    assert (down, across) == (slice(0, grid.rows), slice(0, grid.columns))
-
-
 # What is measured
 
 
 def spine() -> np.ndarray:
     """Two films of six squares, one below the other."""
-    true = np.zeros((2, 6, 60, 20), bool)
-    for k in range(6):
-        true[:, k, 10 * k + 1 : 10 * k + 9, 4:16] = True
-    return true
+    return np.stack([rectangles((60, 20), 1, 10, 8, 4, 12)] * 2)
 
 
 def said_like(kind: str) -> np.ndarray:
@@ -240,36 +164,6 @@ def test_a_matrix_is_measured_and_named(
     assert row["dice"] == pytest.approx([dice] * 6) and row["union"] == pytest.approx(union)
     assert row["named"] == pytest.approx(named, abs=1e-3)
     assert reading(row) == words and verdict([row]) == apart
-
-
-def test_a_matrix_that_is_symmetric_is_no_diagonal() -> None:
-    near = np.clip(1 - np.abs(np.subtract.outer(range(6), range(6))) / 2, 0.1, 1)
-    row = {"union": 1.0, "named": 0.3, "response": near.tolist()}
-    assert reading(row) == "a blurred diagonal"
-    assert reading({**row, "response": (near + near[::-1]).tolist()}) == "a blurred X"
-
-
-def test_response_and_correlation_of_known_channels() -> None:
-    band, nothing, crossed = row_of("band"), row_of("nothing"), row_of("X")
-    assert np.array(band["response"]) == pytest.approx(np.linspace(0.19, 0.2, 6)[:, None] * np.ones((6, 6)), abs=1e-3)
-    assert np.array(band["correlation"]) == pytest.approx(np.ones((6, 6)), abs=1e-3)
-    assert nothing["correlation"] == [[None] * 6] * 6
-    assert own_and_mirrored(crossed) == pytest.approx((0.49 / 0.97, 0.48 / 0.97), abs=1e-3)
-
-
-def test_an_x_is_an_x_where_chance_decides_between_the_two() -> None:
-    said = said_like("X")
-    said[:, :, ::2] = said[:, ::-1, ::2]  # every other row the wrong one of the pair is the stronger
-    row = asdict(measure(said, spine()))
-    assert row["named"] == pytest.approx(0.5, abs=0.01)
-    assert reading(row) == "an X" and verdict([row]) == "no"
-
-
-def test_no_verdict_without_cells() -> None:
-    assert verdict([]) == "not measured"
-
-
-# From films to page
 
 
 @pytest.fixture(scope="module")
@@ -306,38 +200,9 @@ def test_a_second_run_trains_nothing(work: Path, monkeypatch: pytest.MonkeyPatch
     the_report.run_cells(RUN, results_in(work), work)
 
 
-def test_other_settings_are_other_cells(work: Path) -> None:
-    assert results_in(work, replace(TINY, long_epochs=9)).rows == []
-    assert results_in(work).find(replace(REPORT, seed=1)) is None
-    assert run_folder(REPORT, TINY, work) != run_folder(REPORT, replace(TINY, batch=2), work)
-
-
-def test_a_training_past_its_length_starts_anew(work: Path, tmp_path: Path) -> None:
-    data, _ = simulated_before(work)
-    out = shutil.copytree(run_folder(REPORT, TINY, work), tmp_path / "run")
-    reports = trained(REPORT, TINY, "short", data, out)
-    short = results_in(work).find(REPORT, "short")
-    assert short and [report.train_loss for report in reports] == pytest.approx(short["loss"], abs=1e-5)
-
-
-def test_level_is_derived_from_the_masks(work: Path) -> None:
-    _, folder = simulated_before(work)
-    films = test_set(TINY, folder)
-    spine_px = [np.argwhere(films[k][1].sum(0).numpy() > 0.5)[:, 0] for k in range(len(films))]
-    height = np.mean([rows.max() - rows.min() for rows in spine_px]) * PATCH
-    assert height / 7 < level_px(films) < height / 4
-
-
 def test_the_page_shows_the_stored_cells(tmp_path: Path) -> None:
     write_page(Results(PAGE.parent / "cells.jsonl", Budget()), tmp_path / "page.md")
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
-
-
-def test_a_page_holds_what_was_measured(work: Path, tmp_path: Path) -> None:
-    write_page(results_in(work), tmp_path / "page.md")
-    text, row = (tmp_path / "page.md").read_text(encoding="utf-8"), results_in(work).find(RUN[2])
-    assert row and f"| report-small-dice-seed0-long | {row['steps']} | {row['loss'][-1]:.4f} |" in text
-    assert "| right | whole | dice | - |" in text, "not measured"
 
 
 def test_every_picture_is_drawn(work: Path, tmp_path: Path) -> None:
@@ -355,8 +220,3 @@ def test_exported_network_names_no_decoder_and_predicts(work: Path, tmp_path: Pa
     prediction = Segmenter.load(path, "cpu")(read_film(labelled_films(simulated_before(work)[1])[0].film))
     assert prediction.probabilities.shape == (6, TINY.grid.rows, TINY.grid.columns)
     assert prediction.levels.verdict == "unsure"
-
-
-def test_nothing_to_export_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="run the experiment first"):
-        the_report.export(results_in(tmp_path), tmp_path, tmp_path / "x.safetensors")

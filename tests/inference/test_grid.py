@@ -52,18 +52,6 @@ def there_and_back(masks: Masks, config: GridConfig) -> Masks:
     return grid_to_film(masks_to_grid(masks, fit), fit) > 0.5
 
 
-def nearest_there_and_back(masks: Masks, fit: GridFit) -> Masks:
-    """Each grid pixel takes the film pixel at its centre, and each film pixel the grid pixel that it lies in."""
-    row = np.clip((np.arange(fit.rows) + 0.5 - fit.row_offset) / fit.row_scale, 0, fit.film_rows - 1).astype(int)
-    column = np.clip(
-        (np.arange(fit.columns) + 0.5 - fit.column_offset) / fit.column_scale, 0, fit.film_columns - 1
-    ).astype(int)
-    small = masks[:, row][:, :, column]
-    back_row = ((np.arange(fit.film_rows) + 0.5) * fit.row_scale + fit.row_offset).astype(int)
-    back_column = ((np.arange(fit.film_columns) + 0.5) * fit.column_scale + fit.column_offset).astype(int)
-    return small[:, back_row][:, :, back_column]
-
-
 def random_film(shape: tuple[int, int], seed: int = 0) -> Film:
     return Film(np.random.default_rng(seed).random(shape, dtype=np.float32))
 
@@ -83,36 +71,6 @@ def test_a_label_goes_to_the_grid_and_back(label: Masks, config: GridConfig, mos
     assert errors.max() <= most_px
     assert np.delete(errors, 2).max() <= 0.5
     assert dice(label, back).min() >= 0.98
-
-
-def test_nearest_neighbour_labels_do_not_come_back(label: Masks):
-    coarse = nearest_there_and_back(label, grid_fit(FILM, GridConfig(rows=256, columns=192)))
-    assert centroid_errors_px(label, coarse).max() > 1.5
-    assert dice(label, coarse).min() < 0.98
-    assert centroid_errors_px(label, nearest_there_and_back(label, grid_fit(FILM, GridConfig()))).max() > 0.5
-
-
-def test_the_resize_of_the_report_shifts_its_labels(label: Masks):
-    """`cv2.resize` with nearest neighbours, to 1024 x 1024 and back."""
-
-    def resize(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
-        return cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST)
-
-    back = np.stack([resize(resize(mask.astype(np.uint8), 1024, 1024), *FILM) for mask in label]).astype(bool)
-    assert centroid_errors_px(label, back).min() > 1
-    square = GridConfig(rows=1024, columns=1024, keep_aspect=False)
-    assert centroid_errors_px(label, there_and_back(label, square)).max() < 0.1
-
-
-@pytest.mark.parametrize(
-    ("share", "found"), [(0.25, 1 - (1.5 - 0.5 / 0.75)), (0.5, 0.5), (0.75, 1.5 - 0.5 / 0.75), (1.0, 1.0)]
-)
-def test_the_bias_of_an_edge_along_the_grid_is_the_predicted_one(share: float, found: float):
-    """The upper half of a film, its edge within a grid pixel of 100 rows."""
-    masks = np.zeros((6, 1600, 1200), bool)
-    masks[:, : round(800 + 100 * share)] = True
-    back = there_and_back(masks, GridConfig(rows=16, columns=12))
-    assert np.count_nonzero(back[0, :, 600]) == pytest.approx(800 + 100 * found, abs=1)
 
 
 SHAPES = [(300, 200), (301, 517), (97, 131), (128, 96), (50, 37), (3, 5), (1, 1)]
@@ -166,15 +124,10 @@ def test_a_film_of_the_grids_size_is_left_alone():
     assert fit.inside().all()
 
 
-def test_rows_and_columns_of_the_film_on_the_grid():
-    """A film 100 rows high and 300 wide, on a grid of 128 x 96, stands in rows 48 to 80."""
+def test_a_wide_film_stands_in_the_middle():
     fit = grid_fit((100, 300), SMALL)
     assert fit.grid_rows(slice(0, 100)) == (48.0, 80.0)
     assert (fit.grid_row(50.0), fit.grid_column(150.0)) == (64.0, 48.0)
-
-
-def test_a_wide_film_stands_in_the_middle():
-    fit = grid_fit((100, 300), SMALL)
     assert fit == GridFit(100, 300, 128, 96, 0.32, 0.32, 48.0, 0.0)
     inside = fit.inside()
     assert np.array_equal(np.flatnonzero(inside.any(1)), np.arange(48, 80))
@@ -222,16 +175,6 @@ def test_a_ramp_comes_back_without_a_shift(shape: tuple[int, int], most: float):
     assert np.abs(difference).max() < most
 
 
-def test_one_pixel_lands_where_the_affine_map_says():
-    image = np.zeros((300, 200), np.float32)
-    image[217, 43] = 1
-    grid, fit = film_to_grid(Film(image), SMALL)
-    rows, columns = np.indices(grid.shape) + 0.5
-    centre = (rows * grid).sum() / grid.sum(), (columns * grid).sum() / grid.sum()
-    expected = 217.5 * fit.row_scale + fit.row_offset, 43.5 * fit.column_scale + fit.column_offset
-    assert centre == pytest.approx(expected, abs=0.5)
-
-
 def test_fractions_are_the_share_of_each_pixel():
     masks = np.zeros((6, 512, 384), bool)
     masks[2, 100:202, 40:83] = True
@@ -239,14 +182,6 @@ def test_fractions_are_the_share_of_each_pixel():
     assert np.allclose(fractions, masks.reshape(6, 128, 4, 96, 4).mean((2, 4)), atol=1e-6)
     assert fractions[2, 50, 10] == pytest.approx(0.5)
     assert fractions[2, 30, 20] == pytest.approx(0.75)
-
-
-def test_disjoint_masks_stay_disjoint(label: Masks):
-    """Fractions of disjoint masks sum to 1 at most, so no two of them come back above 1/2."""
-    touching = label.copy()
-    touching[1] = ~touching[0]
-    back = there_and_back(touching[:, ::5, ::5], SMALL)
-    assert not (back[0] & back[1]).any()
 
 
 Intensity = Literal["local", "global", "minmax"]
@@ -271,12 +206,6 @@ def test_ranges_of_the_input_channels(intensity: Intensity):
     if intensity == "local":
         assert np.abs(channels[1]).max() <= 3
         assert not channels[1][~inside].any()
-
-
-def test_minmax_is_the_normalisation_of_the_report():
-    film = random_film((128, 96))
-    unit = (film.image - film.image.min()) / (film.image.max() - film.image.min())
-    assert np.allclose(on_grid(film, "minmax")[0], (unit - 0.5) / 0.5, atol=1e-5)
 
 
 def test_global_loses_a_hundredth_at_either_end():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable
 
 import cv2
@@ -12,7 +11,6 @@ import pytest
 from scipy import ndimage
 
 from spineseg.evaluation.metrics import anatomy_faults, dice
-from spineseg.film import VERTEBRAE
 from spineseg.inference.grid import film_box, grid_fit, grid_to_film
 from spineseg.inference.levels import (
     LevelConfig,
@@ -83,9 +81,6 @@ def total(agreement: np.ndarray, weight: np.ndarray, path: tuple[int, ...], conf
     return sum(agreement[k, level] for k, level in named) - skipped - config.skipped_level * gaps
 
 
-# The path
-
-
 @pytest.mark.parametrize("bodies", [0, 1, 2, 3, 4, 5])
 def test_the_best_path_and_its_margin_are_those_of_trying_every_one(bodies: int):
     paths = all_paths(bodies)
@@ -113,9 +108,6 @@ def test_a_forbidden_pair_is_not_used_and_a_body_between_others_not_passed_over(
     assert best_path(agreement, np.ones(6), CONFIG, frozenset({(2, 2)}))[1][2] != 2
     like_l1 = np.vstack([[0.9, 0, 0, 0, 0, 0], [0.6, 0.4, 0, 0, 0, 0], agreement[1:]])  # T12 more so than L1
     assert best_path(like_l1, np.ones(7), CONFIG)[1] == (-1, 0, 1, 2, 3, 4, 5)
-
-
-# Probability maps whose right answer is known
 
 
 def put(channels: np.ndarray, level: int, value: np.ndarray) -> np.ndarray:
@@ -294,35 +286,11 @@ def test_whatever_the_channels_hold_the_masks_are_a_spine(seed: int):
     assert all(0 <= c <= 1 for c in decoded.report.confidence)
 
 
-def test_hundreds_of_components_take_less_than_a_second():
-    rng = np.random.default_rng(0)
-    noise = cv2.GaussianBlur(rng.standard_normal((512, 384)), (0, 0), 3)
-    channels = ((noise > noise.std()) * rng.random((6, 1, 1))).astype(np.float32)
-    assert components(channels.sum(0) > 0.5).max() > 150
-    began = time.process_time()
-    decoded = decode_ordered(channels)
-    assert time.process_time() - began < 1
-    assert decoded.report.verdict == "unsure"
-    assert find_bodies(np.minimum(channels.sum(0), 1), channels.argmax(0), CONFIG)[1] <= CONFIG.most_bodies
-
-
-def test_argmax_gives_each_pixel_to_its_strongest_channel():
-    channels = np.random.default_rng(0).random((6, 20, 15), dtype=np.float32)
-    decoded = decode_raw(channels)
-    assert np.array_equal(decoded.channels.sum(0), channels.max(0))
-    assert np.array_equal(decoded.channels.argmax(0), channels.argmax(0))
-    assert decoded.report.verdict == "unsure"
-    assert decode_raw(np.zeros_like(channels)).report.present == (False,) * len(VERTEBRAE)
-
-
 def test_bone_confidence_is_the_mean_over_bone() -> None:
     channels = np.zeros((6, 4, 4), np.float32)
     channels[L1, 0], channels[L2, 0], channels[L1, 1] = 0.6, 0.2, 0.4  # the second row is no bone
     assert bone_confidence(channels) == pytest.approx((0.8, 0.6))
     assert bone_confidence(np.zeros((6, 4, 4), np.float32)) == (1.0, 1.0)
-
-
-# Masks at the film's size
 
 
 @pytest.mark.parametrize("seed", range(5))

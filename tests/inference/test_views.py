@@ -51,29 +51,11 @@ def test_a_turn_is_clockwise_as_seen_and_a_mirror_image_swaps_left_and_right():
     assert np.allclose(turned, [COLUMNS / 2 - 10, ROWS / 2])
 
 
-def test_a_mirrored_view_shows_the_mirror_image(channels: np.ndarray):
-    seen = []
-    back = averaged(channels, [View(mirrored=True)], lambda view: seen.append(view) or six(view))
-    assert np.allclose(seen[0], channels[:, :, ::-1], atol=1e-6)
-    assert np.allclose(back, six(channels), atol=1e-6)
-
-
 @pytest.mark.parametrize("view", VIEWS, ids=str)
 def test_each_view_comes_back_to_its_place(channels: np.ndarray, view: View):
     """What is lost is the resampling of a hill six pixels wide."""
     back = averaged(channels, [view], six)
     assert np.abs(back - six(channels)).max() < 0.03
-
-
-def test_views_differ_and_hold_each_other_s_mirror_images(channels: np.ndarray):
-    seen = []
-    averaged(channels, VIEWS, lambda view: seen.append(view) or six(view))
-    for number, view in enumerate(seen):
-        assert all(np.abs(view - other).max() > 0.2 for other in seen[:number])
-    of_mirrored = []
-    averaged(np.ascontiguousarray(channels[:, :, ::-1]), VIEWS, lambda view: of_mirrored.append(view) or six(view))
-    for view in of_mirrored:
-        assert min(np.abs(view - other).max() for other in seen) < 0.01
 
 
 @pytest.mark.parametrize("views", [VIEWS, (View(), View(20.0))], ids=["all", "turned"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small import rectangles
 
 from spineseg.film import ANATOMY, VERTEBRAE, Film, Spacing
 from spineseg.io.dicom_seg import PATIENT, NoSegmentation, require_highdicom, write_segmentation
@@ -18,9 +19,7 @@ from spineseg.io.dicom_write import write_film
 highdicom = pytest.importorskip("highdicom", reason="needs the extra dicom-seg: pip install highdicom")
 
 
-MASKS = np.zeros((len(VERTEBRAE), 96, 64), bool)
-for _k in range(len(VERTEBRAE)):
-    MASKS[_k, 10 * _k + 2 : 10 * _k + 10, 20:40] = True
+MASKS = rectangles((96, 64), 2, 10, 8, 20, 20)
 IMAGE = Film(np.arange(96 * 64, dtype=np.float32).reshape(96, 64) % 4096, Spacing(0.15, 0.15, "detector"))
 
 

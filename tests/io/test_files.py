@@ -30,16 +30,6 @@ def test_an_interruption_leaves_what_was_there(tmp_path: Path, error: type[BaseE
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_missing_folder_is_an_error(tmp_path: Path):
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "a.json"):
-        pass
-
-
-def test_a_text_is_written_in_utf_8(tmp_path: Path):
-    write_text(tmp_path / "a.md", "5 mm, ±2°\n")
-    assert (tmp_path / "a.md").read_bytes() == "5 mm, ±2°\n".encode()
-
-
 def test_a_file_name_that_is_no_text_is_written_escaped(tmp_path: Path):
     write_text(tmp_path / "a.json", json.dumps({"film": "a\udcff.dcm"}, ensure_ascii=False))
     assert json.loads((tmp_path / "a.json").read_bytes()) == {"film": "a\udcff.dcm"}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,8 +15,7 @@ import scipy.io
 from dicom_files import is_anonymous_sentence
 
 from spineseg.film import CHANNELS, VERTEBRAE, Masks
-from spineseg.io import label_formats
-from spineseg.io.label_formats import LABEL_FORMATS, LABEL_SUFFIXES, LabelFormat, either
+from spineseg.io.label_formats import LABEL_SUFFIXES, either
 from spineseg.io.labels import KEY, UnreadableLabel, read_label, to_array, write_array, write_mat
 
 SHAPE = (40, 30)
@@ -66,9 +64,6 @@ def refusal(path: Path) -> str:
         read_label(path, SHAPE)
     assert is_anonymous_sentence(str(caught.value), str(path), path.name)
     return str(caught.value)
-
-
-# Reading
 
 
 def test_every_type_and_scale_becomes_true_and_false(saved: Callable[[np.ndarray], Path]):
@@ -126,36 +121,11 @@ def test_real_labels(shared: Path):
         assert label.background_disagreement_px == 0
 
 
-# Formats
-
-
 def test_the_table_of_formats_gives_suffixes_and_sentences(tmp_path: Path):
     assert LABEL_SUFFIXES == (".mat", ".npy")
     (tmp_path / "a.mat").write_bytes(b"x" * 999)
     assert "expected a MATLAB file (v5 or v7.3) or a .npy array, got another kind" in refusal(tmp_path / "a.mat")
     assert [either("a"), either("ab"), either("abcb")] == ["a", "a or b", "a, b or c"]
-
-
-def test_a_new_format_is_a_function_and_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Rectangles in JSON; what its reader raises, or returns of the wrong size, is one sentence too."""
-
-    def read_rectangles(stream: BinaryIO, shape: tuple[int, int]) -> np.ndarray:
-        array = np.zeros((*shape, len(CHANNELS)), np.uint8)
-        for name, (top, bottom, left, right) in json.load(stream).items():
-            array[top:bottom, left:right, CHANNELS.index(name)] = 1
-        return array[: 30 if array[..., 0].any() else None]
-
-    rectangles = LabelFormat("rectangles", ".json", lambda head: head.startswith(b"{"), read_rectangles)
-    monkeypatch.setattr(label_formats, "LABEL_FORMATS", (*LABEL_FORMATS, rectangles))
-    path = tmp_path / "doe-jane"
-    path.write_text(json.dumps({VERTEBRAE[-1]: [3, 6, 2, 4]}))
-    assert np.argwhere(read_label(path, SHAPE).masks)[:, 0].tolist() == [COUNT - 1] * 6
-    for content, word in (("{", "damaged"), (json.dumps({VERTEBRAE[0]: [3, 6, 2, 4]}), "belong together")):
-        path.write_text(content)
-        assert word in refusal(path)
-
-
-# Refusals
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1, 0.5, 0.999, 1.5, 2, 255, 254])
@@ -268,9 +238,6 @@ def test_cut_short_anywhere(saved: Callable[[np.ndarray], Path], tmp_path: Path)
         path.write_bytes(content[:length])
         with suppress(UnreadableLabel):
             np.testing.assert_array_equal(read_label(path, SHAPE).masks, MASKS)  # HDF5 may end in unused bytes
-
-
-# Writing
 
 
 def test_an_array_by_eye():

@@ -65,11 +65,8 @@ def test_a_table_names_the_folds(tmp_path: Path):
     ],
 )
 def test_a_table_that_will_not_do_is_refused(tmp_path: Path, text: str, sentence: str):
+    with pytest.raises(BadPatients, match=r"found none; check the path$"):
+        patients_in_table(tmp_path / "a.csv", ["a"])
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(BadPatients, match=f"^{sentence}"):
         patients_in_table(tmp_path / "a.csv", ["a", "b", "c"])
-
-
-def test_no_table_is_refused(tmp_path: Path):
-    with pytest.raises(BadPatients, match=r"found none; check the path$"):
-        patients_in_table(tmp_path / "none.csv", ["a"])

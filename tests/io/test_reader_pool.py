@@ -14,7 +14,6 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import reader_functions as functions
 from dicom_files import is_anonymous_sentence
@@ -30,9 +29,6 @@ ON_LINUX = pytest.mark.skipif(not LINUX, reason="all limits hold on Linux only")
 ROOT = Path(__file__).parents[2]
 BUSY = Limits(wall_s=300.0, cpu_s=100)
 """For what must come back however busy the machine is."""
-
-
-# Failures: one sentence each
 
 
 @pytest.mark.parametrize(
@@ -90,9 +86,6 @@ def test_an_interpreter_that_does_not_start(monkeypatch: pytest.MonkeyPatch, sta
     assert is_anonymous_sentence(str(caught.value), "/")
 
 
-# What it knows and shows
-
-
 def test_it_knows_no_secret_and_no_torch(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("SPINESEG_PASSWORD", "secret")
@@ -106,9 +99,6 @@ def test_it_knows_no_secret_and_no_torch(monkeypatch: pytest.MonkeyPatch):
 def test_nothing_that_it_prints_is_shown(capfd: pytest.CaptureFixture[str]):
     assert isolated(functions.print_much, limits=BUSY).facts == {"printed": True}
     assert capfd.readouterr() == ("", "")
-
-
-# One file each
 
 
 def test_threads_get_their_own_results_from_readers_of_their_own():
@@ -128,22 +118,12 @@ def test_no_more_work_at_once_than_allowed():
     assert max(sum(began <= start < ended for began, ended in spans) for start, _ in spans) <= 2
 
 
-# Results are checked
-
-
 def head(**changes: Any) -> bytes:
     return json.dumps({"dtype": "<f4", "shape": [2, 3], "facts": {}} | changes).encode() + b"\n"
 
 
 def received(content: bytes) -> ReadResult:
     return reader_pool._receive(BufferedReader(BytesIO(content)), DEFAULT_LIMITS)
-
-
-def test_a_result_is_the_bytes_that_it_states():
-    values = np.arange(6, dtype=np.float32).reshape(2, 3)
-    result = received(head(facts={"a": [1, "b"]}) + values.tobytes())
-    np.testing.assert_array_equal(result.array, values)
-    assert result.facts == {"a": [1, "b"]}
 
 
 @pytest.mark.parametrize(
@@ -177,9 +157,6 @@ def test_a_result_is_the_bytes_that_it_states():
 def test_any_other_result_is_not_taken(content: bytes):
     with pytest.raises((Unsafe, EOFError)):
         received(content)
-
-
-# Its end
 
 
 def alive(pid: int) -> bool:

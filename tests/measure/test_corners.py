@@ -13,7 +13,7 @@ from spineseg.film import VERTEBRAE
 from spineseg.io.folder import labelled_films, read_case
 from spineseg.measure.corners import NoBody, contour, fit_body
 from spineseg.measure.spine import read_spine, touches_edge
-from spineseg.simulate import SimulateConfig, simulate_case, true_corners
+from spineseg.simulate import SimulateConfig, true_corners
 
 DOWN = np.array([1.0, 0.0])
 BODY = np.array([(40.3, 30.8), (37.2, 150.1), (121.9, 156.4), (128.6, 27.5)])
@@ -55,12 +55,6 @@ def test_holes_and_specks_are_no_contour():
     spoiled[70:80, 80:90] = False
     spoiled[2:5, 2:5] = True
     assert np.array_equal(contour(spoiled), contour(mask))
-
-
-def test_corners_and_middles_of_a_quadrilateral():
-    body = fit_body(drawn(BODY, SHAPE), DOWN)
-    assert np.linalg.norm(body.corners - BODY, axis=1).max() < 0.3
-    assert np.abs(body.middles - [(BODY[0] + BODY[1]) / 2, (BODY[2] + BODY[3]) / 2]).max() < 0.5
 
 
 def hollow(corners: np.ndarray, sag_px: float) -> np.ndarray:
@@ -200,15 +194,6 @@ def test_facing_is_known_without_the_sacrum(index: int):
 def test_empty_masks_give_no_body():
     spine = read_spine(np.zeros((6, 50, 50), bool))
     assert spine.bodies == {} and set(spine.left_out) == set(VERTEBRAE) and spine.turn_deg == 0
-
-
-def test_the_simulator_s_corners_are_those_of_its_masks():
-    config = SimulateConfig(rows=400, crop_probability=0.0, face_right_probability=0.0)
-    case, corners = simulate_case(5, 2, config), true_corners(5, 2, config)
-    spine = read_spine(case.masks)
-    assert spine.left_out == {}
-    for k, name in enumerate(VERTEBRAE):
-        assert np.linalg.norm(spine.bodies[name].corners - corners[k], axis=1).max() < 2.0
 
 
 def test_every_real_label_gives_six_bodies(shared: Path):

@@ -15,6 +15,7 @@ import pytest
 from measure.test_corners import filled
 from predictions import predicted
 from scipy import ndimage
+from small import rectangles
 
 from spineseg.film import VERTEBRAE, BadInput, Masks, Spacing, bounding_box
 from spineseg.inference.grid import grid_fit
@@ -242,10 +243,7 @@ def test_nothing_is_said_of_a_vertebra_that_a_shutter_cuts():
 
 def column() -> Masks:
     """Equal blocks above each other without any curve."""
-    masks = np.zeros((6, 700, 200), bool)
-    for k, mask in enumerate(masks):
-        mask[30 + 105 * k : 115 + 105 * k, 40:150] = True
-    return masks
+    return rectangles((700, 200), 30, 105, 85, 40, 110)
 
 
 def test_no_figure_where_front_and_back_cannot_be_told():
@@ -316,14 +314,6 @@ def test_a_side_that_no_edge_shows_has_a_large_error():
     for key in ("L3_L4_disc_deg", "L3_L4_disc_ratio"):
         assert (grown[key].error or 0) > 5 * (sharp[key].error or 1)
     assert (grown["L1_L2_disc_deg"].error or 0) < 1.5 * (sharp["L1_L2_disc_deg"].error or 0)
-
-
-def test_two_crushed_neighbours_do_not_hide_each_other():
-    measured = measure(masks_of(blocks(wedge={"L1": (50.0, 50.0), "L2": (50.0, 50.0)})))
-    for name in ("L1", "L2"):
-        assert measured[f"{name}_compression_percent"].value == pytest.approx(100 * 3 / 8, abs=1.5)
-        assert measured[f"{name}_genant_grade"].value == 2
-    assert measured["L3_compression_percent"].value < 2
 
 
 def test_l5_low_behind_is_healthy_and_its_sunken_middle_is_not():

@@ -76,9 +76,6 @@ def test_a_card_of_the_u_net_keeps_its_format():
         assert load_checkpoint(path.with_suffix(".safetensors"))[1].architecture == UNET
 
 
-# Nothing is imported because a file names it
-
-
 @pytest.fixture
 def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An architecture whose module must not be imported."""
@@ -143,9 +140,6 @@ def test_a_card_has_no_say_in_a_factory(saved: Path, change: dict[str, object]):
     card_path(saved).write_text(json.dumps(stored | {"network": stored["network"] | change}))
     with pytest.raises(BadCheckpoint, match=r"^expected a card as spineseg writes it"):
         load_checkpoint(saved, stored["architecture"])
-
-
-# What cannot be loaded is not saved
 
 
 WRONG_LOGITS = [

@@ -70,16 +70,13 @@ def test_a_version_that_is_none_is_refused(root: Path, version: str, reason: str
     assert git(root, "tag") == ""
 
 
-def test_uncommitted_changes_are_refused(root: Path) -> None:
-    (root / "new.txt").write_text("not committed")
-    with pytest.raises(NotReleased, match="changes"):
-        release(root, "0.4.0", TODAY, PASS)
-
-
-def test_a_tag_that_exists_is_refused(root: Path) -> None:
+def test_a_tag_that_exists_and_uncommitted_changes_are_refused(root: Path) -> None:
     git(root, "tag", "v0.4.0")
     with pytest.raises(NotReleased, match="exists"):
         release(root, "0.4.0", TODAY, PASS)
+    (root / "new.txt").write_text("not committed")
+    with pytest.raises(NotReleased, match="changes"):
+        release(root, "0.4.1", TODAY, PASS)
 
 
 def test_failing_tests_leave_everything_as_it_was(root: Path) -> None:

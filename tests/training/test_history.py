@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from spineseg.film import VERTEBRAE, BadInput
+from spineseg.film import BadInput
 from spineseg.training.history import (
     FILM_COLUMNS,
     HISTORY,
     EpochReport,
     EpochScores,
     best_of,
-    describe,
     finite_mean,
     out_of_patience,
     read_films,
@@ -33,22 +32,6 @@ REPORT = EpochReport(3, 0.5, 0.25, [0.5] * 5 + [math.nan], (np.eye(7, 6) * 0.75)
 
 def reports(*means: float) -> list[EpochReport]:
     return [replace(REPORT, epoch=epoch, dice=[mean] * 6) for epoch, mean in enumerate(means)]
-
-
-def test_the_report_is_readable():
-    assert describe(REPORT).splitlines() == [
-        "epoch 3: loss 0.5000, held back 0.2500, mean Dice 0.500, 12 s",
-        "                 L1     L2     L3     L4     L5     S1",
-        "  Dice        0.500  0.500  0.500  0.500  0.500    nan",
-        "  mean response of each channel (row) in each vertebra (column):",
-        "  L1          0.750  0.000  0.000  0.000  0.000  0.000",
-        "  L2          0.000  0.750  0.000  0.000  0.000  0.000",
-        "  L3          0.000  0.000  0.750  0.000  0.000  0.000",
-        "  L4          0.000  0.000  0.000  0.750  0.000  0.000",
-        "  L5          0.000  0.000  0.000  0.000  0.750  0.000",
-        "  S1          0.000  0.000  0.000  0.000  0.000  0.750",
-        "  background  0.000  0.000  0.000  0.000  0.000  0.000",
-    ]
 
 
 def test_the_response_matrix_is_the_mean_probability_on_each_vertebra():
@@ -139,14 +122,6 @@ def test_the_best_epoch_is_the_first_with_the_highest_dice():
 def test_patience_is_counted_from_the_best_epoch(means: tuple[float, ...], expected: bool):
     assert out_of_patience(reports(*means), 2) is expected
     assert not out_of_patience(reports(*means), None)
-
-
-def test_the_summary_names_the_vertebrae():
-    assert summary(REPORT) == {
-        "epoch": 3,
-        "mean dice": 0.5,
-        "dice": {**dict.fromkeys(VERTEBRAE[:5], 0.5), "S1": None},
-    }
 
 
 def test_means_leave_out_what_is_not_there():

@@ -30,10 +30,6 @@ def test_the_rate_may_stay():
     assert rate_factor(replace(CONFIG, schedule="constant", warmup_steps=0), 14)(0) == 1
 
 
-def test_a_warm_up_longer_than_the_run_does_no_harm():
-    assert rate_factor(CONFIG, 2)(1) == 0.5
-
-
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -14,22 +14,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
+from small import GRID, TINY, simulate_films, write_checkpoint
 
 from spineseg.data.cache import build_cache
 from spineseg.film import BadInput
-from spineseg.io.folder import labelled_films, write_case
-from spineseg.model.card import Card
-from spineseg.model.checkpoint import save_checkpoint
-from spineseg.model.config import GridConfig, UNetConfig
-from spineseg.model.unet import UNet
-from spineseg.simulate import SimulateConfig, write_folder
+from spineseg.io.folder import labelled_films
 from spineseg.training.config import TrainConfig
 from spineseg.training.history import BEST_FILMS, EpochReport, write_films, write_history
 from spineseg.training.report import chart, worst_films, write_report
 
-GRID = GridConfig(rows=64, columns=48)
-NETWORK = UNetConfig(features=(4, 6))
 REPORTS = [
     EpochReport(0, 0.9, 1.2, [0.1] * 5 + [math.nan], (np.eye(6) * 0.2).tolist(), 1e-3, 60.0),
     EpochReport(1, 0.5, 0.8, [0.7] * 5 + [math.nan], (np.eye(6) * 0.6).tolist(), 5e-4, 60.0),
@@ -42,12 +35,10 @@ DICE = {"S001-00000": [0.9] * 6, "S001-00002": [0.4] * 5 + [math.nan], "S001-000
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's files, without any training."""
     data, out = tmp_path_factory.mktemp("films"), tmp_path_factory.mktemp("run")
-    write_folder(data, 3, 1, SimulateConfig(rows=128, crop_probability=0.0), write=write_case)
-    build_cache(labelled_films(data), GRID, data / ".cache")
-    config = TrainConfig(data, out, name="<mine>", network=NETWORK, grid=GRID, description="a & b")
+    build_cache(labelled_films(simulate_films(data, 3)), GRID, data / ".cache")
+    config = TrainConfig(data, out, name="<mine>", network=TINY, grid=GRID, description="a & b")
     (out / "config.json").write_text(json.dumps(asdict(config), default=str))
-    torch.manual_seed(0)
-    save_checkpoint(out / "best.safetensors", UNet(NETWORK), Card("mine", GRID, NETWORK))
+    write_checkpoint(out / "best.safetensors")
     write_history(out, REPORTS)
     write_films(out / BEST_FILMS, list(DICE), np.array(list(DICE.values())))
     return out
