@@ -83,7 +83,7 @@ heavy = {{"torch", "SimpleITK", "scipy", "h5py", "accelerate", "gradio", "cv2", 
 assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert all(f"usage: python -m spineseg {command}" in done.stdout for command in COMMANDS)
+    assert all(f"usage: spineseg {command}" in done.stdout for command in COMMANDS)
 
 
 def test_the_exit_status_reaches_the_shell(tmp_path: Path):

@@ -68,7 +68,7 @@ def known(command: str, options: dict[str, set[str]], capsys: pytest.CaptureFixt
             app.main(["--help"]) if command == "app.py" else cli.main([command, "--help"])
         text = capsys.readouterr().out
         assert ended.value.code == 0
-        assert command == "app.py" or text.startswith(f"usage: python -m spineseg {command} "), "no such command"
+        assert command == "app.py" or text.startswith(f"usage: spineseg {command} "), "no such command"
         options[command] = set(OPTION.findall(text))
     return options[command]
 

@@ -70,7 +70,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     Raises BadInput if processes were started together that do not hear each other, and would all write the same files.
     """
     loading = DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=config.seed)
-    precision = _precision(config, torch.cuda.is_available())
+    precision = _fastest_precision() if config.precision == "auto" else config.precision
     # Without a word that it is a CPU's, Accelerate leaves such processes apart.
     cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, dataloader_config=loading)
@@ -79,12 +79,17 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     return accelerator
 
 
-def _precision(config: TrainConfig, accelerator_cuda: bool) -> str:
-    if config.precision != "auto":
-        return config.precision
-    if accelerator_cuda:
-        return "fp16"
-    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
+def _fastest_precision() -> str:
+    """Of those that were measured: none for accelerators other than CUDA's, such as MPS."""
+    if torch.accelerator.is_available():
+        return "fp16" if torch.cuda.is_available() else "no"
+    return "bf16" if _cpu_multiplies_bf16() else "no"
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Whether oneDNN does; builds of torch without it, such as for Apple silicon, lack the question too."""
+    ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return torch.backends.mkldnn.is_available() and ask is not None and ask()
 
 
 @dataclass(frozen=True, eq=False)
