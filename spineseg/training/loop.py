@@ -50,7 +50,7 @@ from spineseg.training.history import (
     write_films,
     write_history,
 )
-from spineseg.training.optimisation import make_optimiser, rate_factor, warmed_average
+from spineseg.training.optimisation import fastest_precision, make_optimiser, rate_factor, warmed_average
 from spineseg.training.provenance import origin
 from spineseg.training.report import write_report
 from spineseg.training.tensorboard import Curves
@@ -70,26 +70,13 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     Raises BadInput if processes were started together that do not hear each other, and would all write the same files.
     """
     loading = DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=config.seed)
-    precision = _fastest_precision() if config.precision == "auto" else config.precision
+    precision = fastest_precision() if config.precision == "auto" else config.precision
     # Without a word that it is a CPU's, Accelerate leaves such processes apart.
     cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, dataloader_config=loading)
     if accelerator.num_processes < (started := int(os.environ.get("WORLD_SIZE", "1"))):
         raise BadInput(f"expected {started} processes to train together, got each alone; start one, or use --cpu")
     return accelerator
-
-
-def _fastest_precision() -> str:
-    """Of those that were measured: none for accelerators other than CUDA's, such as MPS."""
-    if torch.accelerator.is_available():
-        return "fp16" if torch.cuda.is_available() else "no"
-    return "bf16" if _cpu_multiplies_bf16() else "no"
-
-
-def _cpu_multiplies_bf16() -> bool:
-    """Whether oneDNN does; builds of torch without it, such as for Apple silicon, lack the question too."""
-    ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return torch.backends.mkldnn.is_available() and ask is not None and ask()
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,7 +114,10 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch):
     assert pick_device() == "cuda"
 
 
-@pytest.mark.parametrize("wish", ["cuda:99", "gpu", ""])
+NO_MPS = pytest.param("mps", marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="has MPS"))
+
+
+@pytest.mark.parametrize("wish", ["cuda:99", NO_MPS, "gpu", ""])
 def test_a_device_that_is_not_there(checkpoint: Path, wish: str):
     with pytest.raises(MissingDevice, match=rf"^expected a device of this machine, got {wish}; use auto or cpu$"):
         Segmenter.load(checkpoint, wish)
