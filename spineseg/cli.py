@@ -18,7 +18,7 @@ import tyro
 
 from spineseg.data.config import ConvertConfig
 from spineseg.film import BACKGROUND, VERTEBRAE, BadInput
-from spineseg.io.files import shipped
+from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.card import UNET
 from spineseg.training.config import TrainConfig
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from spineseg.inference.prediction import Prediction
     from spineseg.inference.segmenter import Segmenter
 
-DEFAULT_CHECKPOINT = shipped("checkpoints") / "spineseg.safetensors"
 JsonPath = Annotated[Path | None, tyro.conf.arg(name="json")]
 
 

@@ -153,7 +153,7 @@ def test_the_installed_package_works_from_any_folder(built: tuple[Path, Path], t
     assert (out / "2-leaning.npy").read_bytes() == (tmp_path / "2-leaning.npy").read_bytes()
     where = "from spineseg.io.files import shipped; print(shipped('checkpoints'), shipped('examples'))"
     done = subprocess.run([sys.executable, "-c", where], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.stdout.split() == [str(home / "spineseg" / name) for name in ("checkpoints", "examples")]
+    assert done.stdout.split() == [str(home / "spineseg" / name) for name in ("checkpoints", "examples")], "not ours"
 
 
 def test_python_versions_agree() -> None:

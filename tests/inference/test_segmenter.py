@@ -107,6 +107,10 @@ def test_a_mirrored_film_gets_the_mirrored_answer(segmenter: Segmenter, films: l
     assert np.allclose(mirrored.probabilities[:, :, ::-1], several(film).probabilities, atol=0.02)
 
 
+def test_the_published_weights_are_the_default():
+    assert Segmenter.load(device="cpu").name == "spineseg"
+
+
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device() == pick_device("cpu") == "cpu"
