@@ -1,4 +1,4 @@
-"""The commands: `python -m spineseg simulate | check | train | predict ...`. Each parses, calls, prints.
+"""The commands: `spineseg app | predict | train | evaluate ...`. Each parses, calls, prints.
 
 A command imports what it needs when it runs, so that `--help` waits for no torch.
 """
@@ -18,7 +18,7 @@ import tyro
 
 from spineseg.data.config import ConvertConfig
 from spineseg.film import BACKGROUND, VERTEBRAE, BadInput
-from spineseg.io.files import shipped
+from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.card import UNET
 from spineseg.training.config import TrainConfig
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from spineseg.inference.prediction import Prediction
     from spineseg.inference.segmenter import Segmenter
 
-DEFAULT_CHECKPOINT = shipped("checkpoints") / "spineseg.safetensors"
 JsonPath = Annotated[Path | None, tyro.conf.arg(name="json")]
 
 
@@ -42,7 +41,7 @@ class Model:
     architecture: str = UNET
     """Network that the weights belong to: unet, or module:factory of your own (docs/how-to/add-a-network.md)."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """auto (cuda where there is one, else cpu), cpu, cuda or mps."""
     one_view: bool = False
     """Look at each film once and not turned and mirrored as well: faster, its contours less steady."""
 
@@ -56,6 +55,30 @@ class Model:
 
 
 Flat = tyro.conf.arg(name="")  # flags without a prefix
+Repeatable = tyro.conf.UseAppendAction[tuple[str, ...]]
+
+
+def _app(
+    checkpoint: Repeatable = (),
+    architecture: Repeatable = (),
+    host: str | None = None,
+    port: int | None = None,
+) -> int:
+    """Serve the page.
+
+    Args:
+        checkpoint: *.safetensors, or hf://owner/name@revision; else SPINESEG_CHECKPOINT, several separated by commas;
+            else those that are shipped
+        architecture: module:factory of your own that a checkpoint may hold the weights of
+        host: address to listen on; else GRADIO_SERVER_NAME, else 127.0.0.1
+        port: else GRADIO_SERVER_PORT, else the first free one from 7860
+    """
+    from spineseg.ui.launch import main as serve
+
+    # Its own options, which are named again above so that `--help` waits for no Gradio.
+    given = {"checkpoint": checkpoint, "architecture": architecture, "host": [host], "port": [port]}
+    serve([f"--{name}={value}" for name, values in given.items() for value in values if value is not None])
+    return 0
 
 
 def _progress(what: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
@@ -386,14 +409,16 @@ def _push(
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     function.__name__[1:].replace("_", "-"): function
-    for function in (_simulate, _convert, _check, _train, _report, _predict, _evaluate, _show, _check_submission, _push)
+    for function in (
+        *(_app, _predict, _show, _simulate, _convert, _check, _train, _report, _evaluate, _check_submission, _push),
+    )
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "spineseg") -> int:
     """Run one command; 0 if all went well, 1 if some input could not be used."""
     try:
-        return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m spineseg", args=arguments)
+        return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog=prog, args=arguments)
     except BadInput as error:
         print(f"spineseg: {error}", file=sys.stderr)
     except OSError as error:

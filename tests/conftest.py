@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+NO_BROWSER = "needs Chromium"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -42,15 +45,27 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The path of an installed Chromium or Chrome, for playwright's `executable_path`."""
-    if os.environ.get("SPINESEG_SKIP_BROWSER") == "1":
-        pytest.skip("SPINESEG_SKIP_BROWSER is 1")
-    found = [path for name in BROWSERS if (path := shutil.which(name))]
-    if not found:
-        pytest.fail(
-            "expected Chromium, found none; install it (sudo apt-get install chromium) or SPINESEG_SKIP_BROWSER=1"
-        )
-    return found[0]
+    """The path of an installed Chromium or Chrome, for playwright's `executable_path`; in CI there must be one."""
+    for name in BROWSERS:
+        if path := shutil.which(name):
+            return path
+    pytest.fail(NO_BROWSER) if os.environ.get("CI") == "true" else pytest.skip(NO_BROWSER)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says once, at the end, what the skipped tests need."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if any(NO_BROWSER in report.longreprtext for report in skipped):
+        terminalreporter.line("To run the tests in a browser as well, install Chromium with:")
+        terminalreporter.line(f"  sudo apt-get update && sudo apt-get install -y {_chromium_package()}")
+
+
+def _chromium_package() -> str:
+    """Ubuntu's name for it, or Debian's."""
+    with suppress(OSError):
+        if platform.freedesktop_os_release()["ID"] == "ubuntu":
+            return "chromium-browser"
+    return "chromium"
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ ONLY_USERS = {
 SHORTEST, LONGEST = 60, 400
 # Why a file is shorter or longer than that.
 OTHER_LENGTHS = {
+    "cli.py": "every command in one place",
     "allocator.py": "belongs to none of the folders",
     "__main__.py": "Python asks for it by name",
     "inference/masks.py": "the last step, which measurements use too",
@@ -33,7 +34,6 @@ OTHER_LENGTHS = {
     "simulate/anatomy.py": "the order in which a person is painted",
     "simulate/config.py": "the amounts that all painters share",
     "simulate/hardware.py": "metal, apart from anatomy",
-    "training/optimisation.py": "optimiser and schedule, apart from the loop",
     "training/provenance.py": "benchmarks record the same",
 }
 

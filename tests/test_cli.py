@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -75,7 +76,22 @@ heavy = {{"torch", "SimpleITK", "scipy", "h5py", "accelerate", "gradio", "cv2", 
 assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert all(f"usage: python -m spineseg {command}" in done.stdout for command in COMMANDS)
+    assert all(f"usage: spineseg {command}" in done.stdout for command in COMMANDS)
+
+
+def test_app_has_the_options_of_the_program_and_hands_them_on(monkeypatch: pytest.MonkeyPatch, capsys: Captured):
+    from spineseg.ui import launch
+
+    options = []
+    for run, given in ((main, ["app", "--help"]), (launch.main, ["--help"])):
+        with pytest.raises(SystemExit):
+            run(given)
+        options.append(set(re.findall(r"--[a-z]+", capsys.readouterr().out)))
+    assert options[0] == options[1]
+    handed = []
+    monkeypatch.setattr(launch, "main", handed.extend)
+    assert main(["app", "--checkpoint", "a", "--checkpoint", "b", "--port", "0"]) == 0
+    assert handed == ["--checkpoint=a", "--checkpoint=b", "--port=0"]
 
 
 def test_the_exit_status_reaches_the_shell(tmp_path: Path):

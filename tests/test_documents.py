@@ -28,7 +28,7 @@ PATH = re.compile(rf"`((?:{FOLDERS})/[\w./*-]*)`")
 MADE_HERE = re.compile(r'title="([^"]+)"')
 """A file that a worked example writes or changes itself."""
 MODULE = re.compile(r"python -m ((?:tools|benchmarks|experiments)[\w.]*)")
-COMMAND = re.compile(r"python (?:-m spineseg ([a-z-]+)|(app\.py))([^\n`#]*)")
+COMMAND = re.compile(r"(?:(?:python -m |^|`)spineseg ([a-z-]+)|python (app\.py))([^\n`#]*)", re.MULTILINE)
 OPTION = re.compile(r"--[a-z][\w.-]*")
 
 
@@ -68,7 +68,7 @@ def known(command: str, options: dict[str, set[str]], capsys: pytest.CaptureFixt
             app.main(["--help"]) if command == "app.py" else cli.main([command, "--help"])
         text = capsys.readouterr().out
         assert ended.value.code == 0
-        assert command == "app.py" or text.startswith(f"usage: python -m spineseg {command} "), "no such command"
+        assert command == "app.py" or text.startswith(f"usage: spineseg {command} "), "no such command"
         options[command] = set(OPTION.findall(text))
     return options[command]
 
@@ -101,6 +101,10 @@ def test_what_is_missing_is_found() -> None:
     assert missing_paths('```python title="spineseg/none.py"\n``` `spineseg/none.py`') == []
     assert missing_modules("python -m tools.release and python -m tools.none") == ["tools.none"]
     assert commands("python -m spineseg check A \\\n  --json B  # --c\n") == [("check", ["--json"])]
+    assert commands("`spineseg app --port 1`\nspineseg push --b\nof spineseg here") == [
+        ("app", ["--port"]),
+        ("push", ["--b"]),
+    ]
 
 
 def places() -> list[tuple[str, list[str]]]:

@@ -1,4 +1,4 @@
-"""What a newcomer, a Space and CI rely on: pins, versions, a light import, a tidy tree, `make` saying what lacks."""
+"""What a newcomer, a Space and CI rely on: pins, versions, the built package, a tidy tree, `make` saying what lacks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
+
+from spineseg import cli
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = ("requirements.txt", "requirements-test.txt")
@@ -71,15 +76,84 @@ def test_all_that_the_program_imports_is_required() -> None:
     imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
     outside = {name.split(".")[0] for name in imported} - sys.stdlib_module_names - {"spineseg"}
     required = {match["name"].lower() for line in lines("requirements.txt") if (match := PIN.fullmatch(line))}
-    extras = pyproject()["project"]["optional-dependencies"].values()
-    required |= {line.partition("==")[0] for extra in extras for line in extra}
+    required |= {requirement.name for extra in extras().values() for requirement in extra}
     assert {name for name in outside if INSTALLED_AS.get(name, name).lower() not in required} == set()
 
 
-def test_metadata_has_each_fact_in_one_place() -> None:
-    dynamic = pyproject()["tool"]["setuptools"]["dynamic"]
-    assert dynamic["version"] == {"attr": "spineseg.__version__"}
-    assert dynamic["dependencies"] == {"file": ["requirements.txt"]}
+def requirements(texts: Iterable[str]) -> list[Requirement]:
+    return [Requirement(text) for text in texts if not text.startswith("-r")]
+
+
+def extras() -> dict[str, list[Requirement]]:
+    return {name: requirements(texts) for name, texts in pyproject()["project"]["optional-dependencies"].items()}
+
+
+def test_ranges_and_pins_are_of_the_same_packages() -> None:
+    ranges = requirements(pyproject()["project"]["dependencies"])
+    assert [one.name for one in ranges] == [pin.name for pin in requirements(lines("requirements.txt"))]
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_pins_lie_in_their_ranges(name: str) -> None:
+    ranges = requirements(pyproject()["project"]["dependencies"]) + extras()["dicom-seg"]
+    known = {one.name: one.specifier for one in ranges}
+    pins = {pin.name: str(pin.specifier).removeprefix("==") for pin in requirements(lines(name))}
+    assert known.keys() & pins.keys()
+    assert [pin for pin, version in pins.items() if pin in known and version not in known[pin]] == []
+
+
+def test_a_range_has_both_ends() -> None:
+    every = [requirements(pyproject()["project"]["dependencies"]), *extras().values()]
+    assert [str(one) for some in every for one in some if {s.operator for s in one.specifier} != {">=", "<"}] == []
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A wheel built from this tree, and one from the source distribution that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "hatchling", "build"]
+    subprocess.run([*build, "--directory", str(folder)], cwd=ROOT, check=True, capture_output=True)
+    (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    shutil.unpack_archive(source, folder / "source", filter="data")
+    (unpacked,) = (folder / "source").iterdir()
+    again = folder / "again"
+    subprocess.run([*build, "--target", "wheel", "--directory", str(again)], cwd=unpacked, check=True)
+    return wheel, again / wheel.name
+
+
+def test_both_builds_hold_the_same(built: tuple[Path, Path]) -> None:
+    """And all that lies in the package, the weights and the examples."""
+    one, other = ({item.filename: item.CRC for item in ZipFile(path).infolist()} for path in built)
+    assert one == other
+    shipped = {f"spineseg/{path.relative_to(ROOT)}" for name in ("checkpoints", "examples") for path in files(name)}
+    assert {name for name in one if ".dist-info/" not in name} == shipped | {
+        str(path.relative_to(ROOT)) for path in files("spineseg")
+    }
+
+
+def files(folder: str) -> list[Path]:
+    return [path for path in tracked() if (ROOT / folder) in path.parents]
+
+
+def test_the_installed_package_works_from_any_folder(built: tuple[Path, Path], tmp_path: Path) -> None:
+    home, out = tmp_path / "home", tmp_path / "out"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(home)]
+    subprocess.run([*pip, str(built[0])], check=True, capture_output=True)
+    environment = {**os.environ, "PYTHONPATH": str(home)}
+
+    def spineseg(*arguments: str) -> str:
+        command = [home / "bin" / "spineseg", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+        return done.stdout
+
+    assert spineseg("--help").startswith("usage: spineseg ")
+    film = ROOT / "examples" / "2-leaning.dcm"
+    spineseg("predict", str(film), "--one-view", "--out", str(out))
+    assert cli.main(["predict", str(film), "--one-view", "--out", str(tmp_path)]) == 0
+    assert (out / "2-leaning.npy").read_bytes() == (tmp_path / "2-leaning.npy").read_bytes()
+    where = "from spineseg.io.files import shipped; print(shipped('checkpoints'), shipped('examples'))"
+    done = subprocess.run([sys.executable, "-c", where], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == [str(home / "spineseg" / name) for name in ("checkpoints", "examples")], "not ours"
 
 
 def test_python_versions_agree() -> None:
@@ -152,12 +226,31 @@ def test_make_names_the_package_where_venv_is_missing(tmp_path: Path) -> None:
     bare = tmp_path / "python3.99"
     bare.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\n', encoding="utf-8")
     bare.chmod(0o755)
-    done = make("app", tmp_path, PYTHONS="./python3.99")
+    done = make("app", tmp_path, PYTHONS="./python3.99", UV="")
     assert done.returncode != 0
     assert "sudo apt-get install -y python3.99-venv" in done.stdout
 
 
-def test_make_names_the_package_where_the_browser_is_missing(tmp_path: Path) -> None:
-    done = make("test", tmp_path, BROWSERS="no-such-browser")
-    assert done.returncode != 0
-    assert re.search(r"sudo apt-get install -y chromium(-browser)?$", done.stdout, re.MULTILINE)
+def test_make_installs_with_uv_where_there_is_one(tmp_path: Path) -> None:
+    uv, said = tmp_path / "uv", tmp_path / "said"
+    makes_venv = f'[ "$1" != venv ] || {{ mkdir -p .venv/bin && ln -s {sys.executable} .venv/bin/python; }}'
+    uv.write_text(f'#!/bin/sh\necho "$*" >> {said}\n{makes_venv}\n', encoding="utf-8")
+    uv.chmod(0o755)
+    shutil.copy(ROOT / "requirements.txt", tmp_path)
+    for _ in range(2):
+        make("app", tmp_path, UV=str(uv), PYTHONS=sys.executable)
+    assert said.read_text(encoding="utf-8").splitlines() == [
+        f"venv --quiet --seed --python {sys.executable} --clear .venv",
+        "pip install --python .venv/bin/python --requirement requirements.txt",
+    ]
+
+
+@pytest.mark.parametrize(("ci", "status", "outcome"), [("", 0, "2 skipped"), ("true", 1, "2 errors")])
+def test_without_a_browser_its_tests_are_skipped_but_in_ci(tmp_path: Path, ci: str, status: int, outcome: str) -> None:
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "test_page.py").write_text("def test_a(chromium): ...\ndef test_b(chromium): ...\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)]
+    environment = {**os.environ, "PATH": "", "CI": ci, "PYTEST_ADDOPTS": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == status and outcome in done.stdout.splitlines()[-1]
+    assert len(re.findall(r"sudo apt-get install -y chromium(?:-browser)?$", done.stdout, re.MULTILINE)) == (not ci)

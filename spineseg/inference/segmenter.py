@@ -20,6 +20,7 @@ from spineseg.inference.masks import film_masks
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.views import ONE_VIEW, VIEWS, View, averaged
 from spineseg.inference.visible_field import visible_field
+from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.architectures import build_network
 from spineseg.model.card import UNET, Card
 from spineseg.model.checkpoint import load_checkpoint
@@ -59,7 +60,12 @@ class Segmenter:
 
     @classmethod
     def load(
-        cls, path: Path | str, device: str = "auto", views: Sequence[View] | None = None, *, architecture: str = UNET
+        cls,
+        path: Path | str = DEFAULT_CHECKPOINT,
+        device: str = "auto",
+        views: Sequence[View] | None = None,
+        *,
+        architecture: str = UNET,
     ) -> Segmenter:
         """From `<name>.safetensors` with its card, or `hf://owner/name@revision`, named after its commit then.
 

@@ -22,6 +22,9 @@ def shipped(folder: str) -> Path:
     return inside if inside.is_dir() else package.parent / folder
 
 
+DEFAULT_CHECKPOINT = shipped("checkpoints") / "spineseg.safetensors"
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A stream whose content becomes the file in one step at the end; on failure the old file stays, nothing else.

@@ -54,7 +54,7 @@ class TrainConfig(SplitConfig):
     clip_norm: float = 1.0
     """Largest norm of the gradient; 0 for no limit."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    """auto: fp16 on a CUDA device, bf16 on a processor that multiplies in it, else none."""
+    """auto: fp16 on a CUDA device, bf16 on a processor that multiplies in it, else no mixed precision."""
     workers: int = 1
     """Processes that prepare batches beside each training process, and read films into the cache before."""
     init: Path | None = None

@@ -63,7 +63,7 @@ class EpochScores:
         found, true = probability[:, : len(VERTEBRAE)] > 0.5, vertebrae > 0.5
         both, total = (found & true).sum((2, 3)), found.sum((2, 3)) + true.sum((2, 3))
         dice = torch.where(true.any(3).any(2), 2 * both / total.clamp(min=1), torch.nan)
-        self._dice.append(dice.double().cpu().numpy())
+        self._dice.append(dice.cpu().double().numpy())
         self._response += torch.einsum("fcyx,fvyx->cv", probability, vertebrae).cpu().numpy()
         self._area += vertebrae.sum((0, 2, 3)).cpu().numpy()
         self._loss += loss * len(targets)

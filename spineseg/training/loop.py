@@ -50,7 +50,7 @@ from spineseg.training.history import (
     write_films,
     write_history,
 )
-from spineseg.training.optimisation import make_optimiser, rate_factor, warmed_average
+from spineseg.training.optimisation import fastest_precision, make_optimiser, rate_factor, warmed_average
 from spineseg.training.provenance import origin
 from spineseg.training.report import write_report
 from spineseg.training.tensorboard import Curves
@@ -70,7 +70,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     Raises BadInput if several processes were started that are not connected: each would write the same files.
     """
     loading = DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=config.seed)
-    precision = _precision(config, torch.cuda.is_available())
+    precision = fastest_precision() if config.precision == "auto" else config.precision
     # Unless told that they run on the CPU, Accelerate does not connect CPU processes.
     cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, dataloader_config=loading)
@@ -79,14 +79,6 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             f"expected {started} processes to train together, got each alone; start one, or use accelerate launch --cpu"
         )
     return accelerator
-
-
-def _precision(config: TrainConfig, accelerator_cuda: bool) -> str:
-    if config.precision != "auto":
-        return config.precision
-    if accelerator_cuda:
-        return "fp16"
-    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""How weights are changed: optimiser, learning rate from step to step, moving average."""
+"""How weights are changed: optimiser, learning rate from step to step, moving average, precision."""
 
 from __future__ import annotations
 
@@ -51,3 +51,16 @@ def warmed_average(most: float) -> Callable[[Any, Any, Any], None]:
         get_ema_multi_avg_fn(share)(averaged, current, steps)
 
     return step
+
+
+def fastest_precision() -> str:
+    """Of those that were measured: none for accelerators other than CUDA's, such as MPS."""
+    if torch.accelerator.is_available():
+        return "fp16" if torch.cuda.is_available() else "no"
+    return "bf16" if _cpu_multiplies_bf16() else "no"
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Whether oneDNN does; builds of torch without it, such as for Apple silicon, lack the question too."""
+    ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return torch.backends.mkldnn.is_available() and ask is not None and ask()

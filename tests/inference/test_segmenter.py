@@ -91,6 +91,10 @@ def test_a_mirrored_film_gets_the_mirrored_answer(segmenter: Segmenter, films: l
     assert np.allclose(mirrored.probabilities[:, :, ::-1], several(film).probabilities, atol=0.02)
 
 
+def test_the_published_weights_are_the_default():
+    assert Segmenter.load(device="cpu").name == "spineseg"
+
+
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device() == pick_device("cpu") == "cpu"
@@ -98,7 +102,10 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch):
     assert pick_device() == "cuda"
 
 
-@pytest.mark.parametrize("wish", ["cuda:99", "gpu", ""])
+NO_MPS = pytest.param("mps", marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="has MPS"))
+
+
+@pytest.mark.parametrize("wish", ["cuda:99", NO_MPS, "gpu", ""])
 def test_a_device_that_is_not_there(checkpoint: Path, wish: str):
     with pytest.raises(MissingDevice, match=rf"^expected a device of this machine, got {wish}; use auto or cpu$"):
         Segmenter.load(checkpoint, wish)

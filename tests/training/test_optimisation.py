@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from spineseg.training.config import TrainConfig
-from spineseg.training.optimisation import MOMENTUM, make_optimiser, rate_factor, warmed_average
+from spineseg.training.optimisation import MOMENTUM, fastest_precision, make_optimiser, rate_factor, warmed_average
 
 CONFIG = TrainConfig(Path(), Path(), learning_rate=0.1, weight_decay=0.0, warmup_steps=4)
 
@@ -62,3 +63,24 @@ def test_a_short_training_is_not_judged_by_its_random_start() -> None:
         average.update_parameters(network)
         torch.nn.init.ones_(network.weight)
     assert next(average.parameters()).item() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("onednn", "question", "accelerator", "cuda", "precision"),
+    [
+        (True, True, False, False, "bf16"),
+        (True, False, False, False, "no"),
+        (True, None, False, False, "no"),
+        (False, None, True, False, "no"),  # Apple silicon: a build without oneDNN, and MPS
+        (True, True, True, True, "fp16"),
+    ],
+)
+def test_the_fastest_precision_asks_only_what_the_build_of_torch_has(
+    monkeypatch: pytest.MonkeyPatch, onednn: bool, question: bool | None, accelerator: bool, cuda: bool, precision: str
+):
+    operators = {} if question is None else {"_is_mkldnn_bf16_supported": lambda: question}
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace(**operators))
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert fastest_precision() == precision
