@@ -24,7 +24,6 @@ ONLY_USERS = {
 SHORTEST, LONGEST = 60, 400
 # Why a file is shorter or longer than that.
 OTHER_LENGTHS = {
-    "cli.py": "every command in one place",
     "allocator.py": "belongs to none of the folders",
     "__main__.py": "Python asks for it by name",
     "inference/masks.py": "the last step, which measurements use too",

@@ -1,0 +1,32 @@
+"""The commands: `spineseg app | predict | train | evaluate ...`. Each parses, calls, prints.
+
+A command imports what it needs when it runs, so that `--help` waits for no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+
+from spineseg.cli.segment import app, evaluate, predict, show
+from spineseg.cli.train import check, check_submission, convert, push, report, simulate, train
+from spineseg.film import BadInput
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    function.__name__.replace("_", "-"): function
+    for function in (app, predict, show, simulate, convert, check, train, report, evaluate, check_submission, push)
+}
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "spineseg") -> int:
+    """Run one command; 0 if all went well, 1 if some input could not be used."""
+    try:
+        return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog=prog, args=arguments)
+    except BadInput as error:
+        print(f"spineseg: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"spineseg: {error.strerror or type(error).__name__}: {error.filename or ''}", file=sys.stderr)
+    return 1

@@ -1,0 +1,66 @@
+"""Options that several commands share, and how they show progress and names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from spineseg.io.files import DEFAULT_CHECKPOINT
+from spineseg.model.card import UNET
+
+if TYPE_CHECKING:
+    from spineseg.inference.segmenter import Segmenter
+
+
+JsonPath = Annotated[Path | None, tyro.conf.arg(name="json")]
+
+
+Flat = tyro.conf.arg(name="")  # flags without a prefix
+
+
+Repeatable = tyro.conf.UseAppendAction[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which weights segment, and how they are run."""
+
+    checkpoint: Path = DEFAULT_CHECKPOINT
+    """*.safetensors with its card, or hf://owner/name@revision."""
+    architecture: str = UNET
+    """Network that the weights belong to: unet, or module:factory of your own (docs/how-to/add-a-network.md)."""
+    device: str = "auto"
+    """auto (cuda where there is one, else cpu), cpu, cuda or mps."""
+    one_view: bool = False
+    """Look at each film once and not turned and mirrored as well: faster, its contours less steady."""
+
+    def load(self) -> Segmenter:
+        """Raises BadInput if it cannot be used."""
+        from spineseg.inference.segmenter import Segmenter
+        from spineseg.inference.views import ONE_VIEW
+
+        views = ONE_VIEW if self.one_view else None
+        return Segmenter.load(self.checkpoint, self.device, views, architecture=self.architecture)
+
+
+PUBLISHED = Model()
+
+
+def progress(what: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+    """A bar that counts films."""
+    from tqdm import tqdm
+
+    return partial(tqdm, desc=what, unit="film")
+
+
+def printable(name: str) -> str:
+    """A stranger's file name as one line that the terminal can write and that does nothing to it."""
+    encoding = sys.stdout.encoding or "ascii"
+    plain = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return plain.encode(encoding, "replace").decode(encoding)

@@ -1,0 +1,198 @@
+"""Commands that use a network: predict, evaluate, show, app."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from spineseg.cli.options import PUBLISHED, Flat, Model, Repeatable, printable, progress
+from spineseg.film import BACKGROUND, VERTEBRAE, BadInput
+
+if TYPE_CHECKING:
+    from spineseg.film import Film
+    from spineseg.inference.prediction import Prediction
+    from spineseg.inference.segmenter import Segmenter
+
+
+def app(
+    checkpoint: Repeatable = (),
+    architecture: Repeatable = (),
+    host: str | None = None,
+    port: int | None = None,
+) -> int:
+    """Serve the page.
+
+    Args:
+        checkpoint: *.safetensors, or hf://owner/name@revision; else SPINESEG_CHECKPOINT, several separated by commas;
+            else those that are shipped
+        architecture: module:factory of your own that a checkpoint may hold the weights of
+        host: address to listen on; else GRADIO_SERVER_NAME, else 127.0.0.1
+        port: else GRADIO_SERVER_PORT, else the first free one from 7860
+    """
+    from spineseg.ui.launch import main as serve
+
+    # Its own options, which are named again above so that `--help` waits for no Gradio.
+    given = {"checkpoint": checkpoint, "architecture": architecture, "host": [host], "port": [port]}
+    serve([f"--{name}={value}" for name, values in given.items() for value in values if value is not None])
+    return 0
+
+
+@dataclass(frozen=True)
+class PredictArguments:
+    """Segment films: writes <stem>.npy, uint8, rows x columns x 7 (L1, L2, L3, L4, L5, S1, background)."""
+
+    films: tyro.conf.Positional[tuple[Path, ...]]
+    """DICOM files, or folders of them."""
+    out: Path
+    """Folder for the arrays."""
+    model: Annotated[Model, Flat] = PUBLISHED
+    invert: bool = False
+    """The films have inverted grayscale, bone dark."""
+    overlay: bool = False
+    """Also write <stem>.png, the film with its vertebrae in colour."""
+    measure: bool = False
+    """Also write <stem>.json with heights, discs, angles and slips, and one measurements.csv over all films."""
+    facing: Literal["left", "right"] | None = None
+    """The anterior side, for --measure; told by how each spine turns if not given."""
+    dicom_seg: bool = False
+    """Also write <stem>.seg.dcm, a DICOM segmentation object (needs highdicom)."""
+    copy_patient: bool = False
+    """Let that object repeat the patient's name, identity and dates from the film."""
+
+    def check(self) -> None:
+        """Raises BadInput for a flag that would do nothing, or an output that cannot be written."""
+        if self.copy_patient and not self.dicom_seg:
+            raise BadInput(
+                "expected --copy-patient together with --dicom-seg, got it alone; arrays hold no patient field"
+            )
+        if self.facing and not self.measure:
+            raise BadInput("expected --facing together with --measure, got it alone; masks do not depend on it")
+        if self.dicom_seg:
+            from spineseg.io.dicom_seg import require_highdicom
+
+            require_highdicom()
+
+
+def predict(arguments: Annotated[PredictArguments, Flat]) -> int:
+    """Segment films into arrays of rows x columns x 7."""
+    from spineseg.evaluation.submission import array_stem, films_named
+    from spineseg.io.files import write_table
+    from spineseg.io.isolation import start_ahead
+    from spineseg.measure.measurements import csv_columns
+
+    arguments.check()
+    films = list(films_named(arguments.films))
+    if not films:
+        raise BadInput("expected DICOM files, found none in the folder; name a file or a folder that holds some")
+    start_ahead()
+    segmenter = arguments.model.load()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, tuple[str, ...]] = {}
+    for path in films:
+        try:
+            if (stem := array_stem(path)) in rows:
+                raise BadInput("expected a name that no other film of this run has; rename it, or use another --out")
+            rows[stem] = _predict_film(path, stem, segmenter, arguments)
+        except BadInput as error:
+            print(f"{printable(path.name)}: {error}", file=sys.stderr)
+    if arguments.measure:
+        write_table(arguments.out / "measurements.csv", csv_columns(), rows.values())
+    print(f"{len(rows)} of {len(films)} films segmented into {printable(str(arguments.out))}")
+    return 0 if len(rows) == len(films) else 1
+
+
+def _predict_film(path: Path, stem: str, segmenter: Segmenter, arguments: PredictArguments) -> tuple[str, ...]:
+    """Write what was asked for and print a line; the film's row of measurements, if they were asked for."""
+    from spineseg.io.dicom_seg import write_segmentation
+    from spineseg.io.isolation import read_film_isolated
+    from spineseg.io.labels import write_array
+    from spineseg.io.pictures import write_png
+    from spineseg.render import overlay
+
+    out, row = arguments.out, ()
+    prediction = segmenter(film := read_film_isolated(path, invert=arguments.invert))
+    write_array(out / f"{stem}.npy", prediction.masks)
+    if arguments.overlay:
+        write_png(out / f"{stem}.png", overlay(film, prediction.masks))
+    if arguments.measure:
+        row = _write_measurements(stem, prediction, film, arguments)
+    if arguments.dicom_seg:
+        seg, patient = out / f"{stem}.seg.dcm", arguments.copy_patient
+        write_segmentation(seg, path, prediction.masks, model=segmenter.name, copy_patient=patient)
+    size, verdict = " x ".join(map(str, film.shape)), "; ".join((prediction.levels.verdict, *prediction.levels.reasons))
+    print(f"{printable(path.name)}: {size}, {prediction.seconds:.1f} s, {verdict}")
+    return row
+
+
+def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments: PredictArguments) -> tuple[str, ...]:
+    """Write a film's measurements as JSON; its row of the table over films."""
+    from spineseg.io.files import write_text
+    from spineseg.measure.measurements import csv_row, measure_prediction
+
+    levels, facing = prediction.levels, arguments.facing
+    measurements = measure_prediction(prediction, film.spacing, row_to_column=film.row_to_column, facing=facing)
+    content = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, **measurements.as_dict()}
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(arguments.out / f"{stem}.json", text + "\n")
+    return csv_row(stem, levels, measurements)
+
+
+def evaluate(data: Path, out: Path, model: Annotated[Model, Flat] = PUBLISHED) -> int:
+    """Score a checkpoint on labelled films: Dice per film and vertebra as CSV, a summary as JSON.
+
+    Args:
+        data: folder with img/*.dcm and label/*.mat or *.npy
+        out: folder for dice.csv, films.csv and summary.json
+        model: what segments them
+    """
+    from spineseg.evaluation.evaluate import evaluate, summary_table
+    from spineseg.io.folder import find_films
+
+    films = find_films(data)
+    summary = evaluate(model.load(), progress("evaluating")(films), out)
+    print(summary_table(summary))
+    return 1 if summary.failed else 0
+
+
+def show(
+    film: tyro.conf.Positional[Path],
+    out: Path,
+    label: Path | None = None,
+    model: Annotated[Model, Flat] = PUBLISHED,
+) -> int:
+    """Draw a film beside its label's channels, or beside a network's probability maps, as a PNG.
+
+    Args:
+        film: DICOM file
+        out: the picture
+        label: .mat or .npy; without it the checkpoint's probability maps are drawn, before any post-processing
+        model: whose probability maps
+    """
+    import numpy as np
+
+    from spineseg.io.dicom import read_film
+    from spineseg.io.files import naming
+    from spineseg.io.labels import read_label, to_array
+    from spineseg.io.pictures import write_png
+    from spineseg.render import figure_channels
+
+    with naming(film.name):
+        shown = read_film(film)
+    if label is not None:
+        with naming(label.name):
+            read = read_label(label, shown.shape)
+        print("\n".join(f"{label.name}: {remark}" for remark in read.remarks) or f"{label.name}: nothing to remark on")
+        channels = np.moveaxis(to_array(read.masks), -1, 0).astype(bool)
+        picture = figure_channels(shown, channels, (*VERTEBRAE, BACKGROUND))
+    else:
+        probabilities = model.load()(shown).probabilities
+        titles = [f"{name}: at most {p.max():.2f}" for name, p in zip(VERTEBRAE, probabilities, strict=True)]
+        picture = figure_channels(shown, probabilities, titles)
+    write_png(out, picture)
+    print(f"wrote {out}")
+    return 0

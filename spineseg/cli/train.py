@@ -1,0 +1,177 @@
+"""Commands that make films and networks: simulate, convert, check, train, report, check-submission, push."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from spineseg.cli.options import Flat, JsonPath, progress
+from spineseg.data.config import ConvertConfig
+from spineseg.model.card import UNET
+from spineseg.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from spineseg.data.check import FolderReport
+    from spineseg.evaluation.submission import SubmissionReport
+
+
+def simulate(
+    out: Path,
+    count: int = 100,
+    seed: int = 0,
+    rows: int = 1536,
+    processes: int = os.cpu_count() or 1,
+    meshes: Path | None = None,
+) -> int:
+    """Write simulated lateral lumbar films with their exact labels; the same seed gives the same bytes.
+
+    Args:
+        out: folder for img/*.dcm and label/*.mat
+        count: how many films
+        seed: which series
+        rows: rows of each film; its columns vary
+        processes: how many work at once; the films are the same
+        meshes: folder of bone meshes (see spineseg.simulate.bones); bones are projected from them instead of painted
+    """
+    from tempfile import TemporaryDirectory
+
+    from spineseg.io.folder import write_case
+    from spineseg.simulate import SimulateConfig, build_atlas, save_atlas, write_folder
+
+    config, shown = SimulateConfig(rows=rows), progress("simulating")
+    with TemporaryDirectory() as scratch:
+        atlas = None
+        if meshes is not None:
+            atlas = Path(scratch) / "atlas.npz"
+            save_atlas(atlas, build_atlas(meshes))
+        write_folder(out, count, seed, config, write=write_case, atlas=atlas, processes=processes, progress=shown)
+    print(f"{count} films in {out}")
+    return 0
+
+
+def convert(config: Annotated[ConvertConfig, Flat]) -> int:
+    """Convert films and label maps (PNG, NIfTI, DICOM) to the folder that train reads, all of them or nothing."""
+    from spineseg.data.convert import NotConverted, convert_folder
+
+    try:
+        done = convert_folder(config, progress=progress("converting"))
+    except NotConverted as error:
+        for name, sentence in error.failed.items():
+            print(f"{name}: {sentence}", file=sys.stderr)
+        raise
+    for name, sentence in done.left_out.items():
+        print(f"{name}: left out: {sentence}", file=sys.stderr)
+    print(f"{len(done.names)} films in {config.out}")
+    return 1 if done.left_out else 0
+
+
+def train(config: Annotated[TrainConfig, Flat], dry_run: bool = False) -> int:
+    """Train a network on a folder of films and labels.
+
+    Args:
+        config: all other settings
+        dry_run: only check the folder, as the command check does
+    """
+    if dry_run:
+        return check(config.data)
+    from spineseg.allocator import disable_mmap_and_trim
+    from spineseg.model.hub import resolve
+    from spineseg.training.cross_validation import cross_validate
+    from spineseg.training.loop import train
+
+    config = replace(config, init=config.init and resolve(config.init))
+    disable_mmap_and_trim()
+    run = cross_validate if config.folds and not config.fold else train
+    run(config)
+    return 0
+
+
+def report(run: tyro.conf.Positional[Path], architecture: str = UNET) -> int:
+    """Write report.html, one page on a training run, from what it has written so far.
+
+    Args:
+        run: the run's --out
+        architecture: as the run was trained with
+    """
+    from spineseg.training.report import write_report
+
+    print(f"wrote {write_report(run, architecture)}")
+    return 0
+
+
+def check(
+    folder: tyro.conf.Positional[Path], json_out: JsonPath = None, threads: int = min(os.cpu_count() or 1, 8)
+) -> int:
+    """Check a folder of films and labels before training: pairs, sizes, order, doubles. Exit status 1 for any error.
+
+    Args:
+        folder: folder with img/*.dcm and label/*.mat or *.npy
+        json_out: also write the findings here, as JSON
+        threads: how many films are read at once
+    """
+    from spineseg.data.check import check_folder
+
+    return _print_report(check_folder(folder, threads=threads, progress=progress("checking")), json_out)
+
+
+def check_submission(
+    arrays: tyro.conf.Positional[Path], films: tyro.conf.Positional[Path], json_out: JsonPath = None
+) -> int:
+    """Say whether a folder of arrays answers a folder of films in the challenge's form. Exit status 1 if it does not.
+
+    Args:
+        arrays: folder of <film>.npy, as predict writes it
+        films: folder of the films
+        json_out: also write the findings here, as JSON
+    """
+    from spineseg.evaluation.submission import check_submission
+
+    return _print_report(check_submission(arrays, films, progress=progress("checking")), json_out)
+
+
+def _print_report(report: FolderReport | SubmissionReport, json_out: Path | None) -> int:
+    """Print a line for each finding and a summary; 1 if some finding is an error."""
+    from spineseg.io.files import write_text
+
+    for finding in report.findings:
+        print(finding)
+    print(report.summary)
+    if json_out is not None:
+        write_text(json_out, json.dumps(report.as_dict(), indent=2) + "\n")
+    return 1 if report.errors else 0
+
+
+def push(
+    checkpoint: tyro.conf.Positional[Path],
+    repository: tyro.conf.Positional[str],
+    dry_run: bool = False,
+    licence: str = "",
+    private: bool = False,
+    architecture: str = UNET,
+) -> int:
+    """Put a checkpoint on the Hugging Face Hub: weights, JSON card and a model card with its scores, as one commit.
+
+    Args:
+        checkpoint: *.safetensors with its card
+        repository: owner/name; made if it is not there
+        dry_run: say what would be sent, without network or token
+        licence: of the weights, for the model card, e.g. apache-2.0
+        private: if the repository is made, nobody else sees it
+        architecture: as the checkpoint was trained with
+    """
+    from spineseg.model.hub import prepare_upload, push
+
+    upload = prepare_upload(checkpoint, repository, licence=licence, architecture=architecture)
+    for name, size in upload.sizes().items():
+        print(f"{size:>12,} bytes  {name}")
+    if dry_run:
+        print(f"{upload.page}\nnothing was sent to {repository}: --dry-run")
+    else:
+        print(f"pushed: {push(upload, private=private)}")
+    return 0
