@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 
-torch.version.cuda = torch.version.cuda or "13.0"  # a build without CUDA has none; a Space's has
+if torch.version.cuda is None:  # a build without CUDA lacks what the package looks for when it is imported
+    torch.version.cuda, torch._C._cuda_init = "13.0", None
+    torch.cuda._is_in_bad_fork = bool  # a function that says no, by a name that can be pickled
 
-import spaces.zero.torch as emulation  # noqa: E402
-from spaces.zero.torch import patching  # noqa: E402
+import spaces.zero.torch as emulation
+from spaces.zero.torch import patching
 
 
 def init(uuid: str) -> None:

@@ -52,7 +52,7 @@ def serve(
     from 7860. account: name and password that the page asks for. Nothing is ever shared through a tunnel.
     """
     strip_file_names()
-    vars(http_server)["get_space"] = lambda: None  # on a Space: no second server, on port 7887, that swaps the code
+    http_server.__dict__["get_space"] = lambda: None  # on a Space: no second server, on port 7887, that swaps the code
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,

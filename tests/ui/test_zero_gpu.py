@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import threading
@@ -112,7 +113,10 @@ def environment(folder: Path, port: int) -> dict[str, str]:
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
     folder = tmp_path_factory.mktemp("space")
     program = "app.py" if HAS_GPU else "tests/zero_gpu_app.py"
-    command = [sys.executable, program, f"--checkpoint={CHECKPOINT}", "--port", "0"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, program, f"--checkpoint={CHECKPOINT}", f"--port={port}"]
     with Service() as service, (folder / "log").open("w") as log:
         threading.Thread(target=service.serve_forever, daemon=True).start()
         options: dict[str, Any] = {"cwd": ROOT, "env": environment(folder, service.server_address[1]), "text": True}
@@ -158,7 +162,8 @@ def test_a_spent_quota_is_said_in_one_sentence(space: Space) -> None:
 @pytest.mark.skipif(HAS_GPU, reason="only the stand-in for a GPU can be told to fail")
 @pytest.mark.parametrize(("gpu", "why"), [("full", "OutOfMemoryError"), ("broken", "GPU task aborted")])
 def test_a_task_that_fails_is_said_and_nothing_is_tried_on_the_cpu(space: Space, gpu: str, why: str) -> None:
-    space.service.lent, before = [(gpu, False)], space.log.read_text()
+    space.service.lent = [(gpu, False)]
+    before = space.log.read_text()
     assert space.refusal() == texts.NO_GPU.format(why)
     assert space.service.asked[-1][1]["fail"] == "true"
     assert space.service.asked_since() == ["/schedule", "/allow", "/release"]
