@@ -2,7 +2,7 @@
 
 The package emulates CUDA in the thread that imports it. A task runs in a forked process, where what the models keep on
 the emulated device lies on a real one. So models load on the main thread, and of a film only what the network sees and
-its probabilities travel, which take less than an eighth of the film's masks.
+its probabilities travel, at the size of the grid.
 """
 
 from __future__ import annotations
