@@ -6,6 +6,8 @@ PY := $(VENV)/bin/python
 PYTHONS ?= python3 python3.13 python3.12 python3.11
 # uv where it is installed, else empty: it brings its own venv and installs in a fraction of pip's time.
 UV := $(shell command -v uv 2>/dev/null)
+SPACE := build/space
+SPACE_PYTHON ?= python3.12
 
 # Each recipe is one shell script that stops at its first failure.
 .ONESHELL:
@@ -43,10 +45,11 @@ trap 'rm -r "$$folder"' EXIT
 $(VENV)/bin/oxlint --config .oxlintrc.json "$$folder/page.js"
 endef
 
-.PHONY: help app test check fuzz release venv
+.PHONY: help app space test check fuzz release venv
 
 help:
 	@echo "make app     install, then serve the page on http://127.0.0.1:7860 (more options: make app ARGS='--help')"
+	echo "make space   what a Hugging Face Space installs, on Python 3.12 (3 GB), then serve the page from it"
 	echo "make test    install, then check style and types and run the tests"
 	echo "make check   style and types only"
 	echo "make fuzz    2,000 damaged files, each read in an interpreter of its own (for the night)"
@@ -56,6 +59,14 @@ app: venv
 	@$(call install,requirements.txt)
 	echo "Starting the page on http://127.0.0.1:7860, or as it says below (Ctrl+C stops it)"
 	exec $(PY) app.py $(ARGS)
+
+# As `sdk: gradio` does it: Gradio with the extras that it adds, and everything resolved together.
+space:
+	@version=$$(sed -n 's/^sdk_version: *//p' README.md)
+	$(SPACE)/bin/python -c 'import pip' 2>/dev/null || $(SPACE_PYTHON) -m venv --clear $(SPACE)
+	$(SPACE)/bin/python -m pip install --disable-pip-version-check --requirement requirements.txt \
+	  "gradio[oauth,mcp]==$$version" uvicorn websockets spaces
+	exec env SYSTEM=spaces SPACE_ID=owner/name $(SPACE)/bin/python app.py $(ARGS)
 
 # Tests in a browser are left out where there is none, unless CI is true; the summary then says what to install.
 test: check

@@ -2,8 +2,9 @@
 
 Usage: python -m tools.publish_space OWNER/SPACE [--model OWNER/MODEL --checkpoint FILE] [--dry-run]
 
-Sends exactly what git tracks and the page needs, listed with sizes before anything is sent; what the Space holds beside
-that is removed. With --dry-run it asks nobody and sends nothing. The token is huggingface_hub's own (`hf auth login`).
+Sends exactly what git tracks of what the page needs and its README links to, listed with sizes before anything is
+sent; what the Space holds beside that is removed. With --dry-run it asks nobody and sends nothing. The token is
+huggingface_hub's own (`hf auth login`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from spineseg.film import BadInput
 from spineseg.model.hub import prepare_upload, push
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDED = ("README.md", "LICENSE", "CITATION.cff", "SECURITY.md", "CHANGELOG.md", "LOG.md", "requirements.txt", "app.py")
-FOLDERS = ("spineseg/", "checkpoints/", "examples/", "docs/", "runs/")
+PAGES = ("README.md", "LICENSE", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "LOG.md")
+NEEDED = (*PAGES, "requirements.txt", "app.py")
+FOLDERS = ("spineseg/", "checkpoints/", "examples/", "docs/", "runs/", "experiments/")
 LARGE_BYTES = 10 * 2**20
 """A file above this must go through Git LFS or Xet, which huggingface_hub does by itself."""
 MOST_BYTES = 1 * 2**30
@@ -49,7 +51,7 @@ class File:
 
 
 def space_files(tracked: Sequence[str], root: Path = ROOT) -> list[File]:
-    """What the page needs of the files that git tracks."""
+    """What the page needs, and its README links to, of the files that git tracks."""
     chosen = [name for name in tracked if name in NEEDED or name.startswith(FOLDERS)]
     return [File(root / name, name) for name in sorted(chosen) if (root / name).is_file()]
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float32
 from torch import nn
 from torch.nn import functional
 
@@ -18,7 +16,7 @@ from spineseg.inference.grid import film_to_grid, normalise
 from spineseg.inference.levels import decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks
 from spineseg.inference.prediction import Prediction
-from spineseg.inference.views import ONE_VIEW, VIEWS, View, averaged
+from spineseg.inference.views import ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged
 from spineseg.inference.visible_field import visible_field
 from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.architectures import build_network
@@ -76,11 +74,16 @@ class Segmenter:
         network, card = load_checkpoint(weights, architecture)
         return cls(network, with_revision(card, weights), device, views)
 
-    def __call__(self, film: Film) -> Prediction:
-        """Segment one film."""
+    def __call__(self, film: Film, run: Callable[[Channels], Probabilities] | None = None) -> Prediction:
+        """Segment one film.
+
+        run: calls `probabilities` in another process, which has the device that this one lacks. Where it fails, nothing
+        is tried on the CPU.
+        """
         began = time.perf_counter()
         image, fit = film_to_grid(film, self.card.grid)
-        probabilities, device = self._probabilities(normalise(image, fit.inside(), self.card.grid))
+        channels = normalise(image, fit.inside(), self.card.grid)
+        probabilities, device = (run(channels), self.device) if run else self._probabilities(channels)
         visible = visible_field(image, fit)
         ordered = self.card.decoder == "ordered"
         if ordered:
@@ -90,12 +93,14 @@ class Segmenter:
         masks = film_masks(decoded.channels, fit, one_component=ordered)
         return Prediction(masks, probabilities, fit, decoded.report, time.perf_counter() - began, device, visible)
 
-    def _probabilities(
-        self, channels: Float32[np.ndarray, "channel rows columns"]
-    ) -> tuple[Float32[np.ndarray, "vertebra rows columns"], str]:
+    def probabilities(self, channels: Channels) -> Probabilities:
+        """Of each vertebra, from what the network sees of a film. Raises torch.OutOfMemoryError."""
+        return self._averaged(self._network, channels, self.device)
+
+    def _probabilities(self, channels: Channels) -> tuple[Probabilities, str]:
         """Of each vertebra, and the device that they were computed on."""
         try:
-            return self._averaged(self._network, channels, self.device), self.device
+            return self.probabilities(channels), self.device
         except torch.OutOfMemoryError:
             if self.device == "cpu":
                 raise
@@ -106,16 +111,12 @@ class Segmenter:
         on_cpu.load_state_dict({name: value.cpu() for name, value in self._network.state_dict().items()})
         return self._averaged(on_cpu, channels, "cpu"), "cpu"
 
-    def _averaged(
-        self, network: nn.Module, channels: Float32[np.ndarray, "channel rows columns"], device: str
-    ) -> Float32[np.ndarray, "vertebra rows columns"]:
+    def _averaged(self, network: nn.Module, channels: Channels, device: str) -> Probabilities:
         return averaged(channels, self.views, lambda view: _run(network, view, device))
 
 
 @torch.inference_mode()
-def _run(
-    network: nn.Module, channels: Float32[np.ndarray, "channel rows columns"], device: str
-) -> Float32[np.ndarray, "vertebra rows columns"]:
+def _run(network: nn.Module, channels: Channels, device: str) -> Probabilities:
     batch = torch.from_numpy(channels)[None].to(device)
     logits = network(batch).float()
     if logits.shape[-2:] != batch.shape[-2:]:

@@ -86,7 +86,7 @@ class Handlers:
     """The page's actions.
 
     segmenters: by name, in the order offered. read: file to film; read_label: file and size to label; both raise
-    BadInput. predict: name and film to prediction, the only one that needs the device. examples: shipped films.
+    BadInput. predict: name and film to prediction. examples: shipped films.
     """
 
     segmenters: Mapping[str, Model]

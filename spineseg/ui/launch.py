@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import atexit
-import importlib
 import logging
 import os
 import shutil
@@ -12,8 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,20 +21,19 @@ if "GRADIO_TEMP_DIR" not in os.environ:  # uploads lie in a folder of this proce
     os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="spineseg-")
     atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
-ON_ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
-if ON_ZERO_GPU:  # must come before torch, which is imported where a model is loaded
-    with suppress(ImportError):
-        importlib.import_module("spaces")
-
-from spineseg.allocator import limit_arenas  # noqa: E402
-from spineseg.film import BadInput  # noqa: E402
-from spineseg.io.files import shipped  # noqa: E402
-from spineseg.io.isolation import read_film_isolated, read_label_isolated, start_ahead  # noqa: E402
-from spineseg.ui.access import account  # noqa: E402
-from spineseg.ui.page import build_page  # noqa: E402
-from spineseg.ui.server import LazyModels, filter_logs, serve  # noqa: E402
+from spineseg.allocator import limit_arenas
+from spineseg.film import BadInput
+from spineseg.io.files import shipped
+from spineseg.io.isolation import read_film_isolated, read_label_isolated, start_ahead
+from spineseg.ui.access import account
+from spineseg.ui.handlers import Model
+from spineseg.ui.page import build_page
+from spineseg.ui.server import LazyModels, filter_logs, serve
+from spineseg.ui.zero_gpu import ON_ZERO_GPU, on_borrowed_gpu
 
 if TYPE_CHECKING:
+    import gradio as gr
+
     from spineseg.inference.segmenter import Segmenter
 
 
@@ -74,17 +72,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     filter_logs()
     limit_arenas()
     known = tuple(chosen.architecture)
-    segmenters = LazyModels({name: partial(load, checkpoint, known) for name, checkpoint in named(checkpoints).items()})
-    if ON_ZERO_GPU:  # the models must be on the device before the page starts; elsewhere they load behind it
-        list(segmenters.values())
-    threading.Thread(target=start_ahead, daemon=True).start()
-    page = build_page(segmenters, read_film_isolated, read_label_isolated, shipped("examples"))
+    loaders = {name: partial(load, checkpoint, known) for name, checkpoint in named(checkpoints).items()}
     try:
-        address = serve(page, chosen.host, chosen.port, login)
+        models = on_borrowed_gpu(loaders) if ON_ZERO_GPU else LazyModels(loaders)
+    except BadInput as error:
+        parser.error(str(error))
+    threading.Thread(target=start_ahead, daemon=True).start()
+    try:
+        page, address = asyncio.run(start(models, chosen.host, chosen.port, login))
     except (OSError, OverflowError):
         parser.error(f"expected a free port, got {chosen.port or 'none free from 7860'}; choose another with --port")
     print(f"spineseg is at {address} (Ctrl+C stops it)", flush=True)
     page.block_thread()
+
+
+async def start(
+    models: Mapping[str, Model], host: str | None, port: int | None, login: tuple[str, str] | None
+) -> tuple[gr.Blocks, str]:
+    """The page, served in a thread, and its address.
+
+    A coroutine because Gradio makes an event loop for each lock where none runs, and never closes it. The garbage
+    collector may close such a loop's sockets before the loop, which Python 3.12 then reports at length.
+    """
+    page = build_page(models, read_film_isolated, read_label_isolated, shipped("examples"))
+    return page, serve(page, host, port, login)
 
 
 def from_environment() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -49,7 +48,7 @@ def build_page(
     def predict(name: str, film: Film) -> Prediction:
         return segmenters[name](film)
 
-    handlers = Handlers(segmenters, read, read_label, _on_gpu(predict), shipped)
+    handlers = Handlers(segmenters, read, read_label, predict, shipped)
     with gr.Blocks(
         title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)
     ) as page:
@@ -268,11 +267,3 @@ def _example_buttons(examples: tuple[Path, ...]) -> list[gr.Button]:
     gr.HTML(f'<p class="caption">{texts.EXAMPLES}</p>', apply_default_css=False)
     with gr.Row(elem_id="examples"):
         return [gr.Button(_caption(path.stem), size="sm", min_width=100) for path in examples]
-
-
-def _on_gpu(function: Callable[[str, Film], Prediction]) -> Callable[[str, Film], Prediction]:
-    """The function, which on a ZeroGPU Space borrows a GPU while it runs."""
-    try:
-        return importlib.import_module("spaces").GPU(function)
-    except ImportError:
-        return function

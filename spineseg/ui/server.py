@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import gradio as gr
-from gradio import queueing, routes, themes
+from gradio import http_server, queueing, routes, themes
 
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui.access import CloseRoutes
@@ -52,6 +52,7 @@ def serve(
     from 7860. account: name and password that the page asks for. Nothing is ever shared through a tunnel.
     """
     strip_file_names()
+    http_server.__dict__["get_space"] = lambda: None  # on a Space: no second server, on port 7887, that swaps the code
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,

@@ -95,6 +95,7 @@ NO_SCORES = "Its card states no scores."
 # ---- messages ----
 UNFORESEEN = "Something went wrong here, not with what you did; try again, or try another film."
 OVERTAKEN = "Expected the film as it was, but another press came between; press again"
+NO_GPU = "The GPU that this page borrows for a film did not segment it ({}); try again later"
 BUSY = "the page is busy; try again later"
 NO_FILM_TO_SEGMENT = "Expected a film, got none; choose one first"
 NO_FILM_FOR_REFERENCE = "Expected a film before its reference, got none; choose the film first"

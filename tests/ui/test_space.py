@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
@@ -14,10 +21,10 @@ ROOT = Path(__file__).parents[2]
 def tracked() -> list[str]:
     return [
         str(path.relative_to(ROOT).as_posix())
-        for folder in ("spineseg", "checkpoints", "examples", "tests", "benchmarks")
+        for folder in ("spineseg", "checkpoints", "examples", "docs", "experiments", "tests", "benchmarks")
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
-    ] + ["README.md", "app.py", "requirements.txt", "Makefile", "LICENSE"]
+    ] + [path.name for path in ROOT.iterdir() if path.is_file()]
 
 
 def test_dry_run_lists_what_the_page_needs_and_asks_nobody(
@@ -53,6 +60,12 @@ def test_sizes_and_front_matter_are_checked(tmp_path: Path, monkeypatch: pytest.
     assert len(space.complaints([], "# no front matter")) == len(space.FRONT_MATTER)
 
 
+def test_what_the_readme_links_to_is_sent() -> None:
+    links = re.findall(r"\]\(([^)#:]+)[^):]*\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(links) > 10
+    assert set(links) <= {file.name for file in space.space_files(tracked())}
+
+
 def test_readme_has_the_front_matter_of_a_space() -> None:
     assert space.complaints([], (ROOT / "README.md").read_text(encoding="utf-8")) == []
 
@@ -79,3 +92,28 @@ def test_dockerfile_sends_only_what_runs() -> None:
         assert f"!{source}" in ignored
         assert source in docker
     assert "USER spineseg" in docker, "not as root"
+
+
+@pytest.fixture
+def spaces_log(tmp_path: Path) -> str:
+    """What the program says on a Space without a GPU, from its start until it has answered and was stopped."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    kept = {name: value for name, value in os.environ.items() if name not in ("GRADIO_TEMP_DIR", "SPACES_ZERO_GPU")}
+    on_space = {"SYSTEM": "spaces", "SPACE_ID": "ann/spine", "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    # What the garbage collector finds left open is said, on every version of Python.
+    command = [sys.executable, "-W", "always::ResourceWarning", "app.py", f"--port={port}"]
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env={**kept, **on_space}, **options) as program:
+        assert program.stdout
+        said = ""
+        while f":{port}/" not in said and (line := program.stdout.readline()):
+            said += line
+        build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/", timeout=60).close()
+        program.terminate()
+        return said + program.communicate(timeout=60)[0]
+
+
+def test_a_space_s_log_has_one_line(spaces_log: str) -> None:
+    assert re.fullmatch(r"spineseg is at http://127\.0\.0\.1:\d+/ \(Ctrl\+C stops it\)\n", spaces_log)
