@@ -32,6 +32,7 @@ from spineseg.film import BadInput  # noqa: E402
 from spineseg.io.files import shipped  # noqa: E402
 from spineseg.io.isolation import read_film_isolated, read_label_isolated, start_ahead  # noqa: E402
 from spineseg.ui.access import account  # noqa: E402
+from spineseg.ui.mcp_tools import require_mcp  # noqa: E402
 from spineseg.ui.page import build_page  # noqa: E402
 from spineseg.ui.server import LazyModels, filter_logs, serve  # noqa: E402
 
@@ -58,9 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")
     parser.add_argument("--port", type=int, help="(default: GRADIO_SERVER_PORT, else the first free one from 7860)")
+    parser.add_argument("--mcp", action="store_true", help="offer /segment and /measure as MCP tools too")
     chosen = parser.parse_args(arguments)
     try:
         login = account()
+        if chosen.mcp:
+            require_mcp(login)
     except BadInput as error:
         parser.error(str(error))
     checkpoints = (
@@ -80,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     threading.Thread(target=start_ahead, daemon=True).start()
     page = build_page(segmenters, read_film_isolated, read_label_isolated, shipped("examples"))
     try:
-        address = serve(page, chosen.host, chosen.port, login)
+        address = serve(page, chosen.host, chosen.port, login, mcp=chosen.mcp)
     except (OSError, OverflowError):
         parser.error(f"expected a free port, got {chosen.port or 'none free from 7860'}; choose another with --port")
     print(f"spineseg is at {address} (Ctrl+C stops it)", flush=True)

@@ -13,39 +13,23 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
-from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, OpenerDirector, ProxyHandler, build_opener
+from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
-import gradio as gr
 import pytest
 from gradio import queueing, routes
-from ui_fakes import FILM, Bands, read_label
+from ui_server import ask, running, stored
 
 from spineseg.ui import launch as app
 from spineseg.ui.access import BadAccount, account, refused
-from spineseg.ui.page import build_page
-from spineseg.ui.server import StripMessages, filter_logs, serve
+from spineseg.ui.server import StripMessages, filter_logs
 
 ROOT = Path(__file__).parents[2]
 LOGIN = ("radiology", "a long pass phrase")
 MULTIPART = "multipart/form-data; boundary=B"
 NAME = "Doe-Jane"
 """A file name as hospitals give them: it must be found neither on the disk nor in the log."""
-
-
-@contextmanager
-def running(login: tuple[str, str] | None = None) -> Iterator[str]:
-    with socket.socket() as probe:  # Gradio's own search leaves a socket open for each port that is taken
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    page = build_page({"bands": Bands()}, lambda path: FILM, read_label)
-    try:
-        yield serve(page, "127.0.0.1", port, login).rstrip("/")
-    finally:
-        page.close(verbose=False)
-        gr.close_all(verbose=False)
 
 
 @pytest.fixture(scope="module")
@@ -62,25 +46,6 @@ def open_page(uploads: Path) -> Iterator[str]:
 def closed_page(uploads: Path) -> Iterator[str]:
     with running(LOGIN) as address:
         yield address
-
-
-class Stay(HTTPRedirectHandler):
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-def ask(
-    url: str, data: bytes | None = None, opener: OpenerDirector | None = None, kind: str = "application/json"
-) -> tuple[int, bytes]:
-    """Status and content of the answer itself: no redirect is followed, no proxy asked."""
-    opener = opener or build_opener(Stay, ProxyHandler({}))
-    request = urllib.request.Request(url, data, {"Content-Type": kind} if data and kind else {})
-    try:
-        with opener.open(request, timeout=60) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
 
 
 # ---- uploads ----
@@ -105,10 +70,6 @@ def answer_to(page: str, body: bytes, *content_types: str) -> tuple[int, bytes]:
     with send(page, body, *content_types) as client:
         head, _, content = b"".join(iter(lambda: client.recv(65536), b"")).partition(b"\r\n\r\n")
     return int(head.split()[1]), content
-
-
-def stored(uploads: Path) -> set[Path]:
-    return {path for path in uploads.rglob("*") if path.is_file()}
 
 
 def wait_until_stored(uploads: Path, expected: set[Path], seconds: float = 60) -> None:
