@@ -87,7 +87,7 @@ def call(page: str, name: str, *data: object) -> tuple[str, Any]:
 
 def join(page: str, event: int, session: object, *data: object) -> tuple[int, Any]:
     """What the queue says to a press, as the browser sends it."""
-    body = {"data": data, "fn_index": event, "session_hash": session}
+    body = {"data": data, "fn_index": event, "session_hash": session, "event_data": {}}
     return post(f"{page}/gradio_api/queue/join", body)
 
 
