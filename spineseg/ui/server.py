@@ -17,7 +17,7 @@ from spineseg.ui.access import CloseRoutes, bypass_proxy
 from spineseg.ui.handlers import Model, error_location
 from spineseg.ui.mcp_tools import use_uploads_only
 from spineseg.ui.page import SESSIONS
-from spineseg.ui.uploads import strip_file_names
+from spineseg.ui.uploads import fetch_nothing, strip_file_names
 from spineseg.ui.viewer import asset
 
 log = logging.getLogger("spineseg.ui")
@@ -59,6 +59,7 @@ def serve(
     `gradio[mcp]` (`mcp_tools.require_mcp`). Nothing is ever shared through a tunnel.
     """
     strip_file_names()
+    fetch_nothing()
     bypass_proxy(host)
     if mcp:
         use_uploads_only()

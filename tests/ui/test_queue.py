@@ -1,4 +1,4 @@
-"""Each event of the page by every route that Gradio offers: who may call what, in which order, and who waits for whom."""
+"""Each event of the page by every route that Gradio offers: who may call what, and who waits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ PUBLIC = {"segment", "measure"}
 WITHOUT_A_SESSION = {"status", "about", "about_1", "batch_film", "close_tab"}
 """Private events that keep nothing between two requests."""
 NO_SESSIONS = (None, "", "None", "null", "a", "../../a", "é" * 8, 65 * "a")
-READ_S = 1.5
+READ_S = 1.0
 """How long a slow film is read before it is refused."""
 
 
@@ -48,7 +49,7 @@ class Slow(Bands):
 
     def overlapping(self) -> bool:
         spans = sorted(self.spans)
-        return any(after[0] < before[1] for before, after in zip(spans, spans[1:], strict=False))
+        return any(after[0] < before[1] for before, after in pairwise(spans))
 
 
 def read(path: Path) -> Film:

@@ -17,6 +17,7 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
+import numpy as np
 import pytest
 from gradio import queueing, routes
 from ui_server import ask, running, stored
@@ -62,7 +63,7 @@ def send(page: str, body: bytes, *content_types: str, length: int | None = None)
     lines += [f"Content-Length: {len(body) if length is None else length}"]
     lines += [f"Content-Type: {content_type}" for content_type in content_types]
     client = socket.create_connection((address.hostname, address.port), timeout=60)
-    client.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+    client.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
     return client
 
 
@@ -167,6 +168,39 @@ def test_an_upload_that_is_cut_short_leaves_nothing(open_page: str, uploads: Pat
                 time.sleep(0.01)
             assert not any("Doe" in path.name for path in stored(uploads))
     wait_until_stored(uploads, before)
+
+
+def mutated(body: bytes, rng: np.random.Generator) -> bytes:
+    """One to four times: bytes overwritten, a piece removed, doubled or moved to another place, or the end cut off."""
+    for _ in range(rng.integers(1, 5)):
+        start, length = int(rng.integers(len(body) + 1)), int(rng.integers(1, 40))
+        before, piece, after = body[:start], body[start : start + length], body[start + length :]
+        other = int(rng.integers(len(body) + 1))
+        ways = (before + rng.bytes(len(piece)) + after, before + after, before + 2 * piece + after, before)
+        ways += (body[:other] + piece + body[other:],)
+        body = ways[rng.choice(len(ways), p=(0.3, 0.2, 0.2, 0.1, 0.2))]
+    return body
+
+
+@pytest.mark.usefixtures("no_name_anywhere")
+def test_damaged_uploads_are_answered_and_leave_nothing(
+    open_page: str, uploads: Path, rng: np.random.Generator
+) -> None:
+    before, answered = stored(uploads), set()
+    for number in range(200):
+        whole = [part(DISPOSITIONS[(number + k) % len(DISPOSITIONS)].replace("{}", NAME)) for k in range(2)]
+        kind = (
+            mutated(MULTIPART.encode(), rng).translate(None, b"\r\n").decode("latin-1")
+            if number % 4 == 0
+            else MULTIPART
+        )
+        status, content = answer_to(open_page, mutated(b"".join(whole) + b"--B--\r\n", rng), kind)
+        answered.add(status)
+        for path in json.loads(content) if status == 200 else ():
+            assert re.fullmatch("[0-9a-f]{24}", Path(path).name)
+            Path(path).unlink(missing_ok=True)
+        assert stored(uploads) == before, number
+    assert answered == {200, 400}
 
 
 # ---- the log ----
