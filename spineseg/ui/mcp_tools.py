@@ -1,7 +1,10 @@
 """The page's public events as tools of the Model Context Protocol, under the limits of the page.
 
-Gradio turns `/segment` and `/measure` into tools, whose calls join the page's queue. By itself it would also fetch a
-file from any address that a caller names, and store one of any size that comes within the call.
+Gradio turns `/segment` and `/measure` into tools, whose calls join the page's queue. By itself it would also store
+a file of any size that comes within the call, and answer a dictionary that is no JSON.
+
+A film comes by its address on this page: the upload has gone through the page's own route, with its limits and without
+its name (`uploads`). Gradio's MCP routes know no login, so tools and an account exclude each other.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ def require_mcp(account: tuple[str, str] | None) -> None:
     """Raises NoMCP where the tools cannot be offered."""
     if importlib.util.find_spec("mcp") is None:
         raise NoMCP("expected the package mcp for --mcp, found none; pip install 'gradio[mcp]'")
-    if account:  # Gradio's MCP routes know no login
+    if account:
         raise NoMCP("expected --mcp without a login, got both; put a server that asks for the password in front")
 
 

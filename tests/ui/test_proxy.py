@@ -26,14 +26,14 @@ from spineseg.ui.page import build_page
 ROOT = Path(__file__).parents[2]
 PREFIX = "/hub/user/ann/proxy/7860"
 START = """
-import sys
+import os, sys
 from ui_fakes import FILM, Bands, read_label
 from spineseg.ui.page import build_page
 from spineseg.ui.server import serve
 pages = [build_page({"bands": Bands()}, lambda path: FILM, read_label) for _ in sys.argv[1:]]
 for page, host in zip(pages, sys.argv[1:]):
-    print(serve(page, host or None))
-    page.close(verbose=False)
+    print(serve(page, host or None), flush=True)
+os._exit(0)  # closing takes seconds
 """
 
 
@@ -170,9 +170,7 @@ def test_the_page_works_under_a_path_in_a_browser(behind: str, chromium: str) ->
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--headless", "--no-sandbox", "--disable-gpu"])
         page, asked = browser.new_page(), []
-        page.on(
-            "request", lambda r: outside.append(r.url) if not r.url.startswith((behind, "data:", "blob:")) else None
-        )
+        page.on("request", lambda request: asked.append(request.url))
         page.goto(f"{behind}/")
         page.click("#examples button >> nth=0", timeout=60_000)
         page.wait_for_selector('[data-download="npy"]:not([disabled])', timeout=60_000)

@@ -189,18 +189,14 @@ def test_damaged_uploads_are_answered_and_leave_nothing(
     before, answered = stored(uploads), set()
     for number in range(200):
         whole = [part(DISPOSITIONS[(number + k) % len(DISPOSITIONS)].replace("{}", NAME)) for k in range(2)]
-        kind = (
-            mutated(MULTIPART.encode(), rng).translate(None, b"\r\n").decode("latin-1")
-            if number % 4 == 0
-            else MULTIPART
-        )
-        status, content = answer_to(open_page, mutated(b"".join(whole) + b"--B--\r\n", rng), kind)
+        kind = MULTIPART.encode() if number % 4 else mutated(MULTIPART.encode(), rng).translate(None, b"\r\n")
+        status, content = answer_to(open_page, mutated(b"".join(whole) + b"--B--\r\n", rng), kind.decode("latin-1"))
         answered.add(status)
         for path in json.loads(content) if status == 200 else ():
             assert re.fullmatch("[0-9a-f]{24}", Path(path).name)
             Path(path).unlink(missing_ok=True)
         assert stored(uploads) == before, number
-    assert answered == {200, 400}
+    assert {200, 400} <= answered <= {200, 400, 413}
 
 
 # ---- the log ----
