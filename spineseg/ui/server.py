@@ -76,7 +76,7 @@ def serve(
         max_file_size=DEFAULT_LIMITS.max_bytes,
         state_session_capacity=SESSIONS,
         allowed_paths=[],
-        footer_links=["settings"],
+        footer_links=["api", "settings"],
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
