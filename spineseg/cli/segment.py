@@ -24,6 +24,7 @@ def app(
     architecture: Repeatable = (),
     host: str | None = None,
     port: int | None = None,
+    mcp: bool = False,
 ) -> int:
     """Serve the page.
 
@@ -33,12 +34,14 @@ def app(
         architecture: module:factory of your own that a checkpoint may hold the weights of
         host: address to listen on; else GRADIO_SERVER_NAME, else 127.0.0.1
         port: else GRADIO_SERVER_PORT, else the first free one from 7860
+        mcp: offer /segment and /measure as MCP tools too
     """
     from spineseg.ui.launch import main as serve
 
     # Its own options, which are named again above so that `--help` waits for no Gradio.
     given = {"checkpoint": checkpoint, "architecture": architecture, "host": [host], "port": [port]}
-    serve([f"--{name}={value}" for name, values in given.items() for value in values if value is not None])
+    options = [f"--{name}={value}" for name, values in given.items() for value in values if value is not None]
+    serve([*options, *["--mcp"] * mcp])
     return 0
 
 

@@ -43,8 +43,8 @@ class Limits:
     """Files and pipes that the process may hold open."""
     result_bytes: int = max(4, len(VERTEBRAE)) * _MAX_PIXELS
     """Size of the result: four bytes for each pixel of a film, one for each pixel and vertebra of a label."""
-    at_once: int = 2
-    """Files being read at the same time; the next one waits."""
+    at_once: int = 6
+    """Files being read at the same time; the next one waits. Five that take all of `wall_s` leave room for others."""
 
 
 DEFAULT_LIMITS = Limits()

@@ -130,6 +130,8 @@ def _apply(limits: Limits) -> None:
     """From here on the operating system ends the process where it exceeds a limit, even in code outside Python."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, limits.wall_s + 1)  # in case the parent does not end it
+    if hasattr(os, "nice"):
+        os.nice(10)  # a file that keeps the processor busy must not slow the network down
     if resource is None:
         return
     most_of = {

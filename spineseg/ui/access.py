@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote
+from urllib.request import getproxies
 
 from spineseg.film import BadInput
 
@@ -19,6 +20,8 @@ _Send = Callable[[_Message], Awaitable[None]]
 _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 CLOSED = (
+    "/api/",
+    "/component_server",
     "/proxy=",
     "/monitoring",
     "/profiling",
@@ -57,26 +60,44 @@ def account(environment: Mapping[str, str] = os.environ) -> tuple[str, str] | No
     return user, password
 
 
-class CloseRoutes:
-    """ASGI middleware that answers 404 for the routes in `CLOSED` and for files of another host."""
+def bypass_proxy(host: str | None) -> None:
+    """From here on no request of this process to the page's own address goes through a proxy; all others still do.
 
-    def __init__(self, app: _App) -> None:
-        self._app = app
+    Gradio asks its own address when it starts, and a proxy refuses that or cannot reach it. host: as `serve` takes it.
+    """
+    proxies = getproxies()  # on Windows and macOS also the system's, which NO_PROXY alone would hide
+    if proxies:
+        host = (host or os.environ.get("GRADIO_SERVER_NAME", "")).strip("[]")
+        direct = dict.fromkeys([*proxies.get("no", "").split(","), "127.0.0.1", "localhost", "::1", "::", host])
+        os.environ.update({f"{kind}_proxy": address for kind, address in proxies.items()})
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(name for name in direct if name)
+
+
+class CloseRoutes:
+    """ASGI middleware that answers 404 for the routes in `CLOSED`, files of another host and private events by name."""
+
+    def __init__(self, app: _App, public: Collection[str]) -> None:
+        """public: names of the events that programs may call."""
+        self._app, self._public = app, public
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Pass the request on, or answer it here."""
-        if scope["type"] == "http" and refused(scope["path"]):
+        if scope["type"] == "http" and refused(scope["path"], self._public):
             await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
             await send({"type": "http.response.body", "body": b"Not found"})
             return
         await self._app(scope, receive, send)
 
 
-def refused(path: str) -> bool:
-    """Whether a request's path, decoded once or more often, leads to a closed route or to another host's file."""
+def refused(path: str, public: Collection[str] = ()) -> bool:
+    """Whether a request's path, decoded once or more often, leads to what is closed.
+
+    That is a route in `CLOSED`, another host's file, or a call of an event that is not in `public`.
+    """
     while (decoded := unquote(path)) != path:
         path = decoded
     path = path[path.find("/gradio_api/") + len("/gradio_api") :] if "/gradio_api/" in path else path
     name = path.partition("=")[2] if path.startswith("/file=") else path.removeprefix("/file/")
     elsewhere = path.startswith("/file") and ":" in name.split("/")[0]  # http:, ftp:, data:
-    return path.startswith(CLOSED) or elsewhere
+    called = path.removeprefix("/call/").removeprefix("v2/").partition("/")[0] if path.startswith("/call/") else None
+    return path.startswith(CLOSED) or elsewhere or (called is not None and called not in public)

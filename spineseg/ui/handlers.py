@@ -21,7 +21,7 @@ from gradio.utils import get_upload_folder
 from spineseg.film import BadInput, Film
 from spineseg.inference.prediction import Prediction
 from spineseg.io.labels import Label, to_array
-from spineseg.measure.measurements import bone_map_of
+from spineseg.measure.measurements import bone_map_of, measure_prediction
 from spineseg.ui import downloads, panels, texts
 from spineseg.ui.correction import BadRequest, Correction, masks_to_bits
 from spineseg.ui.session import MaskLayer, SessionState
@@ -213,16 +213,38 @@ class Handlers:
         Args:
             film: DICOM file
             model: name of a model on the page; empty for the first
-            invert: True for a film stored the wrong way round
+            invert: True for inverted grayscale (bone dark)
 
         Returns:
             .npy file, uint8, rows x columns x channels: each vertebra from cranial to caudal, then background
         """
-        read = read_and_delete(uploaded(film), self.read)
-        masks = self.predict(self._known(model), read.inverted() if invert is True else read).masks
+        _, prediction = self._read_and_predict(film, model, invert)
         array = io.BytesIO()
-        np.save(array, to_array(masks))
+        np.save(array, to_array(prediction.masks))
         return save_bytes_to_cache(array.getvalue(), "masks.npy", get_upload_folder())
+
+    @with_user_errors
+    def measure_file(self, film: Mapping[str, Any], model: str = "", invert: bool = False) -> dict[str, Any]:
+        """Measure the spine on a lateral lumbar radiograph; for research, not for diagnosis.
+
+        Args:
+            film: DICOM file
+            model: name of a model on the page; empty for the first
+            invert: True for inverted grayscale (bone dark)
+
+        Returns:
+            JSON: verdict, reasons, and figures by key, each with name, value, unit, error (half the width of the 95 %
+            interval) and source
+        """
+        read, prediction = self._read_and_predict(film, model, invert)
+        levels = prediction.levels
+        stated = {"verdict": levels.verdict, "reasons": levels.reasons}
+        return {**stated, **measure_prediction(prediction, read.spacing).as_dict()}
+
+    def _read_and_predict(self, film: Mapping[str, Any], model: str, invert: bool) -> tuple[Film, Prediction]:
+        read = read_and_delete(uploaded(film), self.read)
+        read = read.inverted() if invert is True else read
+        return read, self.predict(self._known(model), read)
 
     def _known(self, model: str) -> str:
         name = model or next(iter(self.segmenters))

@@ -27,6 +27,7 @@ from spineseg.io.files import shipped
 from spineseg.io.isolation import read_film_isolated, read_label_isolated, start_ahead
 from spineseg.ui.access import account
 from spineseg.ui.handlers import Model
+from spineseg.ui.mcp_tools import require_mcp
 from spineseg.ui.page import build_page
 from spineseg.ui.server import LazyModels, filter_logs, serve
 from spineseg.ui.zero_gpu import ON_ZERO_GPU, on_borrowed_gpu
@@ -56,9 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")
     parser.add_argument("--port", type=int, help="(default: GRADIO_SERVER_PORT, else the first free one from 7860)")
+    parser.add_argument("--mcp", action="store_true", help="offer /segment and /measure as MCP tools too")
     chosen = parser.parse_args(arguments)
     try:
         login = account()
+        if chosen.mcp:
+            require_mcp(login)
     except BadInput as error:
         parser.error(str(error))
     checkpoints = (
@@ -79,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     threading.Thread(target=start_ahead, daemon=True).start()
     try:
-        page, address = asyncio.run(start(models, chosen.host, chosen.port, login))
+        page, address = asyncio.run(start(models, chosen.host, chosen.port, login, mcp=chosen.mcp))
     except (OSError, OverflowError):
         parser.error(f"expected a free port, got {chosen.port or 'none free from 7860'}; choose another with --port")
     print(f"spineseg is at {address} (Ctrl+C stops it)", flush=True)
@@ -87,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def start(
-    models: Mapping[str, Model], host: str | None, port: int | None, login: tuple[str, str] | None
+    models: Mapping[str, Model], host: str | None, port: int | None, login: tuple[str, str] | None, *, mcp: bool = False
 ) -> tuple[gr.Blocks, str]:
     """The page, served in a thread, and its address.
 
@@ -95,7 +99,7 @@ async def start(
     collector may close such a loop's sockets before the loop, which Python 3.12 then reports at length.
     """
     page = build_page(models, read_film_isolated, read_label_isolated, shipped("examples"))
-    return page, serve(page, host, port, login)
+    return page, serve(page, host, port, login, mcp=mcp)
 
 
 def from_environment() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,9 @@ SESSIONS = 40
 QUEUE_LENGTH = 40
 """Requests that may wait; the next one is told that the page is busy."""
 _MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-_READ: dict[str, Any] = {"concurrency_id": "read", "concurrency_limit": 2}
+_READ: dict[str, Any] = {"concurrency_id": "read", "concurrency_limit": DEFAULT_LIMITS.at_once}
+_WHOLE: dict[str, Any] = {"concurrency_id": "whole", "concurrency_limit": DEFAULT_LIMITS.at_once + 2}
+"""Read a file, then ask the model: two may wait for the model while others read."""
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", **_PRIVATE}
 
@@ -48,13 +51,13 @@ def build_page(
     def predict(name: str, film: Film) -> Prediction:
         return segmenters[name](film)
 
-    handlers = Handlers(segmenters, read, read_label, predict, shipped)
+    handlers = Handlers(segmenters, read, read_label, _in_turn(predict), shipped)
     with gr.Blocks(
         title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)
     ) as page:
         Layout(handlers, SessionStore(float(FORGET_AFTER_S), most=SESSIONS)).connect(page)
         _add_api(handlers)
-    return page.queue(max_size=QUEUE_LENGTH)
+    return page.queue(max_size=QUEUE_LENGTH, api_open=False)
 
 
 class Layout:
@@ -115,7 +118,7 @@ class Layout:
         self.model.change(handlers.about, self.model, self.card, **always)
 
         def close_tab(request: gr.Request) -> None:
-            store.close_tab(_session(request))
+            store.close_tab(str(request.session_hash))
 
         page.unload(close_tab)
         self._connect_films()
@@ -184,7 +187,7 @@ class Layout:
 
     def _connect_batch(self) -> None:
         inputs = [self.batch, self.model, self.inverted]
-        sent = self.batch.film(self.handlers.batch_film, inputs, self.batch, preprocess=False, **_MODEL, **_HIDDEN)
+        sent = self.batch.film(self.handlers.batch_film, inputs, self.batch, preprocess=False, **_WHOLE, **_HIDDEN)
         sent.failure(lambda: {"error": texts.BUSY}, None, self.batch, queue=False, **_HIDDEN)
 
     def _then_forget(self, event: Any) -> None:
@@ -239,21 +242,24 @@ def on_new_film(store: SessionStore, handler: Callable[..., SessionState]) -> Ca
 
 
 def _session(request: gr.Request) -> str:
-    """A random name that Gradio gives each open tab."""
-    return str(request.session_hash)
+    """A random name that Gradio gives each open tab; a request without one would share another's film."""
+    session = request.session_hash
+    if not isinstance(session, str) or not re.fullmatch("[0-9A-Za-z-]{6,64}", session):
+        raise gr.Error(texts.NO_SESSION, print_exception=False)
+    return session
 
 
 def _add_api(handlers: Handlers) -> None:
-    """`/segment` for gradio_client and curl: the one event that is public."""
+    """`/segment` and `/measure` for gradio_client and curl: the events that are public."""
     with gr.Row(visible=False):
-        film = gr.File(label="film")
-        model = gr.Textbox(next(iter(handlers.segmenters)), label="model")
-        invert = gr.Checkbox(False, label="invert")
-        array = gr.File(label="masks")
+        film = gr.File(label="film: DICOM file")
+        model = gr.Textbox(next(iter(handlers.segmenters)), label="model: name of a model on the page")
+        invert = gr.Checkbox(False, label="invert: true for inverted grayscale (bone dark)")
+        array, figures = gr.File(label="masks: .npy file"), gr.JSON(label="figures with units and errors")
         # preprocess=False: gr.File would leave an empty file behind for each call
-        gr.Button().click(
-            handlers.segment_file, [film, model, invert], array, api_name="segment", preprocess=False, **_MODEL
-        )
+        options: dict[str, Any] = {"inputs": [film, model, invert], "preprocess": False, **_WHOLE}
+        gr.Button().click(handlers.segment_file, outputs=array, api_name="segment", **options)
+        gr.Button().click(handlers.measure_file, outputs=figures, api_name="measure", **options)
 
 
 def _caption(stem: str) -> str:
@@ -267,3 +273,14 @@ def _example_buttons(examples: tuple[Path, ...]) -> list[gr.Button]:
     gr.HTML(f'<p class="caption">{texts.EXAMPLES}</p>', apply_default_css=False)
     with gr.Row(elem_id="examples"):
         return [gr.Button(_caption(path.stem), size="sm", min_width=100) for path in examples]
+
+
+def _in_turn(function: Callable[[str, Film], Prediction]) -> Callable[[str, Film], Prediction]:
+    """The function, for one film at a time; who still reads a file holds nobody up."""
+    turn = threading.Lock()
+
+    def wrapped(name: str, film: Film) -> Prediction:
+        with turn:
+            return function(name, film)
+
+    return wrapped

@@ -13,10 +13,11 @@ import gradio as gr
 from gradio import http_server, queueing, routes, themes
 
 from spineseg.io.limits import DEFAULT_LIMITS
-from spineseg.ui.access import CloseRoutes
+from spineseg.ui.access import CloseRoutes, bypass_proxy
 from spineseg.ui.handlers import Model, error_location
+from spineseg.ui.mcp_tools import use_uploads_only
 from spineseg.ui.page import SESSIONS
-from spineseg.ui.uploads import strip_file_names
+from spineseg.ui.uploads import fetch_nothing, strip_file_names
 from spineseg.ui.viewer import asset
 
 log = logging.getLogger("spineseg.ui")
@@ -44,17 +45,28 @@ class LazyModels(Mapping[str, Model]):
 
 
 def serve(
-    page: gr.Blocks, host: str | None = None, port: int | None = None, account: tuple[str, str] | None = None
+    page: gr.Blocks,
+    host: str | None = None,
+    port: int | None = None,
+    account: tuple[str, str] | None = None,
+    *,
+    mcp: bool = False,
 ) -> str:
     """Starts the server in a thread and returns the page's address.
 
     host, port: None leaves them to GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, else 127.0.0.1 and the first free port
-    from 7860. account: name and password that the page asks for. Nothing is ever shared through a tunnel.
+    from 7860. account: name and password that the page asks for. mcp: serve its public events as tools too, which needs
+    `gradio[mcp]` (`mcp_tools.require_mcp`). Nothing is ever shared through a tunnel.
     """
     strip_file_names()
     http_server.__dict__["get_space"] = lambda: None  # on a Space: no second server, on port 7887, that swaps the code
+    fetch_nothing()
+    bypass_proxy(host)
+    if mcp:
+        use_uploads_only()
+    public = {event.api_name for event in page.fns.values() if event.api_visibility == "public"}
     _, address, _ = page.launch(
-        server_name=host,
+        server_name=f"[{host}]" if host and ":" in host.strip("[]") and host[0] != "[" else host,
         server_port=port,
         auth=account,
         theme=_theme(),
@@ -65,13 +77,13 @@ def serve(
         max_file_size=DEFAULT_LIMITS.max_bytes,
         state_session_capacity=SESSIONS,
         allowed_paths=[],
-        footer_links=["settings"],
+        footer_links=["api", "settings"],
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
         pwa=False,
-        mcp_server=False,
-        app_kwargs={"middleware": [(CloseRoutes, (), {})]},  # what Starlette's Middleware unpacks to
+        mcp_server=mcp,
+        app_kwargs={"middleware": [(CloseRoutes, (public,), {})]},  # what Starlette's Middleware unpacks to
     )
     return address
 

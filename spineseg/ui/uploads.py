@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
-from gradio import route_utils
-from gradio.route_utils import GradioMultiPartParser
+import gradio as gr
+from gradio import processing_utils, route_utils
+from gradio.route_utils import API_PREFIX, GradioMultiPartParser
 from gradio.utils import get_upload_folder
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData
@@ -25,11 +27,12 @@ _Read = TypeVar("_Read")
 def uploaded(upload: Mapping[str, Any] | None, what: str = "a film") -> Path:
     """Where Gradio put an upload: inside its own folder, whatever a client claims.
 
+    A client may name it by its address on this page, as tools do. Nothing is ever fetched.
     Raises BadRequest where there is no such file.
     """
     if not upload or not isinstance(upload.get("path"), str):
         raise BadRequest(texts.NO_UPLOAD.format(what))
-    path = Path(upload["path"]).resolve()
+    path = Path(unquote(upload["path"].rpartition(f"{API_PREFIX}/file=")[2])).resolve()
     if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
         raise BadRequest(texts.UPLOAD_GONE.format(what))
     return path
@@ -88,3 +91,16 @@ class RandomNameParser(GradioMultiPartParser):
 def strip_file_names() -> None:
     """From here on Gradio parses every upload with `RandomNameParser`; it offers no setting for it."""
     route_utils.GradioMultiPartParser = RandomNameParser
+
+
+async def _own_upload(url: str, cache_dir: str) -> str:
+    """The path of a file that is named by its address on this page; called where Gradio would fetch an address."""
+    try:
+        return str(uploaded({"path": url}))
+    except BadRequest as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def fetch_nothing() -> None:
+    """From here on Gradio fetches no address that a caller gives instead of a file; it offers no setting for it."""
+    processing_utils.async_ssrf_protected_download = _own_upload

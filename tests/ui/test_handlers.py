@@ -293,16 +293,16 @@ def test_viewer_is_sent_only_what_changed() -> None:
 @pytest.fixture
 def store() -> SessionStore:
     store = SessionStore(600.0)
-    store.replace("me", None, opened())
+    store.replace("a-visitor", None, opened())
     return store
 
 
 def ask(store: SessionStore, handler: Callable[..., SessionState | None], *inputs: object, **options: bool) -> tuple:
-    return on_session(store, handler, **options)(gr.Request(session_hash="me"), *inputs)
+    return on_session(store, handler, **options)(gr.Request(session_hash="a-visitor"), *inputs)
 
 
 def stored(store: SessionStore) -> SessionState:
-    entry = store.get("me")
+    entry = store.get("a-visitor")
     assert entry and entry.state
     return entry.state
 
@@ -319,7 +319,7 @@ def test_a_request_finds_what_the_last_one_left(store: SessionStore) -> None:
 
 def test_a_request_that_another_one_overtook_says_so(store: SessionStore) -> None:
     def slow(state: SessionState | None) -> SessionState | None:
-        store.finish_opening("me", store.begin_opening("me"), opened())
+        store.finish_opening("a-visitor", store.begin_opening("a-visitor"), opened())
         return handlers().segment(state, "bands", False, "")
 
     with pytest.raises(gr.Error, match="another press came between"):
@@ -330,10 +330,10 @@ def test_a_request_that_another_one_overtook_says_so(store: SessionStore) -> Non
 
 def test_what_changes_nothing_disturbs_no_other_request() -> None:
     store, page = SessionStore(600.0), handlers()
-    store.begin_opening("me")
-    entry = store.get("me")
+    store.begin_opening("a-visitor")
+    entry = store.get("a-visitor")
     assert ask(store, page.segment_if_open, "bands", False, "")[0] is None, "no film, nothing to segment"
-    assert store.replace("me", entry, opened()), "the film that was being read meanwhile finds its place"
+    assert store.replace("a-visitor", entry, opened()), "the film that was being read meanwhile finds its place"
 
 
 def test_a_film_that_is_refused_leaves_the_old_one(store: SessionStore) -> None:
@@ -343,7 +343,7 @@ def test_a_film_that_is_refused_leaves_the_old_one(store: SessionStore) -> None:
         raise BadInput("expected a film")
 
     with pytest.raises(BadInput):
-        on_new_film(store, refused)(gr.Request(session_hash="me"))
+        on_new_film(store, refused)(gr.Request(session_hash="a-visitor"))
     assert stored(store) is before
     assert ask(store, handlers().segment, "bands", False, "")[0]["a"]
 
@@ -352,10 +352,10 @@ def test_a_film_that_another_one_overtook_changes_nothing(store: SessionStore) -
     newer = opened()
 
     def slow(state: SessionState | None) -> SessionState:
-        store.finish_opening("me", store.begin_opening("me"), newer)
+        store.finish_opening("a-visitor", store.begin_opening("a-visitor"), newer)
         return opened()
 
-    assert on_new_film(store, slow)(gr.Request(session_hash="me"))[0] == UNCHANGED
+    assert on_new_film(store, slow)(gr.Request(session_hash="a-visitor"))[0] == UNCHANGED
     assert stored(store) is newer
 
 

@@ -34,9 +34,9 @@ def page() -> gr.Blocks:
     return page_of("a")
 
 
-def test_only_segment_can_be_called_from_outside(page: gr.Blocks) -> None:
+def test_only_segment_and_measure_can_be_called_from_outside(page: gr.Blocks) -> None:
     events = page.get_config_file().get("dependencies", [])
-    assert [event["api_name"] for event in events if event["api_visibility"] != "private"] == ["segment"]
+    assert [event["api_name"] for event in events if event["api_visibility"] != "private"] == ["segment", "measure"]
 
 
 def test_examples_and_model_choice_appear_only_where_there_are_some(page: gr.Blocks, tmp_path: Path) -> None:

@@ -13,39 +13,24 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
-from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, OpenerDirector, ProxyHandler, build_opener
+from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
-import gradio as gr
+import numpy as np
 import pytest
 from gradio import queueing, routes
-from ui_fakes import FILM, Bands, read_label
+from ui_server import ask, running, stored
 
 from spineseg.ui import launch as app
 from spineseg.ui.access import BadAccount, account, refused
-from spineseg.ui.page import build_page
-from spineseg.ui.server import StripMessages, filter_logs, serve
+from spineseg.ui.server import StripMessages, filter_logs
 
 ROOT = Path(__file__).parents[2]
 LOGIN = ("radiology", "a long pass phrase")
 MULTIPART = "multipart/form-data; boundary=B"
 NAME = "Doe-Jane"
 """A file name as hospitals give them: it must be found neither on the disk nor in the log."""
-
-
-@contextmanager
-def running(login: tuple[str, str] | None = None) -> Iterator[str]:
-    with socket.socket() as probe:  # Gradio's own search leaves a socket open for each port that is taken
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    page = build_page({"bands": Bands()}, lambda path: FILM, read_label)
-    try:
-        yield serve(page, "127.0.0.1", port, login).rstrip("/")
-    finally:
-        page.close(verbose=False)
-        gr.close_all(verbose=False)
 
 
 @pytest.fixture(scope="module")
@@ -64,25 +49,6 @@ def closed_page(uploads: Path) -> Iterator[str]:
         yield address
 
 
-class Stay(HTTPRedirectHandler):
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-def ask(
-    url: str, data: bytes | None = None, opener: OpenerDirector | None = None, kind: str = "application/json"
-) -> tuple[int, bytes]:
-    """Status and content of the answer itself: no redirect is followed, no proxy asked."""
-    opener = opener or build_opener(Stay, ProxyHandler({}))
-    request = urllib.request.Request(url, data, {"Content-Type": kind} if data and kind else {})
-    try:
-        with opener.open(request, timeout=60) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
-
-
 # ---- uploads ----
 
 
@@ -97,7 +63,7 @@ def send(page: str, body: bytes, *content_types: str, length: int | None = None)
     lines += [f"Content-Length: {len(body) if length is None else length}"]
     lines += [f"Content-Type: {content_type}" for content_type in content_types]
     client = socket.create_connection((address.hostname, address.port), timeout=60)
-    client.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+    client.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
     return client
 
 
@@ -105,10 +71,6 @@ def answer_to(page: str, body: bytes, *content_types: str) -> tuple[int, bytes]:
     with send(page, body, *content_types) as client:
         head, _, content = b"".join(iter(lambda: client.recv(65536), b"")).partition(b"\r\n\r\n")
     return int(head.split()[1]), content
-
-
-def stored(uploads: Path) -> set[Path]:
-    return {path for path in uploads.rglob("*") if path.is_file()}
 
 
 def wait_until_stored(uploads: Path, expected: set[Path], seconds: float = 60) -> None:
@@ -206,6 +168,35 @@ def test_an_upload_that_is_cut_short_leaves_nothing(open_page: str, uploads: Pat
                 time.sleep(0.01)
             assert not any("Doe" in path.name for path in stored(uploads))
     wait_until_stored(uploads, before)
+
+
+def mutated(body: bytes, rng: np.random.Generator) -> bytes:
+    """One to four times: bytes overwritten, a piece removed, doubled or moved to another place, or the end cut off."""
+    for _ in range(rng.integers(1, 5)):
+        start, length = int(rng.integers(len(body) + 1)), int(rng.integers(1, 40))
+        before, piece, after = body[:start], body[start : start + length], body[start + length :]
+        other = int(rng.integers(len(body) + 1))
+        ways = (before + rng.bytes(len(piece)) + after, before + after, before + 2 * piece + after, before)
+        ways += (body[:other] + piece + body[other:],)
+        body = ways[rng.choice(len(ways), p=(0.3, 0.2, 0.2, 0.1, 0.2))]
+    return body
+
+
+@pytest.mark.usefixtures("no_name_anywhere")
+def test_damaged_uploads_are_answered_and_leave_nothing(
+    open_page: str, uploads: Path, rng: np.random.Generator
+) -> None:
+    before, answered = stored(uploads), set()
+    for number in range(200):
+        whole = [part(DISPOSITIONS[(number + k) % len(DISPOSITIONS)].replace("{}", NAME)) for k in range(2)]
+        kind = MULTIPART.encode() if number % 4 else mutated(MULTIPART.encode(), rng).translate(None, b"\r\n")
+        status, content = answer_to(open_page, mutated(b"".join(whole) + b"--B--\r\n", rng), kind.decode("latin-1"))
+        answered.add(status)
+        for path in json.loads(content) if status == 200 else ():
+            assert re.fullmatch("[0-9a-f]{24}", Path(path).name)
+            Path(path).unlink(missing_ok=True)
+        assert stored(uploads) == before, number
+    assert {200, 400} <= answered <= {200, 400, 413}
 
 
 # ---- the log ----
