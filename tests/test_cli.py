@@ -86,12 +86,12 @@ def test_app_has_the_options_of_the_program_and_hands_them_on(monkeypatch: pytes
     for run, given in ((main, ["app", "--help"]), (launch.main, ["--help"])):
         with pytest.raises(SystemExit):
             run(given)
-        options.append(set(re.findall(r"--[a-z]+", capsys.readouterr().out)))
+        options.append(set(re.findall(r"--[a-z]+", capsys.readouterr().out)) - {"--no"})  # of --no-mcp
     assert options[0] == options[1]
     handed = []
     monkeypatch.setattr(launch, "main", handed.extend)
-    assert main(["app", "--checkpoint", "a", "--checkpoint", "b", "--port", "0"]) == 0
-    assert handed == ["--checkpoint=a", "--checkpoint=b", "--port=0"]
+    assert main(["app", "--checkpoint", "a", "--checkpoint", "b", "--port", "0", "--mcp"]) == 0
+    assert handed == ["--checkpoint=a", "--checkpoint=b", "--port=0", "--mcp"]
 
 
 def test_the_exit_status_reaches_the_shell(tmp_path: Path):
