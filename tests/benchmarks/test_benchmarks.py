@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from small import write_checkpoint
 from torch import nn
 
-from benchmarks import accuracy_for_time, rivals, speed, training_speed
+from benchmarks import accuracy_for_time, rivals, speed, timing, training_speed
 from benchmarks.measurements import TWO_PLACEMENTS, placement_deviation, quadrilateral_dice, strayed
 from benchmarks.networks import multiply_adds
 from spineseg.io.dicom_write import write_film
@@ -67,6 +68,25 @@ def test_agreement_counts_what_changes_sides() -> None:
     said = rivals.agreement(other, ours)
     assert said["largest difference"] == pytest.approx(0.2) and said["pixels of a million"] == 1000
     assert rivals.agreement(ours, ours) == {"largest difference": 0.0, "pixels of a million": 0.0}
+
+
+def test_a_rival_says_what_it_lacks_and_what_it_costs_on_disk() -> None:
+    absent = rivals.Rival("x", nn.Identity, rivals._torch, ("torch", "no-such-package"))
+    assert rivals.without(absent, "cpu") == "no-such-package not installed"
+    assert rivals.size_mb(["torch", "numpy", "gradio"]) == 0 < rivals.size_mb(["monai"]), "the app has the former"
+
+
+def test_ways_take_turns_and_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    order: list[str] = []
+    took = timing.take_turns({name: lambda name=name: order.append(name) for name in "abc"}, 3, warm=1)
+    assert "".join(order) == "abc" + "bca" + "cab" + "abc" and [len(seconds) for seconds in took.values()] == [3, 3, 3]
+    assert timing.spread([0.4, 0.1, 0.2, 0.3, 0.5]) == {"median ms": 300, "best ms": 100, "middle half ms": 200}
+    tables = {"Ways": [{"way": "a", "ms": 1.5}, {"way": "b", "ms": math.nan, "fast": True}]}
+    timing.tell("speed", {"repeats": 3}, timing.surroundings("cpu", ["scipy"]), tables, tmp_path / "speed.json")
+    last = capsys.readouterr().out.splitlines()[-1]
+    told = json.loads(last)
+    assert (tmp_path / "speed.json").read_text() == last + "\n" and told["commit"] and "scipy" in told["versions"]
+    assert told["tables"]["Ways"] == [{"way": "a", "ms": 1.5}, {"way": "b", "ms": None, "fast": True}]
 
 
 def test_front_of_known_points() -> None:

@@ -20,6 +20,7 @@ from experiments.the_report.cells import (
     REPORT_7,
     SMOKE,
     Budget,
+    all_recipes,
     measure,
     simulated,
     test_set,
@@ -114,6 +115,8 @@ def simulated_before(work: Path) -> tuple[Path, Path]:
 
 
 def test_cells_train_as_the_report_did_but_for_what_they_are_about() -> None:
+    names = [recipe.name for recipe in all_recipes()]
+    assert len(names) == len(set(names)), "each once"
     ours, theirs = training(REPORT, Budget(), Path("d"), Path("o")), configuration("report-6", Path("d"), Path("o"))
     alike = ("augment", "loss", "optimiser", "learning_rate", "weight_decay", "schedule", "average", "clip_norm")
     for name in alike:

@@ -81,25 +81,16 @@ def total(agreement: np.ndarray, weight: np.ndarray, path: tuple[int, ...], conf
     return sum(agreement[k, level] for k, level in named) - skipped - config.skipped_level * gaps
 
 
-@pytest.mark.parametrize("bodies", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("bodies", [0, 1, 2, 3, 4, 5, 7])
 def test_the_best_path_and_its_margin_are_those_of_trying_every_one(bodies: int):
     paths = all_paths(bodies)
-    for seed in range(12):
+    for seed in range(12 if bodies < 6 else 2):
         rng = np.random.default_rng(seed)
         agreement, weight = rng.random((bodies, 6)), rng.random(bodies)
         ranked = sorted(((total(agreement, weight, path, CONFIG), path) for path in paths), reverse=True)
         margin = ranked[0][0] - ranked[1][0] if bodies else 0
         assert best_path(agreement, weight, CONFIG) == (pytest.approx(ranked[0][0]), ranked[0][1])
         assert path_margin(agreement, weight, CONFIG) == (ranked[0][1], pytest.approx(margin))
-
-
-def test_more_bodies_than_levels_by_trying_every_one():
-    config = LevelConfig(skipped_body=0.1, skipped_end=0.05, skipped_level=0.2)
-    agreement, weight = np.random.default_rng(3).random((7, 6)) ** 3, np.ones(7)
-    scores = sorted((total(agreement, weight, path, config) for path in all_paths(7)), reverse=True)
-    path, margin = path_margin(agreement, weight, config)
-    assert total(agreement, weight, path, config) == pytest.approx(scores[0])
-    assert margin == pytest.approx(scores[0] - scores[1])
 
 
 def test_a_forbidden_pair_is_not_used_and_a_body_between_others_not_passed_over():
