@@ -513,7 +513,8 @@ MR_small_implicit.dcm MR_small_jp2klossless.dcm MR_small_jpeg_ls_lossless.dcm ex
 def test_pydicoms_grey_files_read_as_simpleitk_reads_them(name: str):
     path = wheel_file(name)
     image, film = read_film(path, limits=Limits(min_side=2)).image, pydicom.dcmread(path)
-    picture = film.pixel_array != film.get("PixelPaddingValue", 2**16)
+    padded = "PixelPaddingValue" in film  # pydicom alone cannot decode some of the others
+    picture = film.pixel_array != film.PixelPaddingValue if padded else np.s_[:]
     np.testing.assert_array_equal(image[picture], by_simpleitk(path).astype(np.float32)[picture])
 
 
