@@ -123,7 +123,7 @@ def check(
 def check_submission(
     arrays: tyro.conf.Positional[Path], films: tyro.conf.Positional[Path], json_out: JsonPath = None
 ) -> int:
-    """Say whether a folder of arrays answers a folder of films in the challenge's form. Exit status 1 if it does not.
+    """Check that a folder holds one valid array for each film of a folder. Exit status 1 if it does not.
 
     Args:
         arrays: folder of <film>.npy, as predict writes it

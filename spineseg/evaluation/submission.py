@@ -1,4 +1,4 @@
-"""A submission to the challenge: which files are films, the name of a film's array, the form of a folder of arrays."""
+"""A submission of arrays, one for each film: which files are films, how arrays are named, which folders are valid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ARRAY_SUFFIX = ".npy"
 _NO_FILM = ("DICOMDIR",)
 """Files without an ending that archives put beside their films."""
 _WARNED_ONLY = ("pieces", "size", "gap", "empty")
-"""Findings about masks that keep to the challenge's form."""
+"""Findings about masks that leave a submission valid."""
 
 
 @dataclass(frozen=True)

@@ -179,14 +179,16 @@ class Handlers:
 
     @with_user_errors
     def correct(self, state: SessionState | None, action: str, vertebra: int | None = None) -> SessionState:
-        """action: "lower" or "higher" moves every name by one level, "drop" leaves one vertebra out, else undo all."""
+        """action: "lower" or "higher" moves every name by one level, "drop" leaves one vertebra out, "undo" all."""
         if state is None or state.layer is None:
             raise BadRequest(texts.NO_MASKS_TO_CORRECT)
         if action in ("lower", "higher"):
             return replace(state, correction=state.correction.moved(1 if action == "lower" else -1))
         if action == "drop" and isinstance(vertebra, int):
             return replace(state, correction=state.correction.without(vertebra))
-        return replace(state, correction=Correction())
+        if action == "undo":
+            return replace(state, correction=Correction())
+        raise BadRequest(texts.UNKNOWN_CORRECTION)
 
     @with_user_errors
     def download(self, state: SessionState | None, kind: str) -> dict[str, Any]:

@@ -130,6 +130,7 @@ def test_invert_changes_what_is_shown_and_what_is_segmented() -> None:
         (lambda page: page.segment(None, "bands", False, ""), "choose one first"),
         (lambda page: page.segment(opened(), "unknown", False, ""), "Expected one of the models bands"),
         (lambda page: page.correct(opened(), "lower"), "press Segment first"),
+        (lambda page: page.correct(page.segment(opened(), "bands", False, ""), "wipe"), "one of the corrections"),
         (lambda page: page.download(None, "npz"), "open it again"),
     ],
 )
