@@ -199,6 +199,15 @@ def test_a_name_stays_in_the_picture():
     assert overlay(ramp(rows=5, columns=4), tiny).shape == (5, 4, 3)
 
 
+def test_the_name_of_a_bone_in_two_pieces_is_on_one_of_them():
+    masks = np.zeros((6, 1000, 1000), dtype=bool)
+    masks[0, 100:200, 450:550] = masks[0, 700:900, 450:550] = True
+    film = ramp(rows=1000, columns=1000)
+    changed = (overlay(film, masks) != overlay(film, masks, names=False)).any(axis=2)
+    assert changed.any()
+    assert not (changed & ~masks[0]).any()
+
+
 def test_an_overlay_of_nothing_is_the_film_and_changes_none():
     film = ramp()
     grey, before = to_uint8(film), film.image.copy()
@@ -222,6 +231,14 @@ def test_figure_has_a_panel_for_the_film_and_each_channel():
         assert panel[:28].max() == 255, "the title"
         expected = to_uint8(ramp(rows=100, columns=80))[..., None] if value is None else value
         assert (panel[28:] == expected).all()
+
+
+def test_figure_is_reduced_to_the_stated_height_in_proportion():
+    masks = spine(rows=600, columns=300)
+    figure = figure_channels(ramp(rows=600, columns=300), masks, VERTEBRAE, panel_rows=200, columns=7)
+    assert figure.shape == (200 + 28 + 16, 7 * (100 + 8) + 8, 3)
+    grid = figure_channels(ramp(rows=600, columns=300), masks[:, ::6, ::6], VERTEBRAE, panel_rows=200, columns=7)
+    assert grid.shape == figure.shape, "a small grid is enlarged"
 
 
 def test_contact_sheet_centres_pictures_in_reading_order():
