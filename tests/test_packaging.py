@@ -114,7 +114,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     build = [sys.executable, "-m", "hatchling", "build"]
     subprocess.run([*build, "--directory", str(folder)], cwd=ROOT, check=True, capture_output=True)
     (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
-    shutil.unpack_archive(source, folder / "source", filter="data")
+    subprocess.run([sys.executable, "-m", "tarfile", "--extract", str(source), str(folder / "source")], check=True)
     (unpacked,) = (folder / "source").iterdir()
     again = folder / "again"
     subprocess.run([*build, "--target", "wheel", "--directory", str(again)], cwd=unpacked, check=True)
@@ -233,8 +233,10 @@ def test_make_names_the_package_where_venv_is_missing(tmp_path: Path) -> None:
 
 def test_make_installs_with_uv_where_there_is_one(tmp_path: Path) -> None:
     uv, said = tmp_path / "uv", tmp_path / "said"
-    makes_venv = f'[ "$1" != venv ] || {{ mkdir -p .venv/bin && ln -s {sys.executable} .venv/bin/python; }}'
-    uv.write_text(f'#!/bin/sh\necho "$*" >> {said}\n{makes_venv}\n', encoding="utf-8")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    for program, text in ((uv, f'echo "$*" >> {said}; chmod +x {python}'), (python, f'exec {sys.executable} "$@"')):
+        program.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
     uv.chmod(0o755)
     shutil.copy(ROOT / "requirements.txt", tmp_path)
     for _ in range(2):
