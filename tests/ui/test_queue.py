@@ -225,7 +225,7 @@ def finished(served: Served, by: str, slow: int) -> float:
 def test_slow_files_of_five_visitors_hold_up_none_of_the_fifteen_others(served: Served, by: str) -> None:
     alone, beside = finished(served, by, 0), finished(served, by, 5)
     assert len(served.model.spans) == 30
-    assert beside < alone + READ_S / 2
+    assert beside < alone + 2 * READ_S, "five slow files, one after the other, would add five times that"
 
 
 def test_nothing_is_left_of_any_upload(served: Served, uploads: Path) -> None:
