@@ -66,6 +66,11 @@ class Spacing:
     column_mm: float
     plane: Literal["detector", "patient"]
 
+    @property
+    def row_to_column(self) -> float:
+        """Height of a pixel over its width."""
+        return self.row_mm / self.column_mm
+
 
 @dataclass(frozen=True, eq=False)
 class Film:
@@ -92,7 +97,7 @@ class Film:
     @property
     def row_to_column(self) -> float:
         """Height of a pixel over its width."""
-        return self.spacing.row_mm / self.spacing.column_mm if self.spacing else self.aspect
+        return self.spacing.row_to_column if self.spacing else self.aspect
 
     def inverted(self) -> Film:
         """The film with its grey values inverted within their own range, for one stored with dark bone."""

@@ -159,8 +159,13 @@ def start_of_elements(content: bytes) -> int | None:
 
 def _first_length(content: bytes) -> int:
     """Of the first element's value, with an explicit VR of two letters or without one."""
-    explicit = content[4:6].isalpha() and content[4:6].isupper()
-    return int.from_bytes(content[6:8] if explicit else content[4:8], "little") if len(content) >= 8 else 2**32
+    value = content[6:8] if _has_explicit_vr(content) else content[4:8]
+    return int.from_bytes(value, "little") if len(content) >= 8 else 2**32
+
+
+def _has_explicit_vr(element: bytes) -> bool:
+    """Whether two capital letters follow the tag (PS3.5 7.1.2)."""
+    return element[4:6].isalpha() and element[4:6].isupper()
 
 
 def _read_syntax(stream: BytesIO) -> str:
@@ -170,7 +175,7 @@ def _read_syntax(stream: BytesIO) -> str:
     """
     head = stream.getbuffer()[stream.tell() : stream.tell() + 6].tobytes()
     if head[:2] == b"\x08\0":
-        return EXPLICIT if head[4:6].isalpha() and head[4:6].isupper() else IMPLICIT
+        return EXPLICIT if _has_explicit_vr(head) else IMPLICIT
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
     syntax = str(meta.get("TransferSyntaxUID", ""))
     if syntax not in SYNTAXES:

@@ -211,15 +211,14 @@ def to_image(
     """
     stored = _stored_values(words, header, bits)
     image = header.lut.values_at(stored) if header.lut else _rescaled(stored, header, bits)
-    shown = np.ones(image.shape, bool)
-    if header.padding:
-        shown = (stored < header.padding[0]) | (stored > header.padding[1])
-    low, high = (float(end(image, where=shown, initial=start)) for end, start in ((np.min, np.inf), (np.max, -np.inf)))
+    padded = header.padding and (stored >= header.padding[0]) & (stored <= header.padding[1])
+    picture = image if padded is None else image[~padded]
+    low, high = (float(picture.min()), float(picture.max())) if picture.size else (0.0, 0.0)
     if not (math.isfinite(low) and math.isfinite(high) and high > low):
         raise UnreadableFilm("expected a picture, got one single value everywhere; choose another film")
     if header.inverted and header.lut:
         image = np.float32(low + high) - image
-    return image if header.padding is None else np.where(shown, image, np.float32(low))
+    return image if padded is None else np.where(padded, np.float32(low), image)
 
 
 def _rescaled(

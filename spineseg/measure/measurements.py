@@ -97,7 +97,7 @@ def measure_corners(
     corners: (row, column) with the front on the left: cranial-anterior, cranial-posterior, caudal-posterior, caudal-
     anterior; NaN for a vertebra that has none. Endplates count as straight.
     """
-    row_to_column = _row_to_column(spacing)
+    row_to_column = spacing.row_to_column if spacing else 1.0
     bodies, left_out = {}, {}
     for name, four in zip(VERTEBRAE, corners * [row_to_column, 1.0], strict=True):
         if np.isfinite(four).all():
@@ -106,10 +106,6 @@ def measure_corners(
         else:
             left_out[name] = "no corners"
     return _measured(Spine(bodies, left_out, "left", 180.0), None, spacing, row_to_column, "nothing")
-
-
-def _row_to_column(spacing: Spacing | None) -> float:
-    return spacing.row_mm / spacing.column_mm if spacing else 1.0
 
 
 def measure_prediction(
@@ -174,7 +170,7 @@ def measure(
     Raises BadInput for another array.
     """
     check_masks(masks)
-    row_to_column = row_to_column or _row_to_column(spacing)
+    row_to_column = row_to_column or (spacing.row_to_column if spacing else 1.0)
     sharpness, visible = (bone_map.sharpness, bone_map.visible) if bone_map else (None, None)
     spine = read_spine(masks, row_to_column, usable, sharpness, facing, visible)
     source: Source = "outline" if bone_map is None else "probability"
