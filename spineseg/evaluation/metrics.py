@@ -90,7 +90,7 @@ def hausdorff95(predicted: Masks, reference: Masks, row_to_column: float = 1.0) 
 
     The distance from every edge pixel of one mask to the nearest edge pixel of the other; its 95th percentile; the
     larger of the two directions. NaN where both masks are empty, infinite where one is.
-    row_to_column: height of a pixel over its width (`spacing.row_mm / spacing.column_mm`), 1 for square pixels.
+    row_to_column: height of a pixel over its width (`Spacing.row_to_column`), 1 for square pixels.
     Source: `monai.metrics.compute_hausdorff_distance(percentile=95)`, with which it agrees. A tree over the edge
     pixels costs the same however far apart the masks are; a distance transform grows with their bounding box.
     """
