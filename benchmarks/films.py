@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from spineseg.film import Film
-from spineseg.io.dicom import read_film
+from spineseg.io.films import read_film
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "1-pelvis-in-view.dcm"
 BITS = 12

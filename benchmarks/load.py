@@ -33,8 +33,8 @@ from benchmarks.timing import CHECKPOINT, ROOT, options, surroundings, tell
 from experiments.records import Row
 from spineseg.film import Film
 from spineseg.inference.segmenter import Segmenter
-from spineseg.io.dicom import read_film
 from spineseg.io.dicom_write import write_film
+from spineseg.io.films import read_film
 from spineseg.io.labels import to_array
 
 

@@ -297,7 +297,7 @@ def prepare(folder: Path, *, export: bool) -> float:
     from benchmarks.networks import Probabilities
     from experiments.the_report.recipes import GRID as REPORT_GRID
     from spineseg.inference.grid import film_to_grid, normalise
-    from spineseg.io.dicom import read_film
+    from spineseg.io.films import read_film
     from spineseg.model.card import read_card
 
     film = read_film(EXAMPLE)

@@ -29,8 +29,8 @@ from spineseg.inference.levels import decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks
 from spineseg.inference.segmenter import Segmenter, pick_device
 from spineseg.inference.views import averaged
-from spineseg.io.dicom import read_film
 from spineseg.io.dicom_write import write_film
+from spineseg.io.films import read_film
 from spineseg.io.isolation import read_film_isolated, start_ahead
 from spineseg.io.labels import write_array
 from spineseg.model.checkpoint import load_checkpoint
@@ -148,7 +148,7 @@ def stage_rows(films: dict[str, list[Path]], out: Path, device: str, repeats: in
 
 _HERE = "import sys, json; from pathlib import Path; "
 _READER = _HERE + (
-    "from spineseg.io.dicom import read_film; from benchmarks.timing import memory_of;"
+    "from spineseg.io.films import read_film; from benchmarks.timing import memory_of;"
     "print(json.dumps(memory_of(lambda: read_film(sys.argv[1]))))"
 )
 _STAGES = _HERE + (

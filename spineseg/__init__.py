@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spineseg.film import VERTEBRAE, Film
     from spineseg.inference.segmenter import Segmenter
-    from spineseg.io.dicom import read_film
+    from spineseg.io.films import read_film
     from spineseg.io.labels import to_array
 
 __all__ = ["VERTEBRAE", "Film", "Segmenter", "read_film", "to_array"]
@@ -19,7 +19,7 @@ __version__ = "0.3.0"
 _HOME = {
     "Film": "film",
     "VERTEBRAE": "film",
-    "read_film": "io.dicom",
+    "read_film": "io.films",
     "to_array": "io.labels",
     "Segmenter": "inference.segmenter",
 }

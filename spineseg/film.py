@@ -78,12 +78,13 @@ class Film:
 
     image: brighter = denser (bone bright), in the stored units; finite, not constant, read-only.
     spacing: None where the file states none. aspect: height of a pixel over its width, used where there is no spacing
-    (Pixel Aspect Ratio, 0028,0034).
+    (Pixel Aspect Ratio, 0028,0034). remarks: what a user of the film must know of the file, as short sentences.
     """
 
     image: Float32[np.ndarray, "rows columns"]
     spacing: Spacing | None = None
     aspect: float = 1.0
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.image.setflags(write=False)

@@ -18,8 +18,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID
 
-from spineseg.io.dicom import read_film
 from spineseg.io.dicom_header import UnreadableFilm
+from spineseg.io.films import read_film
 
 IMPLICIT, EXPLICIT, BIG, DEFLATED = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2", ".1.99"))
 JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_57 = (f"1.2.840.10008.1.2.4.{end}" for end in (50, 70, 57))

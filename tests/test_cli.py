@@ -19,8 +19,8 @@ from small import write_checkpoint
 from spineseg.cli import COMMANDS, main
 from spineseg.film import VERTEBRAE
 from spineseg.inference.segmenter import Segmenter
-from spineseg.io.dicom import read_film
 from spineseg.io.dicom_write import write_film
+from spineseg.io.films import read_film
 from spineseg.io.labels import read_label, to_array, write_array
 from spineseg.measure.measurements import measure_prediction
 from spineseg.model import hub

@@ -11,7 +11,7 @@ from benchmarks.measurements import behind_shutter
 from spineseg.evaluation.metrics import dice
 from spineseg.film import VERTEBRAE, Case
 from spineseg.inference.segmenter import Segmenter
-from spineseg.io.dicom import read_film
+from spineseg.io.films import read_film
 from spineseg.measure.measurements import measure, measure_prediction
 from spineseg.simulate import SimulateConfig, simulate_case
 from tools.make_examples import CHOSEN, ROWS, SEED

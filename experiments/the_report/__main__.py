@@ -43,7 +43,7 @@ from spineseg.allocator import disable_mmap_and_trim
 from spineseg.film import BadInput
 from spineseg.inference.grid import grid_to_film
 from spineseg.inference.segmenter import Segmenter
-from spineseg.io.dicom import read_film
+from spineseg.io.films import read_film
 from spineseg.io.folder import labelled_films
 from spineseg.model.checkpoint import load_checkpoint, save_checkpoint
 from spineseg.training.config import TrainConfig

@@ -178,8 +178,8 @@ def show(
     """
     import numpy as np
 
-    from spineseg.io.dicom import read_film
     from spineseg.io.files import naming
+    from spineseg.io.films import read_film
     from spineseg.io.labels import read_label, to_array
     from spineseg.io.pictures import write_png
     from spineseg.render import figure_channels

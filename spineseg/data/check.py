@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from spineseg.film import VERTEBRAE, BadInput, Film, Masks, down_the_spine
-from spineseg.io.dicom import read_film
+from spineseg.io.films import read_film
 from spineseg.io.folder import IMAGES, LABEL_SUFFIXES, LABELS, FilmFiles, NoFilms, find_films
 from spineseg.io.labels import Label, read_label
 

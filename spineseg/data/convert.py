@@ -21,9 +21,9 @@ from jaxtyping import Float32, Int32
 from spineseg.data.check import mask_findings
 from spineseg.data.config import ConvertConfig
 from spineseg.film import VERTEBRAE, BadInput, Film, Masks, Spacing
-from spineseg.io.dicom import read_film
 from spineseg.io.dicom_write import write_film
 from spineseg.io.files import naming
+from spineseg.io.films import read_film
 from spineseg.io.folder import IMAGES, LABELS
 from spineseg.io.labels import write_array, write_mat
 from spineseg.io.nifti import Orientation, film_plane, read_nifti

@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 
 from spineseg.data.check import Finding, FindingCounts, mask_findings
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput
-from spineseg.io.dicom import read_film
+from spineseg.io.films import read_film
 from spineseg.io.labels import to_array
 
 FILM_SUFFIXES = (".dcm", ".dicom", ".ima")

@@ -26,10 +26,35 @@ from jaxtyping import Float32, Integer
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_fragments, parse_basic_offsets
 
-from spineseg.io.dicom_header import EXPLICIT, JPEG_2000, JPEG_FRAMES, NATIVE, PIXEL_DATA, RLE, Header, UnreadableFilm
+from spineseg.film import Film
+from spineseg.io.dicom_header import (
+    EXPLICIT,
+    JPEG_2000,
+    JPEG_FRAMES,
+    NATIVE,
+    PIXEL_DATA,
+    RLE,
+    Header,
+    UnreadableFilm,
+    read_header_and_pixels,
+)
 from spineseg.io.dicom_write import new_dataset, set_pixel_module
+from spineseg.io.limits import Limits
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+def read_dicom(content: bytes, limits: Limits) -> Film:
+    """One grey radiograph from a file's content: stored values after rescale, brighter = denser as the header has it.
+
+    Raises UnreadableFilm; its sentence holds no word of the header.
+    Source: DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (rescale), 10.7 (spacing); PS3.5 8 and annex A.
+    """
+    header, pixels = read_header_and_pixels(content, limits)
+    del content
+    check = check_uncompressed if header.syntax in NATIVE else check_compressed
+    encoded = check(header, pixels)
+    return Film(to_image(decode(encoded, header), header, encoded.bits), header.spacing, header.aspect)
 
 
 @dataclass(frozen=True)

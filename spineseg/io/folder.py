@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spineseg.film import BadInput, Case
-from spineseg.io.dicom import read_film
 from spineseg.io.dicom_write import write_film
+from spineseg.io.films import read_film
 from spineseg.io.label_formats import LABEL_SUFFIXES, either
 from spineseg.io.labels import read_label, write_mat
 

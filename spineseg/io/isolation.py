@@ -26,14 +26,18 @@ if TYPE_CHECKING:
     from spineseg.io.labels import Label
 
 
+_MOST_REMARKS, _LONGEST_REMARK = 8, 300
+
+
 def read_film_isolated(path: str | os.PathLike[str], *, invert: bool = False, limits: Limits = DEFAULT_LIMITS) -> Film:
-    """`dicom.read_film` in a process of its own; see there.
+    """`films.read_film` in a process of its own; see there.
 
     Raises Refused with the reader's sentence, or Unsafe; neither holds the path or a word of the header.
     """
     result = isolated(serialised_film, os.path.abspath(path), invert, limits, limits=limits)
     facts = result.facts
-    return Film(checked_image(result.array, limits), _spacing(facts.get("spacing")), _aspect(facts.get("aspect")))
+    image, spacing = checked_image(result.array, limits), _spacing(facts.get("spacing"))
+    return Film(image, spacing, _aspect(facts.get("aspect")), _remarks(facts.get("remarks")))
 
 
 def read_label_isolated(
@@ -104,6 +108,13 @@ def _aspect(stated: Any) -> float:
     if not isinstance(stated, float) or not ASPECT[0] <= stated <= ASPECT[1]:
         raise Unsafe(BROKEN_OFF)
     return stated
+
+
+def _remarks(stated: Any) -> tuple[str, ...]:
+    match stated:
+        case [*remarks] if len(remarks) <= _MOST_REMARKS and all(isinstance(each, str) for each in remarks):
+            return tuple(remark[:_LONGEST_REMARK] for remark in remarks)
+    raise Unsafe(BROKEN_OFF)
 
 
 def _spacing(stated: Any) -> Spacing | None:

@@ -33,12 +33,12 @@ FOLDER_PREFIX = "spineseg-reader-"
 
 def serialised_film(path: str, invert: bool, limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:
     """`read_film` as an array and facts that JSON can hold."""
-    from spineseg.io.dicom import read_film
+    from spineseg.io.films import read_film
 
     film = read_film(path, invert=invert, limits=limits)
     spacing = film.spacing
-    facts = {"spacing": spacing and [spacing.row_mm, spacing.column_mm, spacing.plane], "aspect": film.aspect}
-    return film.image, facts
+    stated = spacing and [spacing.row_mm, spacing.column_mm, spacing.plane]
+    return film.image, {"spacing": stated, "aspect": film.aspect, "remarks": film.remarks}
 
 
 def serialised_label(path: str, shape: tuple[int, int], limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:
@@ -71,7 +71,7 @@ def _serve_once(folder: str) -> NoReturn:
     results = os.fdopen(os.dup(1), "wb")
     with open(os.devnull, "wb") as nowhere:  # what a library prints must not mix with the result
         os.dup2(nowhere.fileno(), 1)
-    import spineseg.io.dicom  # noqa: F401  (the slowest import, done before there is a file)
+    import spineseg.io.films  # noqa: F401  (the slowest import, done before there is a file)
 
     results.write(READY)
     results.flush()

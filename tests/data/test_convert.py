@@ -30,9 +30,9 @@ from spineseg.data.convert import (
     value_table,
 )
 from spineseg.film import BadInput, Film, Masks, Spacing
-from spineseg.io.dicom import read_film
 from spineseg.io.dicom_header import UnreadableFilm
 from spineseg.io.dicom_write import write_film
+from spineseg.io.films import read_film
 from spineseg.io.labels import read_label
 from spineseg.io.nifti import Volume, film_plane, read_nifti
 from spineseg.io.pictures import UnreadablePicture

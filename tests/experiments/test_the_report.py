@@ -32,7 +32,7 @@ from experiments.the_report.results import Results, reading, verdict
 from experiments.the_report.tables import PAGE, write_page
 from spineseg.data.augment import AugmentConfig
 from spineseg.inference.segmenter import Segmenter
-from spineseg.io.dicom import read_film
+from spineseg.io.films import read_film
 from spineseg.io.folder import labelled_films
 from spineseg.model.card import read_card
 from spineseg.model.losses import BadTarget, check_targets

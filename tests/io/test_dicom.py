@@ -48,8 +48,8 @@ from pydicom.sequence import Sequence
 
 from spineseg.film import Film, Spacing
 from spineseg.io import dicom_pixels
-from spineseg.io.dicom import read_film
 from spineseg.io.dicom_header import UnreadableFilm
+from spineseg.io.films import read_film
 from spineseg.io.limits import Limits
 
 ROWS, COLUMNS = 66, 71
@@ -495,7 +495,7 @@ def test_without_files_in_memory_the_copy_is_a_temporary_file(
     assert "room" in refusal(path)
 
 
-@pytest.mark.parametrize("step", ["dicom_header._check_header", "dicom.decode"])
+@pytest.mark.parametrize("step", ["dicom_header._check_header", "dicom_pixels.decode"])
 def test_a_file_that_needs_too_much_memory(refuse: Refuse, monkeypatch: pytest.MonkeyPatch, step: str):
     def full(*_: object) -> None:
         raise MemoryError

@@ -30,8 +30,8 @@ from pydicom.pixels.processing import apply_modality_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-from spineseg.io.dicom import read_film
 from spineseg.io.dicom_write import write_film
+from spineseg.io.films import read_film
 from spineseg.io.isolation import read_film_isolated
 
 ROWS, COLUMNS = 67, 71

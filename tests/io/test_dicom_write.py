@@ -12,8 +12,8 @@ from dicom_files import EXPLICIT, by_simpleitk
 from pydicom.uid import UID
 
 from spineseg.film import Film, Spacing
-from spineseg.io.dicom import read_film
 from spineseg.io.dicom_write import write_film
+from spineseg.io.films import read_film
 
 FILM = Film(np.arange(66 * 71, dtype=np.float32).reshape(66, 71) % 4096, Spacing(0.1, 0.2, "detector"))
 

@@ -28,7 +28,7 @@ from dicom_files import NAME, dataset, is_anonymous_sentence, of_every_syntax, s
 from small import rectangles
 
 from spineseg.film import BadInput
-from spineseg.io.dicom import read_film
+from spineseg.io.films import read_film
 from spineseg.io.isolation import isolated, read_film_isolated, read_label_isolated
 from spineseg.io.labels import KEY, read_label, to_array
 from spineseg.io.limits import DEFAULT_LIMITS

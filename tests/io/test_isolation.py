@@ -19,8 +19,8 @@ from dicom_files import NAME, RLE, content_of, dataset, is_anonymous_sentence, o
 
 from spineseg.film import VERTEBRAE, BadInput
 from spineseg.io import isolation
-from spineseg.io.dicom import read_film
 from spineseg.io.dicom_header import SYNTAXES
+from spineseg.io.films import read_film
 from spineseg.io.isolation import checked_image, read_film_isolated, read_label_isolated
 from spineseg.io.labels import KEY, read_label, to_array
 from spineseg.io.limits import DEFAULT_LIMITS, Limits

@@ -27,7 +27,7 @@ from ui_fakes import FILM
 from spineseg.inference import segmenter as inference
 from spineseg.inference.segmenter import Segmenter
 from spineseg.inference.views import Channels, Probabilities
-from spineseg.io.dicom import read_film
+from spineseg.io.films import read_film
 from spineseg.ui import texts
 from spineseg.ui.correction import BadRequest
 from spineseg.ui.zero_gpu import LONGEST_S, Borrowing
