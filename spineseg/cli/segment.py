@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from spineseg.cli.options import PUBLISHED, Flat, Model, Repeatable, printable, progress
+from spineseg.cli.options import PUBLISHED, Flat, Model, Repeatable, print_left_out, printable, progress
 from spineseg.film import BACKGROUND, VERTEBRAE, BadInput
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def predict(arguments: Annotated[PredictArguments, Flat]) -> int:
     left_out: list[LeftOut] = []
     films = _reported(search(arguments.films, apart_from=arguments.out), left_out)
     if (first := next(films, None)) is None:
-        raise BadInput(no_film(arguments.films, left_out))
+        one_folder = len(arguments.films) == 1 and arguments.films[0].is_dir()
+        raise BadInput(no_film("This folder" if one_folder else "What was named", left_out))
     start_ahead()
     segmenter = arguments.model.load()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -122,7 +123,7 @@ def _reported(found: Iterable[Found], left_out: list[LeftOut]) -> Iterator[Found
     for each in found:
         if isinstance(each, LeftOut):
             left_out.append(each)
-            print(printable(str(each)), file=sys.stderr)
+            print_left_out([each])
             continue
         if each.meets:
             said = f"{each.name}: its results are named {each.stem}, as {each.meets} has the same name but for its ending"
@@ -184,15 +185,16 @@ def evaluate(data: Path, out: Path, model: Annotated[Model, Flat] = PUBLISHED) -
     """Score a checkpoint on labelled films: Dice per film and vertebra as CSV, a summary as JSON.
 
     Args:
-        data: folder with img/*.dcm and label/*.mat or *.npy
+        data: folder with films in img/ and labels in label/
         out: folder for dice.csv, films.csv and summary.json
         model: what segments them
     """
     from spineseg.evaluation.evaluate import evaluate, summary_table
-    from spineseg.io.folder import find_films
+    from spineseg.io.folder import read_folder
 
-    films = find_films(data)
-    summary = evaluate(model.load(), progress("evaluating")(films), out)
+    folder = read_folder(data)
+    print_left_out(folder.left_out)
+    summary = evaluate(model.load(), progress("evaluating")(folder.films), out)
     print(summary_table(summary))
     return 1 if summary.failed else 0
 

@@ -72,7 +72,8 @@ class LeftOut:
     advice: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}: left out: {self.reason}"
+        """One line, without control characters that a name may hold."""
+        return "".join(letter if letter.isprintable() else "?" for letter in f"{self.name}: left out: {self.reason}")
 
     @property
     def reason(self) -> str:
@@ -91,28 +92,44 @@ def stem_of(name: str) -> str:
 
 
 def search(
-    paths: Iterable[Path], *, apart_from: Path | None = None, limits: Limits = DEFAULT_LIMITS
+    paths: Iterable[Path],
+    *,
+    archives: bool = True,
+    apart_from: Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[Found]:
     """The films in the paths, and what is left out, each as soon as it is met; the order is always the same.
 
     paths: folders, ZIP archives, a DICOMDIR, which stands for its folder, and other files, which are taken for films
-    whatever they are. apart_from: a folder that is not searched.
+    whatever they are. archives: those in folders are opened too. apart_from: a folder that is not searched.
     """
     paths = list(paths)
-    run = _Search(limits, [os.path.realpath(path) for path in paths])
+    run = _Search(limits, [os.path.realpath(path) for path in paths], archives)
     if apart_from is not None and not any(os.path.realpath(apart_from) == root for root in run.above):
         run.apart = os.path.realpath(apart_from)
     for path in paths:
         yield from run.given(path)
 
 
-def no_film(paths: Sequence[Path], left_out: Sequence[LeftOut]) -> str:
-    """The sentence for paths without a film."""
-    what = "This folder holds" if len(paths) == 1 and paths[0].is_dir() else "These files hold"
-    what = "This file holds" if len(paths) == 1 and paths[0].is_file() else what
+def files_in(folder: Path) -> Iterator[tuple[Path, str] | LeftOut]:
+    """Each file at any depth of a folder with its name below it, as `search` walks; and what is not entered."""
+    return _Search(DEFAULT_LIMITS, [os.path.realpath(folder)]).walk(folder)
+
+
+def not_a_film(kind: Kind, name: str) -> LeftOut:
+    """A file of that kind, in which a film is lost if it is empty, damaged from its start on or still packed."""
+    if kind is ZIP:
+        return LeftOut(name, kind.article, lost=True, advice="unpack it")
+    if kind is OTHER:
+        return LeftOut(name, "a file of another kind", lost=stem_of(name) != name)
+    return LeftOut(name, kind.article, lost=kind is EMPTY)
+
+
+def no_film(where: str, left_out: Sequence[LeftOut]) -> str:
+    """The sentence for a place without a film. where: it, at the start of a sentence."""
     looked = f"{len(left_out)} files were looked at" if len(left_out) != 1 else "1 file was looked at"
     seen = f"{looked} ({tally(left_out)})" if left_out else "nothing is in it"
-    return f"{what} no film: {seen}; name a folder with DICOM files or pictures"
+    return f"{where} holds no film: {seen}; name a folder with DICOM files or pictures"
 
 
 def tally(left_out: Iterable[LeftOut]) -> str:
@@ -136,11 +153,13 @@ def is_quiet(name: str) -> bool:
 class _Search:
     """One search: what was found so far, so that nothing comes twice.
 
-    above: real paths of all that was given and of links that were followed. apart: real path of a folder to leave out.
+    above: real paths of all that was given and of links that were followed. archives: they are opened. apart: real path
+    of a folder to leave out.
     """
 
     limits: Limits
     above: list[str]
+    archives: bool = True
     apart: str | None = None
     folders: set[tuple[int, int]] = field(default_factory=set)
     files: set[str] = field(default_factory=set)
@@ -168,7 +187,15 @@ class _Search:
             yield self._film(path.name, path)
 
     def _tree(self, root: Path) -> Iterator[Found]:
-        """Files come before folders. Links to folders come last, so that a film bears the name of its real folder."""
+        for each in self.walk(root):
+            if isinstance(each, LeftOut):
+                yield each
+            else:
+                yield from self._file(*each)
+
+    def walk(self, root: Path) -> Iterator[tuple[Path, str] | LeftOut]:
+        """Each file with its name below `root`: files before folders, and links to folders last, so that a file bears
+        the name of its real folder."""
         folders, links = [(root, "")], list[tuple[Path, str]]()
         while folders or links:
             folder, name = folders.pop() if folders else links.pop(0)
@@ -182,7 +209,7 @@ class _Search:
                 if _is_folder(path):
                     (links if path.is_symlink() else inside).append((path, below))
                 else:
-                    yield from self._file(path, below)
+                    yield path, below
             folders += reversed(inside)
 
     def _entries(self, folder: Path, name: str) -> list[Path] | LeftOut:
@@ -217,7 +244,7 @@ class _Search:
         except OSError as error:
             yield _unopened(path, name, error)
             return
-        if kind is ZIP:
+        if kind is ZIP and self.archives:
             yield from self._archive(path, name, f"{name}/")
         else:
             yield self._told(kind, name, path)
@@ -249,7 +276,7 @@ class _Search:
         """By its kind."""
         if kind in FILM_KINDS:
             return self._film(name, path, member)
-        return LeftOut(name, "a file of another kind" if kind is OTHER else kind.article, lost=kind is EMPTY)
+        return not_a_film(kind, name)
 
     def _film(self, name: str, path: Path, member: ZipInfo | None = None) -> FoundFilm:
         """Under the first stem that no other film has: without its ending, with it, or with a number."""
