@@ -133,6 +133,7 @@ def _reported(found: Iterable[Found], left_out: list[LeftOut]) -> Iterator[Found
 
 def _predict_film(found: FoundFilm, segmenter: Segmenter, arguments: PredictArguments) -> tuple[str, ...]:
     """`_predict_file` of a film on the disk. Raises BadInput, also where its results cannot have their name."""
+    _refuse_to_replace(found.stem, arguments)
     try:
         (arguments.out / found.stem).parent.mkdir(parents=True, exist_ok=True)
         with found.on_disk() as path:
@@ -141,6 +142,14 @@ def _predict_film(found: FoundFilm, segmenter: Segmenter, arguments: PredictArgu
         if error.errno not in (ENAMETOOLONG, ENOTDIR, EISDIR, EEXIST):
             raise
         raise BadInput("its results cannot be written under its name; rename it, or use another --out") from None
+
+
+def _refuse_to_replace(stem: str, arguments: PredictArguments) -> None:
+    """Raises BadInput if a file of another origin, such as a film, is where results go: one without an array beside."""
+    endings = {".png": arguments.overlay, ".json": arguments.measure, ".seg.dcm": arguments.dicom_seg}
+    there = [ending for ending, wanted in endings.items() if wanted and (arguments.out / f"{stem}{ending}").exists()]
+    if there and not (arguments.out / f"{stem}.npy").exists():
+        raise BadInput(f"{stem}{there[0]} in the folder of results is no result; name another folder as --out")
 
 
 def _predict_file(
