@@ -99,7 +99,10 @@ def test_the_exit_status_reaches_the_shell(tmp_path: Path):
     given = ["predict", str(tmp_path), "--out", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-m", "spineseg", *given], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("spineseg: This folder holds no film: nothing is in it") and len(done.stderr.splitlines()) == 1
+    assert (
+        done.stderr.startswith("spineseg: This folder holds no film: nothing is in it")
+        and len(done.stderr.splitlines()) == 1
+    )
 
 
 def test_simulate_writes_the_same_bytes_again(data: Path, tmp_path: Path, capsys: Captured):
@@ -130,7 +133,7 @@ def test_predict_reports_bad_files_and_goes_on(data: Path, checkpoint: Path, tmp
     assert sorted(there) == sorted([*written, "measurements.csv"])
     printed = capsys.readouterr()
     taken, bad, *other = printed.err.splitlines()
-    assert taken == "a.ima: its results are named a.ima, as a.dcm has the same name but for its ending"
+    assert taken == "a.ima: its results are named a.ima, as a.dcm has the same name without ending"
     assert bad.startswith("c.dcm: expected ")
     assert other == [f"{name}: left out: a file of another kind" for name in ("d.dcm", "notes.txt")]
     assert printed.out.endswith(f"6 of 7 films segmented into {out}, 2 files left out\n")

@@ -51,8 +51,10 @@ def app(
 
 @dataclass(frozen=True)
 class PredictArguments:
-    """Segment films: writes <stem>.npy, uint8, rows x columns x 7 (L1, L2, L3, L4, L5, S1, background), in the tree of
-    the films."""
+    """Segment films: writes <film>.npy, uint8, rows x columns x 7 (L1, L2, L3, L4, L5, S1, background).
+
+    Results lie in folders as the films do.
+    """
 
     films: tyro.conf.Positional[tuple[Path, ...]]
     """Films, folders of them at any depth, ZIP archives or a DICOMDIR; what is a film is told by content."""
@@ -117,7 +119,7 @@ def predict(arguments: Annotated[PredictArguments, Flat]) -> int:
 
 
 def _reported(found: Iterable[Found], left_out: list[LeftOut]) -> Iterator[FoundFilm]:
-    """The films; a line is printed for what is none, which is added to `left_out`, and for a film under another name."""
+    """The films; prints a line for what is none, which is added to `left_out`, and for a film under another name."""
     from spineseg.io.discovery import LeftOut
 
     for each in found:
@@ -126,7 +128,7 @@ def _reported(found: Iterable[Found], left_out: list[LeftOut]) -> Iterator[Found
             print_left_out([each])
             continue
         if each.meets:
-            said = f"{each.name}: its results are named {each.stem}, as {each.meets} has the same name but for its ending"
+            said = f"{each.name}: its results are named {each.stem}, as {each.meets} has the same name without ending"
             print(printable(said), file=sys.stderr)
         yield each
 
@@ -152,9 +154,7 @@ def _refuse_to_replace(stem: str, arguments: PredictArguments) -> None:
         raise BadInput(f"{stem}{there[0]} in the folder of results is no result; name another folder as --out")
 
 
-def _predict_file(
-    path: Path, found: FoundFilm, segmenter: Segmenter, arguments: PredictArguments
-) -> tuple[str, ...]:
+def _predict_file(path: Path, found: FoundFilm, segmenter: Segmenter, arguments: PredictArguments) -> tuple[str, ...]:
     """Write what was asked for and print a line; the film's row of measurements, if they were asked for."""
     from spineseg.io.dicom_seg import write_segmentation
     from spineseg.io.isolation import read_film_isolated

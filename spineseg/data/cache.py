@@ -110,9 +110,7 @@ def _on_grid(case: Case, config: GridConfig) -> _Decoded:
 
 def _cache_key(films: Sequence[FilmFiles], config: GridConfig) -> dict[str, Any]:
     """What a cache is made from: changes when a file, the grid, the vertebrae or the cache's form changes."""
-    files = [
-        (f.name, _file_state(f.film, f.root), _file_state(f.label, f.root) if f.label else None) for f in films
-    ]
+    files = [(f.name, _file_state(f.film, f.root), _file_state(f.label, f.root) if f.label else None) for f in films]
     return {"version": _VERSION, "vertebrae": VERTEBRAE, "grid": asdict(config), "films": files}
 
 

@@ -177,10 +177,7 @@ def _films_by_stem(config: ConvertConfig) -> tuple[dict[str, Path], dict[str, st
     found: dict[str, Path] = {}
     left_out: dict[str, str] = {}
     for each in search([config.films], archives=False):
-        if isinstance(each, LeftOut):
-            stem = _stem(each.name, (".png", *NIFTI_SUFFIXES))
-        else:
-            stem = stem_of(each.name)
+        stem = _stem(each.name, (".png", *NIFTI_SUFFIXES)) if isinstance(each, LeftOut) else stem_of(each.name)
         if stem is not None and stem.endswith(config.film_suffix):
             _add(found, stem.removesuffix(config.film_suffix), config.films / each.name)
         elif isinstance(each, LeftOut):
@@ -219,7 +216,7 @@ def _labels_by_stem(config: ConvertConfig, films: Collection[str]) -> dict[str, 
 
 
 def _film_of_part(stem: str, path: Path, films: Collection[str]) -> str | None:
-    """The film of a PNG of one vertebra: `a/7` for a/7_L1.png, a/7/L1.png and a/7/mask_L1.png; None for another file."""
+    """The film of a PNG of one vertebra: `a/7` for a/7_L1.png, a/7/L1.png and a/7/mask_L1.png; else None."""
     parent, name = str(PurePosixPath(stem).parent), PurePosixPath(stem).name
     part = _PART.fullmatch(name) if path.suffix.lower() == ".png" else None
     if part is None:
@@ -238,11 +235,11 @@ def _vertebra_of(path: Path, beyond: str) -> str | None:
 
 
 def read_picture(path: Path, orientation: Orientation = "header", *, invert: bool = False) -> Film:
-    """A film from DICOM, PNG or NIfTI, told apart by its ending. Raises UnreadablePicture or UnreadableFilm.
+    """A film from PNG or NIfTI, told by its ending, or any other. Raises UnreadablePicture or UnreadableFilm.
 
     NIfTI's spacing is taken for the detector's, which claims less; see `film_plane`.
     """
-    if path.suffix.lower() == ".dcm":
+    if not path.name.lower().endswith((".png", *NIFTI_SUFFIXES)):
         return read_film(path, invert=invert)
     if path.suffix.lower() == ".png":
         values, spacing = read_png(path), None

@@ -11,7 +11,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
@@ -171,10 +171,8 @@ class _Search:
             yield from self._tree(path)
             return
         head = b""
-        try:
+        with suppress(OSError):  # whoever reads the film says why
             head = read_head(path)
-        except OSError:
-            pass  # whoever reads the film says why
         kind = kind_of(head)
         if kind is ZIP:
             yield from self._archive(path, path.name, "")
@@ -194,8 +192,10 @@ class _Search:
                 yield from self._file(*each)
 
     def walk(self, root: Path) -> Iterator[tuple[Path, str] | LeftOut]:
-        """Each file with its name below `root`: files before folders, and links to folders last, so that a file bears
-        the name of its real folder."""
+        """Each file with its name below `root`: files before folders, and links to folders last.
+
+        So a file bears the name of its real folder.
+        """
         folders, links = [(root, "")], list[tuple[Path, str]]()
         while folders or links:
             folder, name = folders.pop() if folders else links.pop(0)

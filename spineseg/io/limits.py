@@ -11,9 +11,9 @@ _MAX_PIXELS = 40_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """The first four hold wherever a film is read, those of ZIP archives where they are opened (`archives`), the others only
-    in a process of its own (`isolation`).
+    """The first four hold wherever a film is read; most others only in a process of its own (`isolation`).
 
+    Those of ZIP archives hold where one is opened (`archives`).
     The operating system enforces memory, processor time, size of written files and number of open ones: all on Linux,
     some on macOS, none on Windows, where wall time and the sizes remain.
     """

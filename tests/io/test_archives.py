@@ -34,7 +34,9 @@ def packed(path: Path, *names: str, body: bytes = BODY, method: int = zipfile.ZI
 
 def test_members_come_by_name_with_their_heads(tmp_path: Path):
     found = members(packed(tmp_path / "a.zip", "b/2", "a", "b/1", "b/"))
-    assert [(each.name, each.head, each.refused) for each in found] == [(n, BODY[:520], "") for n in ("a", "b/1", "b/2")]
+    assert [(each.name, each.head, each.refused) for each in found] == [
+        (n, BODY[:520], "") for n in ("a", "b/1", "b/2")
+    ]
 
 
 def test_one_is_unpacked_at_a_time_and_goes_again(tmp_path: Path, scratch: Path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_files import content_of, dataset, save_object, wheel_file
-from pydicom.uid import UID_dictionary
+from pydicom._uid_dict import UID_dictionary
 
 from spineseg.io.dicom_classes import OTHER_OBJECT
 from spineseg.io.kinds import DICOM, HEAD_BYTES, kind_of

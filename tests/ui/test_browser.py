@@ -367,7 +367,7 @@ def test_a_batch_becomes_one_zip_and_can_be_stopped(visitor: Visitor, made: Made
 def test_a_folder_or_an_archive_is_accounted_for_and_keeps_its_tree(
     visitor: Visitor, made: Made, tmp_path: Path
 ) -> None:
-    """The same folder chosen and as a ZIP: two films of one name, one in a subfolder, what is none, what is passed over."""
+    """The same folder chosen and as a ZIP: two films of one name, one in a subfolder, and what is no film."""
     page, folder = visitor.page, tmp_path / "export"
     for name in ("a.dcm", "a.ima", f"sub/{NAME} A.B", "__MACOSX/._a.dcm", "sub/Thumbs.db"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -394,7 +394,9 @@ def test_a_folder_or_an_archive_is_accounted_for_and_keeps_its_tree(
             assert written.testzip() is None
             arrays.append([written.read(f"{top}{stem}.npy") for stem in stems])
             assert len(written.namelist()) == 3 * 4 + 1
-            rows = {row["file"]: row["error"] for row in csv.DictReader(io.StringIO(written.read("films.csv").decode()))}
+            rows = {
+                row["file"]: row["error"] for row in csv.DictReader(io.StringIO(written.read("films.csv").decode()))
+            }
         assert f"{top}a.ima" in rows and not any("MACOSX" in name or "Thumbs" in name for name in rows)
         assert rows[f"{top}report.pdf"]
         if not top:
