@@ -176,3 +176,19 @@ def of_every_syntax(folder: Path) -> dict[str, Path]:
         JPEG_LS_NEAR: wheel_file("JPEGLSNearLossless_16.dcm"),
         JPEG_2000_LOSSY: wheel_file("JPEG2000.dcm"),
     }
+
+
+def write_index(path: Path) -> None:
+    """A DICOMDIR without records: all that tells one by its beginning."""
+    save_object(path, "1.2.840.10008.1.3.10")
+
+
+def save_object(path: Path, sop_class: str) -> None:
+    """A file of a class whose objects hold no image."""
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.MediaStorageSOPClassUID = UID(sop_class)
+    made.file_meta.MediaStorageSOPInstanceUID = UID("2.25.9")
+    made.file_meta.TransferSyntaxUID = UID(EXPLICIT)
+    made.PatientName = NAME
+    made.save_as(path, enforce_file_format=True)

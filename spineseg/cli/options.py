@@ -16,6 +16,7 @@ from spineseg.model.card import UNET
 
 if TYPE_CHECKING:
     from spineseg.inference.segmenter import Segmenter
+    from spineseg.io.discovery import LeftOut
 
 
 JsonPath = Annotated[Path | None, tyro.conf.arg(name="json")]
@@ -64,3 +65,9 @@ def printable(name: str) -> str:
     encoding = sys.stdout.encoding or "ascii"
     plain = "".join(letter if letter.isprintable() else "?" for letter in name)
     return plain.encode(encoding, "replace").decode(encoding)
+
+
+def print_left_out(left_out: Iterable[LeftOut]) -> None:
+    """A line for each file that is not used."""
+    for each in left_out:
+        print(printable(str(each)), file=sys.stderr)

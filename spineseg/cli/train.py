@@ -111,7 +111,7 @@ def check(
     """Check a folder of films and labels before training: pairs, sizes, order, doubles. Exit status 1 for any error.
 
     Args:
-        folder: folder with img/*.dcm and label/*.mat or *.npy
+        folder: folder with films in img/ and labels in label/
         json_out: also write the findings here, as JSON
         threads: how many films are read at once
     """

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32
 
 from spineseg.film import VERTEBRAE, BadInput, Film, Masks, down_the_spine
 from spineseg.io.films import read_film
-from spineseg.io.folder import IMAGES, LABEL_SUFFIXES, LABELS, FilmFiles, NoFilms, find_films
+from spineseg.io.folder import LABELS, DataFolder, FilmFiles, read_folder
 from spineseg.io.labels import Label, read_label
 
 Severity = Literal["error", "warning"]
@@ -106,23 +106,17 @@ def check_folder(
     threads: int = 1,
     progress: Callable[..., Iterable[_Checked]] = lambda checked, **_: checked,
 ) -> FolderReport:
-    """Check every film and label of a folder in the layout of `io.folder.find_films`; changes nothing.
+    """Check every film and label of a folder in the layout of `io.folder.read_folder`; changes nothing.
 
     threads: how many films are read at once; what takes time is done outside Python's lock, and the report is the same.
     progress: wraps an iterable, given its `total`.
     Raises NoFilms if there is no film at all.
     """
-    folder = Path(folder)
-    try:
-        films = find_films(folder)
-    except NoFilms:
-        if unread := _not_read(folder):
-            said = f"expected films as {IMAGES}/*.dcm, found {unread[0].name}; end each name with .dcm"
-            raise NoFilms(said) from None
-        raise
+    data = read_folder(folder)
+    films = data.films
     with ThreadPoolExecutor(threads) as pool:
         checked = list(progress(pool.map(_check_film, films), total=len(films)))
-    findings = [*_pairs(folder, films), *(f for one in checked for f in one.findings), *_duplicates(films, checked)]
+    findings = [*_pairs(data), *(f for one in checked for f in one.findings), *_duplicates(films, checked)]
     findings.sort(key=lambda finding: (finding.severity != "error", finding.film))
     return FolderReport(len(films), sum(files.label is not None for files in films), tuple(findings))
 
@@ -130,30 +124,17 @@ def check_folder(
 # Names
 
 
-def _pairs(folder: Path, films: Sequence[FilmFiles]) -> Iterator[Finding]:
-    """What the file names say: halves of pairs, two labels of one film, and files that nothing reads."""
-    names = {files.name for files in films}
-    labels = sorted(p for p in (folder / LABELS).glob("*") if p.suffix in LABEL_SUFFIXES and not p.name.startswith("."))
-    if not any(files.label for files in films):
+def _pairs(data: DataFolder) -> Iterator[Finding]:
+    """Halves of pairs, and files that are not used: an error where a film or a label may be lost."""
+    if not any(files.label for files in data.films):
         yield Finding(f"{LABELS}/", "error", "no pair", f"expected labels as {LABELS}/<film>.mat or .npy, found none")
         return
-    for files in films:
+    for files in data.films:
         if files.label is None:
             sentence = "expected a label of the film's name, found none; not used"
             yield Finding(files.name, "warning", "no label", sentence)
-    for label in labels:
-        if label.stem not in names:
-            yield Finding(label.name, "warning", "no film", "expected a film of the label's name, found none; not used")
-        elif label.suffix != LABEL_SUFFIXES[0] and label.with_suffix(LABEL_SUFFIXES[0]).is_file():
-            yield Finding(label.stem, "warning", "two labels", "expected one label, found .mat and .npy; .mat is used")
-    for path in _not_read(folder):
-        yield Finding(path.name, "warning", "not read", "expected a name that ends with .dcm, got another; not used")
-
-
-def _not_read(folder: Path) -> list[Path]:
-    """Files among the films that are not taken for films, 121.DCM among them."""
-    files = (p for p in (folder / IMAGES).glob("*") if p.is_file() and not p.name.startswith("."))
-    return sorted(p for p in files if p.suffix != ".dcm")
+    for each in data.left_out:
+        yield Finding(each.name, "error" if each.lost else "warning", "left out", f"left out: {each.reason}")
 
 
 # One film

@@ -17,6 +17,8 @@ from spineseg.io.limits import DEFAULT_LIMITS, Limits
 
 _READERS: dict[Kind, Callable[[bytes, Limits], Film]] = {DICOM: read_dicom}
 """For each kind of file that can be a film, what turns its content into one."""
+FILM_KINDS = frozenset(_READERS)
+"""Kinds of files that can be films."""
 
 
 def read_film(path: str | os.PathLike[str], *, invert: bool = False, limits: Limits = DEFAULT_LIMITS) -> Film:

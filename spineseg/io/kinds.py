@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spineseg.io.dicom_classes import object_without_image
 from spineseg.io.dicom_header import start_of_elements
 
 HEAD_BYTES = 520
@@ -50,8 +51,9 @@ def kind_of(head: bytes) -> Kind:
     """The kind of the file that begins with these bytes; `HEAD_BYTES` of them suffice."""
     if not head:
         return EMPTY
-    if start_of_elements(head) is not None:
-        return DICOM
+    if (start := start_of_elements(head)) is not None:
+        what = object_without_image(head, start)
+        return Kind(what, what) if what else DICOM
     if head.startswith(b"BM") and head[6:10] == bytes(4):
         return BMP
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":

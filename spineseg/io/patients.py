@@ -13,6 +13,7 @@ from pydicom.errors import InvalidDicomError
 
 from spineseg.film import BadInput
 from spineseg.io.dicom_header import without_pydicom_messages
+from spineseg.io.discovery import stem_of
 
 FILM, PATIENT, FOLD = "film", "patient", "fold"
 """Columns of a table of patients."""
@@ -90,11 +91,11 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 
 def _column(table: Path, column: str, films: Sequence[str]) -> list[str]:
-    """The column's entry for each film, whose name in the table may end in .dcm."""
+    """The column's entry for each film, whose name in the table may have a film's ending."""
     rows = _rows(table)
     if column not in rows[0]:
         raise BadPatients(f"expected a column {column}, got a table without; add it")
-    stated = {(row[FILM] or "").strip().removesuffix(".dcm"): (row[column] or "").strip() for row in rows}
+    stated = {stem_of((row[FILM] or "").strip()): (row[column] or "").strip() for row in rows}
     missing = [film for film in films if not stated.get(film)]
     if missing:
         few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")

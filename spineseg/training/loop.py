@@ -31,7 +31,7 @@ from spineseg.data.dataset import FilmDataset
 from spineseg.data.split import split_films
 from spineseg.film import BadInput
 from spineseg.io.files import write_text
-from spineseg.io.folder import labelled_films
+from spineseg.io.folder import labelled_films, read_folder
 from spineseg.model.architectures import build_network, completed
 from spineseg.model.card import Card
 from spineseg.model.checkpoint import load_checkpoint, save_checkpoint
@@ -169,7 +169,9 @@ def _say(run: _Run, text: str) -> None:
 
 
 def _announce(run: _Run) -> None:
-    """What is odd about the labels, and how large the run is."""
+    """Files that are not used, what is odd about the labels, and how large the run is."""
+    for each in read_folder(run.config.data).unused:
+        print(each)
     remarks = run.films.cache.remarks
     for name in list(remarks)[:_MOST_REMARKS]:
         print(f"{name}: {'; '.join(remarks[name])}")

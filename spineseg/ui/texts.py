@@ -22,7 +22,7 @@ EXAMPLES = "Simulated examples"
 
 def film_hint(max_bytes: int) -> str:
     """Under `CHOOSE_FILM`; max_bytes: of one upload."""
-    return f"or drop it here: DICOM, up to {max_bytes / 2**20:g} MB; several at once give one ZIP"
+    return f"or drop it here: DICOM, up to {max_bytes / 2**20:g} MB; several, a folder or a ZIP give one ZIP"
 
 
 # ---- right: findings ----

@@ -164,23 +164,31 @@ def test_halves_of_pairs(tmp_path: Path):
     (folder / "label" / "1.mat").rename(folder / "label" / "01.mat")
     write_array(folder / "label" / "2.npy", bodies(22))
     (folder / "img" / "3.DCM").write_bytes(b"")
-    (folder / "img" / ".hidden").touch()
+    (folder / "img" / "notes").write_text("no film")
+    (folder / "img" / "._0.dcm").write_bytes(b"\0\5\x16\7")
     report = check_folder(folder)
     assert said(report) == [
-        ("01.mat", "warning", "no film"),
+        ("img/3.DCM", "error", "left out"),
         ("1", "warning", "no label"),
-        ("2", "warning", "two labels"),
-        ("3.DCM", "warning", "not read"),
+        ("img/notes", "warning", "left out"),
+        ("label/01.mat", "warning", "left out"),
+        ("label/2.npy", "warning", "left out"),
     ]
-    assert (report.films, report.pairs, report.errors) == (3, 2, 0)
+    assert [finding.sentence for finding in report.findings if finding.kind == "left out"] == [
+        "left out: an empty file",
+        "left out: a file of another kind",
+        "left out: a label without a film of its name",
+        "left out: a second label beside 2.mat",
+    ]
+    assert (report.films, report.pairs, report.errors) == (3, 2, 1)
 
 
 def test_no_pair_at_all(tmp_path: Path):
-    with pytest.raises(NoFilms, match="expected films as"):
+    with pytest.raises(NoFilms, match="This folder has no img/ with films"):
         check_folder(tmp_path)
     (tmp_path / "img").mkdir()
     (tmp_path / "img" / "1.DCM").touch()
-    with pytest.raises(NoFilms, match=r"found 1\.DCM; end each name with \.dcm"):
+    with pytest.raises(NoFilms, match=r"img/ holds no film: 1 file was looked at \(1 empty file\); name a folder"):
         check_folder(tmp_path)
     write_film(tmp_path / "img" / "1.dcm", noise(1))
     assert ("label/", "error", "no pair") in said(check_folder(tmp_path))
@@ -198,12 +206,18 @@ def test_what_cannot_be_read_is_said_and_the_rest_goes_on(tmp_path: Path):
     write_film(folder / "img" / "3.dcm", noise(3, (200, 180)))
     save_label(folder / "label" / "3.mat", to_array(bodies(21))[:, :180].transpose(1, 0, 2))
     save_label(folder / "label" / "4.mat", to_array(bodies(22)) * 3)
+    write_case(folder, Case("6", noise(6), bodies(24)))
+    (folder / "img" / "6.dcm").write_bytes((folder / "img" / "6.dcm").read_bytes()[:3000])
     report = check_folder(folder, threads=2)
     sentences = {finding.film: finding.sentence for finding in report.findings}
     assert [(f.severity, f.kind) for f in report.findings] == [
-        ("error", "unreadable film"),
         *[("error", "unreadable label")] * 4,
+        ("error", "unreadable film"),
+        ("error", "left out"),
+        ("warning", "left out"),
     ]
+    assert sentences["img/0.dcm"] == "left out: a file of another kind"
+    assert sentences["label/0.mat"] == "left out: a label without a film of its name"
     assert "200 x 200 x 7, got 150 x 200 x 7" in sentences["2"]
     assert "transpose it" in sentences["3"]
     assert "got other values" in sentences["4"]

@@ -33,6 +33,7 @@ from spineseg.film import BadInput, Film, Masks, Spacing
 from spineseg.io.dicom_header import UnreadableFilm
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
+from spineseg.io.folder import read_folder
 from spineseg.io.labels import read_label
 from spineseg.io.nifti import Volume, film_plane, read_nifti
 from spineseg.io.pictures import UnreadablePicture
@@ -400,6 +401,21 @@ def test_names_with_more_at_their_end(config: ConvertConfig):
         convert_folder(config)
     convert_folder(replace(config, film_suffix="_0000", label_suffix="_seg"))
     assert_converted(config)
+
+
+def test_films_and_labels_at_any_depth(config: ConvertConfig):
+    """With equal paths below their folders; a film without an ending too, and what is no film is named."""
+    for k, path in enumerate(("a/1", "b/1")):
+        for folder in (config.films, config.labels):
+            (folder / path).parent.mkdir()
+            (folder / f"{k}.png").rename(folder / f"{path}.png")
+    write_film(config.films / "b" / "plain", Film(grey(5).astype(np.float32)))
+    write_png(config.labels / "b" / "plain.png", label_map(bodies()))
+    (config.films / "b" / "report").write_bytes(b"%PDF-1.7")
+    assert convert_folder(config) == convert.Converted(("a/1", "b/1", "b/plain"), {"b/report": "a PDF document"})
+    found = read_folder(config.out)
+    assert [files.name for files in found.films] == ["a/1", "b/1", "b/plain"] and found.unused == []
+    assert np.array_equal(read_film(found.films[1].film).image, grey(1))
 
 
 def test_halves_of_pairs_are_told(config: ConvertConfig):
