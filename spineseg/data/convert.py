@@ -1,4 +1,4 @@
-"""Films with label maps as other tools keep them (PNG, NIfTI) to the folder that `train` reads, whole or not at all.
+"""Films with label maps as other tools keep them (pictures, NIfTI) to the folder that `train` reads, whole or not at all.
 
 A label map holds a whole number for each pixel, and a table says which vertebra each number is; or there is one PNG
 for each vertebra. NIfTI stores where the axes point, and tools differ in the order in which they store them, so a
@@ -25,12 +25,15 @@ from spineseg.io.dicom_write import write_film
 from spineseg.io.files import naming
 from spineseg.io.films import read_film
 from spineseg.io.folder import IMAGES, LABELS
+from spineseg.io.kinds import PICTURE_SUFFIXES
 from spineseg.io.labels import write_array, write_mat
+from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.io.nifti import Orientation, film_plane, read_nifti
-from spineseg.io.pictures import UnreadablePicture, read_png
+from spineseg.io.picture_decoder import UnreadablePicture
+from spineseg.io.pictures import read_png
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-FILM_SUFFIXES = (".dcm", ".png", *NIFTI_SUFFIXES)
+FILM_SUFFIXES = (".dcm", *PICTURE_SUFFIXES, *NIFTI_SUFFIXES)
 MAP_SUFFIXES = (".png", *NIFTI_SUFFIXES)
 _ASSIGNMENT = re.compile(r"(?P<vertebra>[A-Za-z]\d+)=(?P<value>\d+)")
 _PART = re.compile(rf"(?:(?P<film>.+)[_.-])?(?P<vertebra>{'|'.join(VERTEBRAE)})", re.IGNORECASE)
@@ -205,17 +208,14 @@ def _vertebra_of(path: Path, beyond: str) -> str | None:
 
 
 def read_picture(path: Path, orientation: Orientation = "header", *, invert: bool = False) -> Film:
-    """A film from DICOM, PNG or NIfTI, told apart by its ending. Raises UnreadablePicture or UnreadableFilm.
+    """A film from NIfTI, told by its ending, or from any file that `read_film` reads. Raises UnreadableFilm.
 
     NIfTI's spacing is taken for the detector's, which claims less; see `film_plane`.
     """
-    if path.suffix.lower() == ".dcm":
+    if not path.name.lower().endswith(NIFTI_SUFFIXES):
         return read_film(path, invert=invert)
-    if path.suffix.lower() == ".png":
-        values, spacing = read_png(path), None
-    else:
-        values, spacing = film_plane(read_nifti(path), orientation)
-    if min(values.shape) < 64 or not np.isfinite(values).all() or values.min() == values.max():
+    values, spacing = film_plane(read_nifti(path), orientation)
+    if min(values.shape) < DEFAULT_LIMITS.min_side or not np.isfinite(values).all() or values.min() == values.max():
         raise UnreadablePicture("expected a picture of at least 64 x 64 pixels with more than one value, got another")
     film = Film(np.ascontiguousarray(values, dtype=np.float32), spacing)
     return film.inverted() if invert else film

@@ -110,30 +110,34 @@ class Header:
     padding: tuple[int, int] | None = None
 
 
-_PYDICOM_LOCK = threading.Lock()
+_LOGGERS = ("pydicom", "PIL.TiffImagePlugin", "PIL.PngImagePlugin")
+_WARNINGS_LOCK = threading.Lock()
 
 
 @contextmanager
-def without_pydicom_messages() -> Iterator[None]:
-    """Suppress pydicom's warnings and log lines, which quote values of the header.
+def without_library_messages() -> Iterator[None]:
+    """Suppress warnings and log lines of pydicom and Pillow, which quote values of a file.
 
     One thread at a time, as the list of warning filters belongs to the whole process.
     """
-    logger = logging.getLogger("pydicom")
-    with _PYDICOM_LOCK, warnings.catch_warnings():
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        before, logger.disabled = logger.disabled, True
+        before = [logger.disabled for logger in loggers]
         try:
+            for logger in loggers:
+                logger.disabled = True
             yield
         finally:
-            logger.disabled = before
+            for logger, disabled in zip(loggers, before, strict=True):
+                logger.disabled = disabled
 
 
 def read_header_and_pixels(content: bytes, limits: Limits) -> tuple[Header, bytes]:
     """The checked header and the value of Pixel Data, which is read only after the header has passed."""
     stream = BytesIO(content)
     stream.seek(start_of_elements(content) or 0)
-    with without_pydicom_messages():
+    with without_library_messages():
         try:
             syntax = _read_syntax(stream)
             header = _check_header(_read_elements(stream, syntax, _TAGS, last=0x7FE00000), syntax, limits)
@@ -223,7 +227,7 @@ def _check_header(elements: Dataset, syntax: str, limits: Limits) -> Header:
         )
     _check_kind(elements)
     rows, columns = _integer(elements, "Rows"), _integer(elements, "Columns")
-    _check_size(rows, columns, limits)
+    check_size(rows, columns, limits)
     allocated, stored = _integer(elements, "BitsAllocated"), _integer(elements, "BitsStored")
     high_bit, sign = _integer(elements, "HighBit", stored - 1), _integer(elements, "PixelRepresentation", 0)
     if allocated not in (8, 16) or not 2 <= stored <= high_bit + 1 <= allocated or sign not in (0, 1):
@@ -261,7 +265,8 @@ def _check_kind(elements: Dataset) -> None:
         raise UnreadableFilm(f"expected one frame, got {frames}; export a single image")
 
 
-def _check_size(rows: int, columns: int, limits: Limits) -> None:
+def check_size(rows: int, columns: int, limits: Limits) -> None:
+    """Raises UnreadableFilm for fewer or more pixels than a film may have."""
     low, high = limits.min_side, limits.max_side
     if not (low <= rows <= high and low <= columns <= high):
         raise UnreadableFilm(f"expected {low} to {high} rows and columns, got {rows} x {columns}; choose another film")

@@ -12,7 +12,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from spineseg.film import BadInput
-from spineseg.io.dicom_header import without_pydicom_messages
+from spineseg.io.dicom_header import without_library_messages
 
 FILM, PATIENT, FOLD = "film", "patient", "fold"
 """Columns of a table of patients."""
@@ -47,7 +47,7 @@ def patients_in_dicom(films: Sequence[Path]) -> list[int]:
 def _patient_digest(film: Path, salt: bytes) -> bytes | None:
     """A digest of the patient's identifier, None where the film has none."""
     try:
-        with without_pydicom_messages():
+        with without_library_messages():
             header = pydicom.dcmread(film, stop_before_pixels=True, specific_tags=["PatientID"])
             identifier = str(header.get("PatientID") or "").strip()
     except (InvalidDicomError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError):
