@@ -126,7 +126,7 @@ def test_predict_reports_bad_files_and_goes_on(data: Path, checkpoint: Path, tmp
     printed = capsys.readouterr()
     taken, bad = printed.err.splitlines()
     assert taken.startswith("a.ima: expected a name that no other film of this run has")
-    assert bad.startswith("b.dcm: expected a DICOM file")
+    assert bad.startswith("b.dcm: This is another kind of file, not a film; ")
     assert printed.out.endswith(f"4 of 6 films segmented into {out}\n")
     with (out / "measurements.csv").open(newline="") as stream:
         rows = {row["film"]: row for row in csv.DictReader(stream)}
@@ -176,7 +176,7 @@ def test_predict_takes_every_name_that_a_file_can_have(film: Path, checkpoint: P
     assert main(["predict", str(folder), "--out", str(out), "--checkpoint", str(checkpoint), "--measure"]) == 1
     printed = capsys.readouterr()
     assert [line.partition(":")[0] for line in printed.out.splitlines()[:2]] == ["a?.dcm", "b?[31m?c.dcm"]
-    assert printed.err.startswith("d?[2J?.dcm: expected a DICOM file") and "\x1b" not in printed.out + printed.err
+    assert printed.err.startswith("d?[2J?.dcm: This is another kind of file") and "\x1b" not in printed.out + printed.err
     assert {path.suffix for path in out.iterdir()} == {".npy", ".json", ".csv"} and len(list(out.iterdir())) == 5
 
 
@@ -208,7 +208,7 @@ def test_show_draws_a_label_or_a_network(data: Path, film: Path, checkpoint: Pat
         ("predict {film} --out {out} --copy-patient", "expected --copy-patient together with --dicom-seg"),
         ("predict {film} --out {out} --facing left", "expected --facing together with --measure"),
         ("evaluate --data {empty} --out {out} --checkpoint {good}", r"expected films as img/*.dcm"),
-        ("show {bad} --out {out}/a.png", "bad.safetensors: expected a DICOM file"),
+        ("show {bad} --out {out}/a.png", "bad.safetensors: This is another kind of file, not a film"),
         ("show {film} --label {bad} --out {out}/a.png", "bad.safetensors: expected a MATLAB file"),
         ("show {film} --label {label} --out {empty}/none/a.png", "No such file or directory"),
         ("report {empty}", "expected a training run, found no config.json in the folder"),

@@ -50,7 +50,7 @@ class PredictArguments:
     """Segment films: writes <stem>.npy, uint8, rows x columns x 7 (L1, L2, L3, L4, L5, S1, background)."""
 
     films: tyro.conf.Positional[tuple[Path, ...]]
-    """DICOM files, or folders of them."""
+    """Films as DICOM, PNG, JPEG, TIFF, BMP or WebP, or folders of them."""
     out: Path
     """Folder for the arrays."""
     model: Annotated[Model, Flat] = PUBLISHED
@@ -118,16 +118,20 @@ def _predict_film(path: Path, stem: str, segmenter: Segmenter, arguments: Predic
     from spineseg.render import overlay
 
     out, row = arguments.out, ()
+    picture = out / f"{stem}.png"
+    if arguments.overlay and picture.exists() and picture.samefile(path):
+        raise BadInput("This film would be replaced by its own overlay; name another folder as --out")
     prediction = segmenter(film := read_film_isolated(path, invert=arguments.invert))
     write_array(out / f"{stem}.npy", prediction.masks)
     if arguments.overlay:
-        write_png(out / f"{stem}.png", overlay(film, prediction.masks))
+        write_png(picture, overlay(film, prediction.masks))
     if arguments.measure:
         row = _write_measurements(stem, prediction, film, arguments)
     if arguments.dicom_seg:
         seg, patient = out / f"{stem}.seg.dcm", arguments.copy_patient
         write_segmentation(seg, path, prediction.masks, model=segmenter.name, copy_patient=patient)
-    size, verdict = " x ".join(map(str, film.shape)), "; ".join((prediction.levels.verdict, *prediction.levels.reasons))
+    levels, size = prediction.levels, " x ".join(map(str, film.shape))
+    verdict = "; ".join((levels.verdict, *levels.reasons, *film.remarks))
     print(f"{printable(path.name)}: {size}, {prediction.seconds:.1f} s, {verdict}")
     return row
 
@@ -139,7 +143,8 @@ def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments
 
     levels, facing = prediction.levels, arguments.facing
     measurements = measure_prediction(prediction, film.spacing, row_to_column=film.row_to_column, facing=facing)
-    content = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, **measurements.as_dict()}
+    stated = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, "remarks": film.remarks}
+    content = {**stated, **measurements.as_dict()}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(arguments.out / f"{stem}.json", text + "\n")
     return csv_row(stem, levels, measurements)
@@ -171,7 +176,7 @@ def show(
     """Draw a film beside its label's channels, or beside a network's probability maps, as a PNG.
 
     Args:
-        film: DICOM file
+        film: DICOM, PNG, JPEG, TIFF, BMP or WebP
         out: the picture
         label: .mat or .npy; without it the checkpoint's probability maps are drawn, before any post-processing
         model: whose probability maps

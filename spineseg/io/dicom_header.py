@@ -35,9 +35,16 @@ JPEG_FRAMES = {
     "1.2.840.10008.1.2.4.81": (0xF7,),
 }
 """Transfer syntaxes of JPEG and JPEG-LS, with the frame header markers that each may hold (ITU T.81 B.1, T.87 C.1)."""
-JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{end}" for end in (90, 91, 201, 202, 203))
+"""With High-Throughput JPEG 2000, whose codestreams differ in their blocks alone (ITU T.814)."""
 SYNTAXES = (*NATIVE, RLE, *JPEG_FRAMES, *JPEG_2000)
 """Every transfer syntax that is read. Deflated is not: a small file may inflate to gigabytes."""
+_JPEG_XL = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
+"""Which pydicom has no names for. No decoder of it that is free to use comes in a small package."""
 _CROSS_SECTIONAL = ("CT", "MR", "PT", "NM")
 _TAGS = tuple(
     Tag(keyword)
@@ -183,11 +190,12 @@ def _read_syntax(stream: BytesIO) -> str:
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
     syntax = str(meta.get("TransferSyntaxUID", ""))
     if syntax not in SYNTAXES:
-        known = UID(syntax).name not in ("", syntax)  # any other could be any text
-        name = UID(syntax).name if known else "an unknown one" if syntax else "none"
+        if not syntax:
+            raise UnreadableFilm("This DICOM file names no transfer syntax; export the film again")
+        name = _JPEG_XL.get(syntax) or UID(syntax).name  # the number itself where it is unknown
+        which = "an unknown transfer syntax" if name == syntax else f"the transfer syntax {name}"
         raise UnreadableFilm(
-            f"expected an uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000 transfer syntax, got {name}; "
-            "export the film uncompressed"
+            f"This film has {which}, which is not read; export it uncompressed, or as RLE, JPEG, JPEG-LS or JPEG 2000"
         )
     return syntax
 

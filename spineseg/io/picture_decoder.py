@@ -202,14 +202,14 @@ def _pages(content: bytes) -> list[ImageFileDirectory_v2]:
     head = stream.read(8)
     if head[2:4] in (b"+\0", b"\0+"):  # BigTIFF
         head += stream.read(8)
-    pages, at = [], ImageFileDirectory_v2(head).next
-    while at and len(pages) < _MOST_PAGES:
-        page = ImageFileDirectory_v2(head)
+    pages: dict[int, ImageFileDirectory_v2] = {}
+    at = ImageFileDirectory_v2(head).next
+    while 0 < at < len(content) and at not in pages and len(pages) < _MOST_PAGES:  # a damaged chain may lead in a circle
+        page = pages[at] = ImageFileDirectory_v2(head)
         stream.seek(at)
         page.load(stream)
-        pages.append(page)
         at = page.next
-    return pages
+    return list(pages.values())
 
 
 def _inverted(values: np.ndarray, bits: int) -> np.ndarray:
