@@ -6,6 +6,8 @@ with more than 12 bits. OpenCV decodes these. Size and number of pictures are ch
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -95,6 +97,8 @@ def decode_picture(content: bytes, kind: Kind, limits: Limits, *, indices: bool 
 def _by_pillow(content: bytes, kind: Kind, limits: Limits, indices: bool) -> StoredPicture:
     file = _FILES[kind](BytesIO(content))
     check_size(file.height, file.width, limits)
+    if kind is PNG:
+        _check_chunks(content)
     _check_single(kind, getattr(file, "n_frames", 1) if kind is not TIFF else 1)
     stored_mode = _stored_mode(file)
     orientation = _orientation(file)
@@ -109,6 +113,16 @@ def _by_pillow(content: bytes, kind: Kind, limits: Limits, indices: bool) -> Sto
         return StoredPicture(picture.values, picture.alpha, picture.bits, orientation)
     alpha = None if picture.alpha is None else turn(picture.alpha)
     return StoredPicture(turn(picture.values), alpha, picture.bits, orientation)
+
+
+def _check_chunks(content: bytes) -> None:
+    """Raises ValueError unless each chunk of a PNG is whole; Pillow decodes damaged pixels (ISO/IEC 15948, 5.3)."""
+    at, name = 8, b""
+    while name != b"IEND":
+        length, name = struct.unpack(">L4s", content[at : at + 8])
+        if zlib.crc32(content[at + 4 : at + 8 + length]).to_bytes(4, "big") != content[at + 8 + length : at + 12 + length]:
+            raise ValueError
+        at += 12 + length
 
 
 def _check_single(kind: Kind, count: int) -> None:

@@ -70,12 +70,12 @@ def _transparent(picture: StoredPicture) -> float:
 def _composed(
     image: Float32[np.ndarray, "rows columns"], picture: StoredPicture
 ) -> Float32[np.ndarray, "rows columns"]:
-    """The picture over a background of its darkest opaque value."""
+    """The picture over a background of its darkest visible value."""
     assert picture.alpha is not None
-    opaque: Bool[np.ndarray, "rows columns"] = picture.alpha == 2**picture.bits - 1
-    if not opaque.any():
+    visible: Bool[np.ndarray, "rows columns"] = picture.alpha > 0
+    if not visible.any():
         raise UnreadablePicture("This is a picture that is transparent everywhere; save it without transparency")
-    low = image[opaque].min()
+    low = image[visible].min()
     return low + (image - low) * (picture.alpha.astype(np.float32) / np.float32(2**picture.bits - 1))
 
 
