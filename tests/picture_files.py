@@ -69,7 +69,9 @@ def tiff(*pages: np.ndarray, order: str = "<", white: bool = False, **tags: int)
         directory = struct.pack(f"{order}H", len(fields)) + entries + struct.pack(f"{order}L", following)
         content += strip + depths + directory
         if number < len(pages):  # its directory comes behind its own pixels, so the link is set below
-            content = content[:-4] + struct.pack(f"{order}L", after + pages[number].nbytes + pages[number].nbytes % 2 + 8)
+            content = content[:-4] + struct.pack(
+                f"{order}L", after + pages[number].nbytes + pages[number].nbytes % 2 + 8
+            )
         at = after
     first = 8 + pages[0].nbytes + pages[0].nbytes % 2 + 8
     return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}L", first) + content

@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from picture_files import png
 from small import write_checkpoint
 
 from spineseg.cli import COMMANDS, main
@@ -167,6 +168,25 @@ def test_predict_writes_segmentation_objects(film: Path, checkpoint: Path, tmp_p
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are no text")
+def test_predict_takes_a_picture_as_the_film_itself(film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    (picture := folder / "a.png").write_bytes(png(read_film(film).image.astype(np.uint16), 16))
+    given = ["--out", str(out), "--checkpoint", str(checkpoint), "--measure", "--overlay"]
+    assert main(["predict", str(picture), str(film), *given]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert "a PNG picture of 16 bits: values are as shown, not as measured; no pixel spacing" in printed[0]
+    assert "picture" not in printed[1]
+    np.testing.assert_array_equal(np.load(out / "a.npy"), np.load(out / f"{film.stem}.npy"))
+    measured = [json.loads((out / f"{stem}.json").read_text()) for stem in ("a", film.stem)]
+    assert len(measured[0]["remarks"]) == 2 and measured[1]["remarks"] == []
+    assert measured[0]["millimetres"] is None
+    assert not any(figure["unit"].startswith("mm") for figure in measured[0]["figures"].values())
+    before = picture.read_bytes()
+    assert main(["predict", str(picture), "--out", str(folder), "--checkpoint", str(checkpoint), "--overlay"]) == 1
+    assert "would be replaced by its own overlay" in capsys.readouterr().err and picture.read_bytes() == before
+
+
 def test_predict_takes_every_name_that_a_file_can_have(film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):
     folder, out = tmp_path / "films", tmp_path / "out"
     folder.mkdir()
@@ -176,7 +196,7 @@ def test_predict_takes_every_name_that_a_file_can_have(film: Path, checkpoint: P
     assert main(["predict", str(folder), "--out", str(out), "--checkpoint", str(checkpoint), "--measure"]) == 1
     printed = capsys.readouterr()
     assert [line.partition(":")[0] for line in printed.out.splitlines()[:2]] == ["a?.dcm", "b?[31m?c.dcm"]
-    assert printed.err.startswith("d?[2J?.dcm: This is another kind of file") and "\x1b" not in printed.out + printed.err
+    assert printed.err.startswith("d?[2J?.dcm: This is another kind") and "\x1b" not in printed.out + printed.err
     assert {path.suffix for path in out.iterdir()} == {".npy", ".json", ".csv"} and len(list(out.iterdir())) == 5
 
 

@@ -1,4 +1,4 @@
-"""Films with label maps as other tools keep them (pictures, NIfTI) to the folder that `train` reads, whole or not at all.
+"""Films with label maps as other tools keep them (pictures, NIfTI) to the folder that `train` reads, or nothing.
 
 A label map holds a whole number for each pixel, and a table says which vertebra each number is; or there is one PNG
 for each vertebra. NIfTI stores where the axes point, and tools differ in the order in which they store them, so a

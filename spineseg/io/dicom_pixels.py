@@ -100,7 +100,9 @@ def check_compressed(header: Header, pixels: bytes) -> EncodedPixels:
             f"got {rows} x {columns} x {channels}; export the film again"
         )
     if bits < 8 and header.syntax not in JPEG_2000:  # GDCM decodes no fewer
-        raise UnreadableFilm(f"This film is a JPEG image of {bits} bits, of which 8 to 16 are read; export it uncompressed")
+        raise UnreadableFilm(
+            f"This film is a JPEG image of {bits} bits, of which 8 to 16 are read; export it uncompressed"
+        )
     sign_unknown = header.signed and not signed and bits < header.bits_stored
     if bits > header.bits_allocated or sign_unknown:
         raise UnreadableFilm(

@@ -83,7 +83,9 @@ def _check_dicom(film_path: str | os.PathLike[str]) -> None:
     with open(film_path, "rb") as stream:
         kind = kind_of(stream.read(HEAD_BYTES))
     if kind is not DICOM:
-        raise NoSegmentation(f"This is {kind.article}, and a DICOM segmentation refers to a DICOM film; choose that one")
+        raise NoSegmentation(
+            f"This is {kind.article}, and a DICOM segmentation refers to a DICOM film; choose that one"
+        )
 
 
 def require_highdicom() -> Any:

@@ -25,7 +25,7 @@ _READERS: dict[Kind, Callable[[bytes, Limits], Film]] = {
 
 
 def read_film(path: str | os.PathLike[str], *, invert: bool = False, limits: Limits = DEFAULT_LIMITS) -> Film:
-    """Read one radiograph from DICOM, PNG, JPEG, TIFF, BMP or WebP, told by content: brighter = denser as the file says.
+    """Read one radiograph from DICOM, PNG, JPEG, TIFF, BMP or WebP, told by content: brighter = denser as stated.
 
     invert: exchange bright and dark, for inverted grayscale (bone dark) that the file does not state.
     Raises UnreadableFilm; its sentence holds neither the path nor a word of the header.
@@ -53,7 +53,9 @@ def _read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
         raise UnreadableFilm("This file is missing or may not be opened; choose one that can be read") from None
     if len(content) > limits.max_bytes:
         megabytes = limits.max_bytes / 2**20
-        raise UnreadableFilm(f"This file is larger than the {megabytes:.0f} MB allowed; export a single film, compressed")
+        raise UnreadableFilm(
+            f"This file is larger than the {megabytes:.0f} MB allowed; export a single film, compressed"
+        )
     if (kind := kind_of(content[:HEAD_BYTES])) not in _READERS:
         raise UnreadableFilm(f"This is {kind.article}, not a film; {kind.remedy}")
     return content

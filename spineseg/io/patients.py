@@ -51,7 +51,9 @@ def _patient_digest(film: Path, salt: bytes) -> bytes | None:
             header = pydicom.dcmread(film, stop_before_pixels=True, specific_tags=["PatientID"])
             identifier = str(header.get("PatientID") or "").strip()
     except (InvalidDicomError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError):
-        raise BadInput(f"{film.stem}: expected a DICOM file, got something else or half of one; name the patients in a CSV") from None
+        raise BadInput(
+            f"{film.stem}: expected a DICOM file, got something else or half of one; name the patients in a CSV"
+        ) from None
     return hashlib.sha256(salt + identifier.encode()).digest() if identifier else None
 
 

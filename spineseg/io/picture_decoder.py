@@ -120,7 +120,10 @@ def _check_chunks(content: bytes) -> None:
     at, name = 8, b""
     while name != b"IEND":
         length, name = struct.unpack(">L4s", content[at : at + 8])
-        if zlib.crc32(content[at + 4 : at + 8 + length]).to_bytes(4, "big") != content[at + 8 + length : at + 12 + length]:
+        if (
+            zlib.crc32(content[at + 4 : at + 8 + length]).to_bytes(4, "big")
+            != content[at + 8 + length : at + 12 + length]
+        ):
             raise ValueError
         at += 12 + length
 
@@ -218,7 +221,9 @@ def _pages(content: bytes) -> list[ImageFileDirectory_v2]:
         head += stream.read(8)
     pages: dict[int, ImageFileDirectory_v2] = {}
     at = ImageFileDirectory_v2(head).next
-    while 0 < at < len(content) and at not in pages and len(pages) < _MOST_PAGES:  # a damaged chain may lead in a circle
+    while (
+        0 < at < len(content) and at not in pages and len(pages) < _MOST_PAGES
+    ):  # a damaged chain may lead in a circle
         page = pages[at] = ImageFileDirectory_v2(head)
         stream.seek(at)
         page.load(stream)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -49,7 +48,10 @@ def _luminance(picture: StoredPicture) -> tuple[Float32[np.ndarray, "rows column
     image, coloured = np.empty(values.shape[:2], np.float32), 0
     limit = _TOLERANCE * (2**picture.bits - 1)
     for rows in _blocks(len(values)):
-        red, green, blue = np.moveaxis(values[rows].astype(np.float32), 2, 0)
+        if not (np.diff(values[rows], axis=2)).any():
+            image[rows] = values[rows, :, 0]
+            continue
+        red, green, blue = (values[rows, :, channel].astype(np.float32) for channel in range(3))
         image[rows] = green + np.float32(0.299) * (red - green) + np.float32(0.114) * (blue - green)
         spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
         coloured += int(np.count_nonzero(spread > limit))

@@ -20,7 +20,7 @@ READY = "Ready: {model} on {device}"
 EXAMPLES = "Simulated examples"
 
 
-FILM_FORMATS = "DICOM, PNG, JPEG, TIFF, BMP or WebP file; of a larger one, export a single film, compressed"
+FILM_FORMATS = "DICOM, PNG, JPEG, TIFF, BMP or WebP"
 
 
 def film_hint(max_bytes: int) -> str:

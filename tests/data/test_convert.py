@@ -31,7 +31,6 @@ from spineseg.data.convert import (
 )
 from spineseg.film import BadInput, Film, Masks, Spacing
 from spineseg.io.dicom_header import UnreadableFilm
-from spineseg.io.dicom_header import UnreadableFilm
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
 from spineseg.io.labels import read_label
@@ -152,7 +151,7 @@ def test_colours_are_refused(tmp_path: Path):
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff" + bytes(40)])
 def test_no_png(tmp_path: Path, content: bytes):
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(UnreadablePicture, match="not a PNG picture; save it as PNG|PNG picture that is damaged"):
+    with pytest.raises(UnreadablePicture, match=r"not a PNG picture; save it as PNG|PNG picture that is damaged"):
         read_label_map(tmp_path / "a.png")
 
 

@@ -30,7 +30,6 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.sequence import Sequence
-from pydicom.uid import UID
 
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
@@ -167,6 +166,7 @@ def shallow(words: np.ndarray, bits: int) -> bytes:
 
 
 # ---- High-Throughput JPEG 2000 ----
+
 
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("end", ["201", "202", "203"])

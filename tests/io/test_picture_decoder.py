@@ -33,7 +33,7 @@ def decode(content: bytes, **options: bool) -> StoredPicture:
 def refusal(content: bytes, limits: Limits = ANY_SIZE) -> str:
     with pytest.raises(UnreadableFilm) as caught:
         decode_picture(content, kind_of(content[:520]), limits)
-    assert caught.value.__cause__ is None and caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert (caught.value.__cause__ is None and caught.value.__suppress_context__) or caught.value.__context__ is None
     return str(caught.value)
 
 
@@ -175,7 +175,9 @@ def test_against_pillow(form: str, mode: str, options: dict[str, bool]):
     picture = decode(content)
     reference = np.asarray(Image.open(BytesIO(content)).convert("RGBA"))
     values = picture.values * (255 if picture.bits == 1 else 1)
-    np.testing.assert_array_equal(np.broadcast_to(values.reshape(ROWS, COLUMNS, -1), (ROWS, COLUMNS, 3)), reference[..., :3])
+    np.testing.assert_array_equal(
+        np.broadcast_to(values.reshape(ROWS, COLUMNS, -1), (ROWS, COLUMNS, 3)), reference[..., :3]
+    )
 
 
 def test_a_bmp_whose_fourth_byte_is_unused():
@@ -288,6 +290,12 @@ def test_what_pillow_warns_of_is_not_shown(caplog: pytest.LogCaptureFixture):
 
 @pytest.mark.parametrize("kind", [PNG, JPEG, TIFF, BMP, WEBP])
 def test_a_head_alone(kind: Kind):
-    heads = {PNG: b"\x89PNG\r\n\x1a\n", JPEG: b"\xff\xd8\xff", TIFF: b"II*\0", BMP: b"BM" + bytes(8), WEBP: b"RIFF\0\0\0\0WEBP"}
+    heads = {
+        PNG: b"\x89PNG\r\n\x1a\n",
+        JPEG: b"\xff\xd8\xff",
+        TIFF: b"II*\0",
+        BMP: b"BM" + bytes(8),
+        WEBP: b"RIFF\0\0\0\0WEBP",
+    }
     for rest in (b"", bytes(400), b"\xff" * 400):
         assert "damaged" in refusal(heads[kind] + rest) or kind is BMP

@@ -122,7 +122,10 @@ def test_what_is_said_of_a_picture(tmp_path: Path, grey: np.ndarray, deep: np.nd
     }
     for words, content in said.items():
         film = read_film(saved(tmp_path / "a", content))
-        assert film.remarks == (f"{words}: values are as shown, not as measured", "no pixel spacing: lengths are relative")
+        assert film.remarks == (
+            f"{words}: values are as shown, not as measured",
+            "no pixel spacing: lengths are relative",
+        )
 
 
 def test_resolution_is_no_spacing(tmp_path: Path, grey: np.ndarray):
@@ -153,7 +156,12 @@ def test_a_label_is_told(tmp_path: Path):
     film = Film(np.arange(ROWS * COLUMNS, dtype=np.float32).reshape(ROWS, COLUMNS))
     numbers = (masks * np.arange(1, 7)[:, None, None]).max(axis=0)
     palette = np.arange(21, dtype=np.uint8) * 12
-    for content in (png_bytes(label_picture(masks)), png(numbers, 8), png(numbers, 4), png(numbers, 8, palette.tobytes())):
+    for content in (
+        png_bytes(label_picture(masks)),
+        png(numbers, 8),
+        png(numbers, 4),
+        png(numbers, 8, palette.tobytes()),
+    ):
         said = refusal(saved(tmp_path / "a", content))
         assert "This is a PNG of a label or a drawing with 7 values, not a film; choose the radiograph" in said
     assert "with 2 values" in refusal(saved(tmp_path / "a", png(masks[0], 1)))
@@ -162,7 +170,11 @@ def test_a_label_is_told(tmp_path: Path):
 
 
 def test_a_dithered_film_of_one_bit_is_a_film(tmp_path: Path, grey: np.ndarray):
-    assert read_film(saved(tmp_path / "a", by_pillow(grey, "PNG", mode="1"))).remarks[0].startswith("a PNG picture of 1 bits")
+    assert (
+        read_film(saved(tmp_path / "a", by_pillow(grey, "PNG", mode="1")))
+        .remarks[0]
+        .startswith("a PNG picture of 1 bits")
+    )
 
 
 def test_refused(tmp_path: Path, deep: np.ndarray):
