@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -33,8 +34,10 @@ def png(values: np.ndarray, bits: int, palette: bytes = b"", transparency: bytes
     )
 
 
-def tiff(*pages: np.ndarray, order: str = "<", white: bool = False, **tags: int) -> bytes:
-    """Uncompressed TIFF with a page for each array. tags: `t274=6` sets tag 274, on every page. Source: TIFF 6.0."""
+def tiff(
+    *pages: np.ndarray, order: Literal["<", ">"] = "<", white: bool = False, tags: Mapping[int, int] | None = None
+) -> bytes:
+    """Uncompressed TIFF with a page for each array. tags: short values, set on every page. Source: TIFF 6.0."""
     content, at = b"", 8
     for number, page in enumerate(pages, 1):
         values = np.ascontiguousarray(page.astype(page.dtype.newbyteorder(order)))
@@ -57,7 +60,7 @@ def tiff(*pages: np.ndarray, order: str = "<", white: bool = False, **tags: int)
             339: (3, 1, {"u": 1, "i": 2, "f": 3}[values.dtype.kind]),
         }
         fields |= {338: (3, 1, 2)} if samples in (2, 4) else {}
-        fields |= {int(name[1:]): (3, 1, value) for name, value in tags.items()}
+        fields |= {tag: (3, 1, value) for tag, value in (tags or {}).items()}
         directory_at = depth_at + len(depths)
         entries = b""
         for tag, (kind, count, value) in sorted(fields.items()):

@@ -26,7 +26,8 @@ def read_picture_film(kind: Kind, content: bytes, limits: Limits) -> Film:
     """
     picture = decode_picture(content, kind, limits)
     image, coloured = _luminance(picture)
-    remarks = [f"{kind.article} of {picture.bits} bits: values are as shown, not as measured"]
+    bits = f"{picture.bits} bit{'s' * (picture.bits > 1)}"
+    remarks = [f"{kind.article} of {bits}: values are as shown, not as measured"]
     remarks.append("no pixel spacing: lengths are relative")
     if coloured:
         remarks.append(f"{_share(coloured)} of the picture is coloured: its luminance is used")
@@ -44,7 +45,8 @@ def _luminance(picture: StoredPicture) -> tuple[Float32[np.ndarray, "rows column
     """The grey values, and the share of coloured pixels. Luma by ITU-R BT.601, exact where the channels are equal."""
     values = picture.values
     if values.ndim == 2:
-        return values.astype(np.float32), 0.0
+        with np.errstate(over="ignore"):  # of float64; `_check` refuses what is not finite
+            return values.astype(np.float32), 0.0
     image, coloured = np.empty(values.shape[:2], np.float32), 0
     limit = _TOLERANCE * (2**picture.bits - 1)
     for rows in _blocks(len(values)):

@@ -63,7 +63,7 @@ def test_invert(tmp_path: Path, grey: np.ndarray):
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "WEBP"])
 def test_colour_is_luminance_as_pillow_has_it(tmp_path: Path, rng: np.random.Generator, form: str):
     colours = rng.integers(0, 256, (ROWS, COLUMNS, 3)).astype(np.uint8)
-    content = by_pillow(colours, form, **({"lossless": True} if form == "WEBP" else {}))
+    content = by_pillow(colours, form, lossless=True)
     film = read_film(saved(tmp_path / "a", content))
     reference = np.asarray(Image.open(BytesIO(content)).convert("L")).astype(float)
     assert np.abs(film.image - reference).max() <= 0.51
@@ -117,7 +117,7 @@ def test_what_is_said_of_a_picture(tmp_path: Path, grey: np.ndarray, deep: np.nd
     said = {
         "a JPEG picture of 8 bits": by_pillow(grey, "JPEG"),
         "a PNG picture of 16 bits": png(deep, 16),
-        "a TIFF picture of 32 bits": tiff(deep.astype(np.float32), t282=300),
+        "a TIFF picture of 32 bits": tiff(deep.astype(np.float32), tags={282: 300}),
         "a PNG picture of 4 bits": png(grey >> 4, 4),
     }
     for words, content in said.items():
@@ -173,7 +173,7 @@ def test_a_dithered_film_of_one_bit_is_a_film(tmp_path: Path, grey: np.ndarray):
     assert (
         read_film(saved(tmp_path / "a", by_pillow(grey, "PNG", mode="1")))
         .remarks[0]
-        .startswith("a PNG picture of 1 bits")
+        .startswith("a PNG picture of 1 bit:")
     )
 
 
@@ -184,6 +184,7 @@ def test_refused(tmp_path: Path, deep: np.ndarray):
     refused = {
         "one single value": png(np.full((ROWS, COLUMNS), 7), 8),
         "values that are no numbers": tiff(not_numbers),
+        "with values that are no numbers": tiff(deep * 1e300),
         "transparent everywhere": png(clear, 16),
         "64 to 10000 rows and columns, got 63": png(deep[:63], 16),
         "2 pages": tiff(deep, deep),
