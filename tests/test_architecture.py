@@ -30,7 +30,7 @@ OTHER_LENGTHS = {
     "inference/prediction.py": "read without torch, which the segmenter needs",
     "inference/visible_field.py": "one question, asked of the whole picture",
     "io/dicom_classes.py": "one question, asked of a DICOM file's beginning",
-    "io/films.py": "the one place where a kind of file meets its reader",
+    "io/pictures.py": "PNG written, and read as numbers",
     "io/limits.py": "every limit in one place",
     "simulate/anatomy.py": "the order in which a person is painted",
     "simulate/config.py": "the amounts that all painters share",

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from dicom_files import write_index
+from picture_files import png
 from small import write_checkpoint
 
 from spineseg.cli import COMMANDS, main
@@ -196,6 +197,25 @@ def test_predict_writes_segmentation_objects(film: Path, checkpoint: Path, tmp_p
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are no text")
+def test_predict_takes_a_picture_as_the_film_itself(film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    (picture := folder / "a.png").write_bytes(png(read_film(film).image.astype(np.uint16), 16))
+    given = ["--out", str(out), "--checkpoint", str(checkpoint), "--measure", "--overlay"]
+    assert main(["predict", str(picture), str(film), *given]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert "a PNG picture of 16 bits: values are as shown, not as measured; no pixel spacing" in printed[0]
+    assert "picture" not in printed[1]
+    np.testing.assert_array_equal(np.load(out / "a.npy"), np.load(out / f"{film.stem}.npy"))
+    measured = [json.loads((out / f"{stem}.json").read_text()) for stem in ("a", film.stem)]
+    assert len(measured[0]["remarks"]) == 2 and measured[1]["remarks"] == []
+    assert measured[0]["millimetres"] is None
+    assert not any(figure["unit"].startswith("mm") for figure in measured[0]["figures"].values())
+    before = picture.read_bytes()
+    assert main(["predict", str(picture), "--out", str(folder), "--checkpoint", str(checkpoint), "--overlay"]) == 1
+    assert "a.png in the folder of results is no result" in capsys.readouterr().err and picture.read_bytes() == before
+
+
 def test_predict_takes_every_name_that_a_file_can_have(film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):
     folder, out = tmp_path / "films", tmp_path / "out"
     folder.mkdir()
@@ -237,7 +257,7 @@ def test_show_draws_a_label_or_a_network(data: Path, film: Path, checkpoint: Pat
         ("predict {film} --out {out} --copy-patient", "expected --copy-patient together with --dicom-seg"),
         ("predict {film} --out {out} --facing left", "expected --facing together with --measure"),
         ("evaluate --data {empty} --out {out} --checkpoint {good}", "This folder has no img/ with films; name the"),
-        ("show {bad} --out {out}/a.png", "bad.safetensors: expected a DICOM file"),
+        ("show {bad} --out {out}/a.png", "bad.safetensors: This is another kind of file, not a film"),
         ("show {film} --label {bad} --out {out}/a.png", "bad.safetensors: expected a MATLAB file"),
         ("show {film} --label {label} --out {empty}/none/a.png", "No such file or directory"),
         ("report {empty}", "expected a training run, found no config.json in the folder"),

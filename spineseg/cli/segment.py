@@ -57,7 +57,7 @@ class PredictArguments:
     """
 
     films: tyro.conf.Positional[tuple[Path, ...]]
-    """Films, folders of them at any depth, ZIP archives or a DICOMDIR; what is a film is told by content."""
+    """Films as DICOM, PNG, JPEG, TIFF, BMP or WebP, folders of them at any depth, ZIP archives or a DICOMDIR."""
     out: Path
     """Folder for the arrays."""
     model: Annotated[Model, Flat] = PUBLISHED
@@ -135,7 +135,7 @@ def _reported(found: Iterable[Found], left_out: list[LeftOut]) -> Iterator[Found
 
 def _predict_film(found: FoundFilm, segmenter: Segmenter, arguments: PredictArguments) -> tuple[str, ...]:
     """`_predict_file` of a film on the disk. Raises BadInput, also where its results cannot have their name."""
-    _refuse_to_replace(found.stem, arguments)
+    _refuse_to_replace(found, arguments)
     try:
         (arguments.out / found.stem).parent.mkdir(parents=True, exist_ok=True)
         with found.on_disk() as path:
@@ -146,12 +146,14 @@ def _predict_film(found: FoundFilm, segmenter: Segmenter, arguments: PredictArgu
         raise BadInput("its results cannot be written under its name; rename it, or use another --out") from None
 
 
-def _refuse_to_replace(stem: str, arguments: PredictArguments) -> None:
-    """Raises BadInput if a file of another origin, such as a film, is where results go: one without an array beside."""
+def _refuse_to_replace(found: FoundFilm, arguments: PredictArguments) -> None:
+    """Raises BadInput if a file of another origin is where results go: a film, or one without an array."""
     endings = {".png": arguments.overlay, ".json": arguments.measure, ".seg.dcm": arguments.dicom_seg}
-    there = [ending for ending, wanted in endings.items() if wanted and (arguments.out / f"{stem}{ending}").exists()]
-    if there and not (arguments.out / f"{stem}.npy").exists():
-        raise BadInput(f"{stem}{there[0]} in the folder of results is no result; name another folder as --out")
+    array = arguments.out / f"{found.stem}.npy"
+    for ending in (ending for ending, wanted in endings.items() if wanted):
+        there = arguments.out / f"{found.stem}{ending}"
+        if there.exists() and (not array.exists() or there.samefile(found.path)):
+            raise BadInput(f"{there.name} in the folder of results is no result; name another folder as --out")
 
 
 def _predict_file(path: Path, found: FoundFilm, segmenter: Segmenter, arguments: PredictArguments) -> tuple[str, ...]:
@@ -172,7 +174,8 @@ def _predict_file(path: Path, found: FoundFilm, segmenter: Segmenter, arguments:
     if arguments.dicom_seg:
         seg, patient = out / f"{stem}.seg.dcm", arguments.copy_patient
         write_segmentation(seg, path, prediction.masks, model=segmenter.name, copy_patient=patient)
-    size, verdict = " x ".join(map(str, film.shape)), "; ".join((prediction.levels.verdict, *prediction.levels.reasons))
+    levels, size = prediction.levels, " x ".join(map(str, film.shape))
+    verdict = "; ".join((levels.verdict, *levels.reasons, *film.remarks))
     print(f"{printable(found.name)}: {size}, {prediction.seconds:.1f} s, {verdict}")
     return row
 
@@ -184,7 +187,8 @@ def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments
 
     levels, facing = prediction.levels, arguments.facing
     measurements = measure_prediction(prediction, film.spacing, row_to_column=film.row_to_column, facing=facing)
-    content = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, **measurements.as_dict()}
+    stated = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, "remarks": film.remarks}
+    content = {**stated, **measurements.as_dict()}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(arguments.out / f"{stem}.json", text + "\n")
     return csv_row(stem, levels, measurements)
@@ -217,7 +221,7 @@ def show(
     """Draw a film beside its label's channels, or beside a network's probability maps, as a PNG.
 
     Args:
-        film: DICOM file
+        film: DICOM, PNG, JPEG, TIFF, BMP or WebP
         out: the picture
         label: .mat or .npy; without it the checkpoint's probability maps are drawn, before any post-processing
         model: whose probability maps

@@ -1,4 +1,4 @@
-"""Films with label maps as other tools keep them (PNG, NIfTI) to the folder that `train` reads, whole or not at all.
+"""Films with label maps as other tools keep them (pictures, NIfTI) to the folder that `train` reads, or nothing.
 
 A label map holds a whole number for each pixel, and a table says which vertebra each number is; or there is one PNG
 for each vertebra. NIfTI stores where the axes point, and tools differ in the order in which they store them, so a
@@ -27,8 +27,10 @@ from spineseg.io.files import naming
 from spineseg.io.films import read_film
 from spineseg.io.folder import IMAGES, LABELS
 from spineseg.io.labels import write_array, write_mat
+from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.io.nifti import Orientation, film_plane, read_nifti
-from spineseg.io.pictures import UnreadablePicture, read_png
+from spineseg.io.picture_decoder import UnreadablePicture
+from spineseg.io.pictures import read_png
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 MAP_SUFFIXES = (".png", *NIFTI_SUFFIXES)
@@ -235,17 +237,14 @@ def _vertebra_of(path: Path, beyond: str) -> str | None:
 
 
 def read_picture(path: Path, orientation: Orientation = "header", *, invert: bool = False) -> Film:
-    """A film from PNG or NIfTI, told by its ending, or any other. Raises UnreadablePicture or UnreadableFilm.
+    """A film from NIfTI, told by its ending, or from any file that `read_film` reads. Raises UnreadableFilm.
 
     NIfTI's spacing is taken for the detector's, which claims less; see `film_plane`.
     """
-    if not path.name.lower().endswith((".png", *NIFTI_SUFFIXES)):
+    if not path.name.lower().endswith(NIFTI_SUFFIXES):
         return read_film(path, invert=invert)
-    if path.suffix.lower() == ".png":
-        values, spacing = read_png(path), None
-    else:
-        values, spacing = film_plane(read_nifti(path), orientation)
-    if min(values.shape) < 64 or not np.isfinite(values).all() or values.min() == values.max():
+    values, spacing = film_plane(read_nifti(path), orientation)
+    if min(values.shape) < DEFAULT_LIMITS.min_side or not np.isfinite(values).all() or values.min() == values.max():
         raise UnreadablePicture("expected a picture of at least 64 x 64 pixels with more than one value, got another")
     film = Film(np.ascontiguousarray(values, dtype=np.float32), spacing)
     return film.inverted() if invert else film

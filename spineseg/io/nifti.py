@@ -18,7 +18,7 @@ from jaxtyping import Float, Shaped
 from spineseg.film import Spacing
 from spineseg.io.dicom_header import UnreadableFilm
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
-from spineseg.io.pictures import UnreadablePicture
+from spineseg.io.picture_decoder import UnreadablePicture
 
 
 @dataclass(frozen=True, eq=False)

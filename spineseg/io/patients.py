@@ -12,7 +12,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from spineseg.film import BadInput
-from spineseg.io.dicom_header import without_pydicom_messages
+from spineseg.io.dicom_header import without_library_messages
 from spineseg.io.discovery import stem_of
 
 FILM, PATIENT, FOLD = "film", "patient", "fold"
@@ -48,11 +48,13 @@ def patients_in_dicom(films: Sequence[Path]) -> list[int]:
 def _patient_digest(film: Path, salt: bytes) -> bytes | None:
     """A digest of the patient's identifier, None where the film has none."""
     try:
-        with without_pydicom_messages():
+        with without_library_messages():
             header = pydicom.dcmread(film, stop_before_pixels=True, specific_tags=["PatientID"])
             identifier = str(header.get("PatientID") or "").strip()
     except (InvalidDicomError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError):
-        raise BadInput(f"{film.stem}: expected a DICOM file, got something else or half of one") from None
+        raise BadInput(
+            f"{film.stem}: expected a DICOM file, got something else or half of one; name the patients in a CSV"
+        ) from None
     return hashlib.sha256(salt + identifier.encode()).digest() if identifier else None
 
 
