@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, UInt8
 
 Image = Float32[np.ndarray, "rows columns"]
+Grey = UInt8[np.ndarray, "coarse_rows coarse_columns"]
 Content = Bool[np.ndarray, "rows columns"]
 Shares = Float[np.ndarray, "line"]
 Box = tuple[slice, slice]
@@ -40,7 +41,7 @@ _SLOPE, _FILLS = 0.06, 0.5
 """Width of a straight edge over its length (3.4 degrees), and least share of pixels that differ behind it."""
 _WRITTEN = 0.25
 """Largest share of a border that text may cover."""
-_MOST_AIR = 0.3
+_MOST_AIR = 0.25
 """Black sides that take more of a picture than this are left out, whatever their edge."""
 _LEAST_AREA = 0.02
 """Borders smaller than this share of the picture are left."""
@@ -112,27 +113,36 @@ def _held(edges: tuple[np.ndarray, ...], value: float, tolerance: float) -> list
     return [float(np.mean(np.abs(edge - value) <= tolerance)) for edge in edges]
 
 
-def _content_box(image: Image, border: _Border, step: int) -> Box | None:
-    """The box of the largest and most varied part that has another colour, to within `step`; None if there is none."""
-    coarse = image[::step, ::step]
+def _solid(coarse: Image, border: _Border) -> Grey:
+    """1 where another colour than the border's fills a square larger than strokes of text, else 0."""
     square = np.ones((_STROKE_PX, _STROKE_PX), np.uint8)
-    solid = cv2.morphologyEx(border.content(coarse).astype(np.uint8), cv2.MORPH_OPEN, square)
+    return cv2.morphologyEx(border.content(coarse).astype(np.uint8), cv2.MORPH_OPEN, square)
+
+
+def _content_box(coarse: Image, solid: Grey) -> Box | None:
+    """The box of the largest and most varied part; None if there is none."""
     count, numbered, stats, _ = cv2.connectedComponentsWithStats(solid)
     if count == 1:
         return None
     largest = (np.argsort(-stats[1:, cv2.CC_STAT_AREA])[:3] + 1).tolist()
     best = max(largest, key=lambda part: stats[part, cv2.CC_STAT_AREA] * float(coarse[numbered == part].std()))
-    left, top, wide, high = (int(value) * step for value in stats[best, :4])
-    return slice(top, min(top + high, image.shape[0])), slice(left, min(left + wide, image.shape[1]))
+    left, top, wide, high = (int(value) for value in stats[best, :4])
+    return slice(top, top + high), slice(left, left + wide)
+
+
+def _in_picture(coarse: slice, step: int, size: int) -> slice:
+    return slice(coarse.start * step, min(coarse.stop * step, size))
 
 
 def _widths(image: Image, border: _Border) -> list[int]:
     """How much of the picture is certainly border: rows at the top and bottom, columns on the left and right."""
     step = max(1, min(image.shape) // _COARSE_PX)
-    box = _content_box(image, border, step)
+    coarse = image[::step, ::step]
+    solid = _solid(coarse, border)
+    box = _content_box(coarse, solid)
     if box is None:
         return [0] * 4
-    rows, columns = box
+    rows, columns = (_in_picture(side, step, size) for side, size in zip(box, image.shape, strict=True))
     near = (rows.start, image.shape[0] - rows.stop, columns.start, image.shape[1] - columns.stop)
     inwards = (image[:, columns], image[::-1, columns], image[rows].T, image[rows, ::-1].T)
     sides = [_Side(lines, border, at, step) for lines, at in zip(inwards, near, strict=True)]
@@ -141,10 +151,17 @@ def _widths(image: Image, border: _Border) -> list[int]:
         straight = [width or side.straight() for width, side in zip(widths, sides, strict=True)]
         widths = straight if all(straight) else [0] * 4 if border.uneven else widths
     if border.dark:
+        black = [max(lines - 1, 0) * step for lines in _empty(solid)]
         for pair in (slice(0, 2), slice(2, 4)):
-            if sum(near[pair]) >= _MOST_AIR * len(sides[pair.start].lines):
-                widths[pair] = [width or max(at - step, 0) for width, at in zip(widths[pair], near[pair], strict=True)]
+            if sum(black[pair]) >= _MOST_AIR * len(sides[pair.start].lines):
+                widths[pair] = [width or other for width, other in zip(widths[pair], black[pair], strict=True)]
     return widths
+
+
+def _empty(solid: Grey) -> list[int]:
+    """Empty lines at the top, bottom, left and right."""
+    down, across = solid.any(1), solid.any(0)
+    return [int(line.argmax()) for line in (down, down[::-1], across, across[::-1])]
 
 
 @dataclass(frozen=True, eq=False)
