@@ -37,7 +37,7 @@ _LINES, _BEHIND = 3, 12
 """A sharp edge is no wider than the first; behind the second no more of it may begin."""
 _JUMP, _OF_ALL = 0.2, 0.8
 """Least share of a line's pixels that a sharp edge takes, of all and of those that differ behind it."""
-_SLOPE, _FILLS = 0.06, 0.5
+_SLOPE, _FILLS = 0.06, 0.35
 """Width of a straight edge over its length (3.4 degrees), and least share of pixels that differ behind it."""
 _WRITTEN = 0.25
 """Largest share of a border that text may cover."""

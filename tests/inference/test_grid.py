@@ -128,7 +128,7 @@ def test_a_wide_film_stands_in_the_middle():
     fit = grid_fit((100, 300), SMALL)
     assert fit.grid_rows(slice(0, 100)) == (48.0, 80.0)
     assert (fit.grid_row(50.0), fit.grid_column(150.0)) == (64.0, 48.0)
-    assert fit == GridFit(100, 300, 128, 96, 0.32, 0.32, 48.0, 0.0)
+    assert fit == GridFit(100, 300, 128, 96, 0.32, 0.32, 48.0, 0.0, (slice(0, 100), slice(0, 300)))
     inside = fit.inside()
     assert np.array_equal(np.flatnonzero(inside.any(1)), np.arange(48, 80))
     assert inside.any(0).all()
