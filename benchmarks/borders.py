@@ -55,7 +55,7 @@ def _at(row: float, column: float, scale: float = 1.0) -> Float64[np.ndarray, "2
 
 
 def constant(film: Film, pixels: int, grey: float, sides: str) -> Bordered:
-    """A border of one value on the sides named (any of "tblr"); grey: 0 for the film's lowest value, 1 for the highest."""
+    """A border of one value on sides named by "tblr"; grey: 0 for the film's lowest value, 1 for the highest."""
     image = film.image
     value = float(image.min() + grey * np.ptp(image))
     top, bottom, left, right = (pixels * (side in sides) for side in "tblr")

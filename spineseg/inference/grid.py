@@ -1,8 +1,8 @@
 """Film to the network's grid and exactly back.
 
-The exposed field of a film is scaled by one factor until it fits, and stands in the middle of the grid. Going there, each grid pixel is
-the mean over the area that it covers (masks become area fractions); coming back, values are interpolated between
-grid pixel centres. Both use the same affine map, so nothing shifts by half a pixel.
+The exposed field of a film is scaled by one factor until it fits, and stands in the middle of the grid. Going there,
+each grid pixel is the mean over the area that it covers (masks become area fractions); coming back, values are
+interpolated between grid pixel centres. Both use the same affine map, so nothing shifts by half a pixel.
 """
 
 from __future__ import annotations
