@@ -123,7 +123,7 @@ def photographed(film: Film, turn_deg: float, grey: float) -> Bordered:
     noise = np.random.default_rng(0).normal(0, 1.5, paper.shape)
     picture = shown + (1 - covered) * paper + noise
     encoded = cv2.imencode(".jpg", np.clip(np.rint(picture), 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return Bordered(cv2.imdecode(encoded[1], cv2.IMREAD_GRAYSCALE).astype(np.float32), place)
+    return Bordered(np.asarray(cv2.imdecode(encoded[1], cv2.IMREAD_GRAYSCALE), np.float32), place)
 
 
 def rounded(film: Film, grey: float) -> Bordered:

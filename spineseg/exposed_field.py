@@ -160,7 +160,7 @@ def _widths(image: Image, border: _Border) -> list[int]:
 
 def _empty(solid: Grey) -> list[int]:
     """Empty lines at the top, bottom, left and right."""
-    down, across = solid.any(1), solid.any(0)
+    down, across = np.asarray(solid.any(1)), np.asarray(solid.any(0))
     return [int(line.argmax()) for line in (down, down[::-1], across, across[::-1])]
 
 

@@ -79,8 +79,8 @@ def test_uneven_paper_is_left_out_and_a_turn_costs_little_more_than_its_wedges(t
     covered = cv2.warpAffine(np.ones((ROWS, COLUMNS), np.float32), matrix, (540, 700))
     noise = np.random.default_rng(2).normal(0, 1.5, covered.shape)
     picture = (shown + (1 - covered) * (240 - across / 60 - down / 90) + noise).clip(0, 255)
-    picture = cv2.imdecode(cv2.imencode(".jpg", picture.astype(np.uint8))[1], cv2.IMREAD_GRAYSCALE)
-    rows, columns = exposed_field(picture.astype(np.float32))
+    decoded = cv2.imdecode(cv2.imencode(".jpg", picture.astype(np.uint8))[1], cv2.IMREAD_GRAYSCALE)
+    rows, columns = exposed_field(np.asarray(decoded, np.float32))
     found = np.array([rows.start, rows.stop, columns.start, columns.stop])
     most = 1 + np.sin(np.deg2rad(abs(turn_deg))) * np.array([COLUMNS, COLUMNS, ROWS, ROWS]) / 2
     assert (np.abs(found - [100, 100 + ROWS, 100, 100 + COLUMNS]) <= most).all()
