@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
@@ -115,12 +114,16 @@ def _held(edges: tuple[np.ndarray, ...], value: float, tolerance: float) -> list
 
 def _solid(coarse: Image, border: _Border) -> Grey:
     """1 where another colour than the border's fills a square larger than strokes of text, else 0."""
+    import cv2  # here, since every command imports `film`, and `--help` must not wait
+
     square = np.ones((_STROKE_PX, _STROKE_PX), np.uint8)
     return cv2.morphologyEx(border.content(coarse).astype(np.uint8), cv2.MORPH_OPEN, square)
 
 
 def _content_box(coarse: Image, solid: Grey) -> Box | None:
     """The box of the largest and most varied part; None if there is none."""
+    import cv2
+
     count, numbered, stats, _ = cv2.connectedComponentsWithStats(solid)
     if count == 1:
         return None
