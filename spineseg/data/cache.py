@@ -27,7 +27,7 @@ from spineseg.io.files import naming
 from spineseg.io.folder import FilmFiles, read_case
 from spineseg.model.config import GridConfig
 
-_VERSION = 5
+_VERSION = 6
 """Of what a cache's files hold; another one is made anew."""
 _FOLDER_NAME = re.compile(r"[0-9a-f]{16}(\.[0-9a-f]+\.partial)?")
 """Names of the folders that a cache is in, or was to be in: nothing else is ever removed."""

@@ -6,7 +6,6 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from dicom_files import refusal
@@ -154,8 +153,9 @@ def test_in_isolation_the_film_is_the_same(tmp_path: Path, grey: np.ndarray):
 
 def copied(content: bytes) -> bytes:
     """The same picture, saved by another program."""
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    return cv2.imencode(".png", picture)[1].tobytes()
+    copy = BytesIO()
+    Image.open(BytesIO(content)).save(copy, "PNG")
+    return copy.getvalue()
 
 
 def test_a_label_is_told(tmp_path: Path):
