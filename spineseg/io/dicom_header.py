@@ -45,6 +45,7 @@ _TAGS = tuple(
         "Modality",
         "SamplesPerPixel",
         "PhotometricInterpretation",
+        "PresentationLUTShape",
         "NumberOfFrames",
         "Rows",
         "Columns",
@@ -90,7 +91,7 @@ class ModalityLUT:
 class Header:
     """The checked header of one image.
 
-    inverted: MONOCHROME1, the lowest value is the brightest. padding: lowest and highest stored value of pixels that
+    inverted: the lowest value is the brightest (`_inverted`). padding: lowest and highest stored value of pixels that
     are no part of the picture.
     """
 
@@ -240,7 +241,7 @@ def _check_header(elements: Dataset, syntax: str, limits: Limits) -> Header:
         bits_stored=stored,
         high_bit=high_bit,
         signed=sign == 1,
-        inverted=_text(elements, "PhotometricInterpretation") == "MONOCHROME1",
+        inverted=_inverted(elements),
         slope=slope,
         intercept=intercept,
         spacing=_spacing(elements),
@@ -268,6 +269,15 @@ def _check_size(rows: int, columns: int, limits: Limits) -> None:
     if rows * columns > limits.max_pixels:
         most = limits.max_pixels / 1e6
         raise UnreadableFilm(f"expected at most {most:g} million pixels, got {rows} x {columns}; export it smaller")
+
+
+def _inverted(elements: Dataset) -> bool:
+    """MONOCHROME1, or a Presentation LUT Shape INVERSE (PS3.3 C.11.6), which goes with it and may stand alone.
+
+    Vendors write the shape rightly and wrongly; the picture has the last word (`spineseg.inference.polarity`).
+    """
+    shape = _text(elements, "PresentationLUTShape")
+    return _text(elements, "PhotometricInterpretation") == "MONOCHROME1" or shape == "INVERSE"
 
 
 def _integer(elements: Dataset, keyword: str, default: int | None = None) -> int:

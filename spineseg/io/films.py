@@ -22,13 +22,13 @@ _READERS: dict[Kind, Callable[[bytes, Limits], Film]] = {DICOM: read_dicom}
 def read_film(path: str | os.PathLike[str], *, invert: bool = False, limits: Limits = DEFAULT_LIMITS) -> Film:
     """Read one grey radiograph: brighter = denser as the file has it.
 
-    invert: exchange bright and dark, for inverted grayscale (bone dark) that the file does not state.
+    invert: a person says that bone is dark as the file states it; bright and dark are exchanged.
     Raises UnreadableFilm; its sentence holds neither the path nor a word of the header.
     """
     try:
         content = _read_bytes(path, limits)
         film = _READERS[kind_of(content[:HEAD_BYTES])](content, limits)
-        return film.inverted() if invert else film
+        return film.as_told(invert=True) if invert else film
     except MemoryError:
         raise UnreadableFilm("expected a film that fits into memory, got a larger one; export it smaller") from None
 

@@ -103,11 +103,11 @@ def test_example_keeps_its_file_and_name_and_stays_clickable(tmp_path: Path) -> 
 
 def test_segment_says_everything() -> None:
     html = panels.findings(segmented())
-    for text in ("70 × 40 px", "bands", "GPU", "1.2 s", "Levels sure", "90%"):
+    for text in ("70 × 40 px", "bands", "GPU", "1.2 s", "Numbering reliable", "90%"):
         assert text in html
     assert "not found" not in html
     html = panels.findings(segmented(handlers(Bands(absent=(0, 5)))))
-    assert "Levels unsure" in html
+    assert "Check the numbering" in html
     assert "Not found: L1, S1; the best &lt;b&gt;path&lt;/b&gt; is close" in html
 
 
@@ -312,7 +312,7 @@ def test_a_request_finds_what_the_last_one_left(store: SessionStore) -> None:
     page = handlers()
     payload, findings, comparison, measurements = ask(store, page.segment, "bands", False, "")
     assert payload["a"]
-    assert "Levels sure" in findings
+    assert "Numbering reliable" in findings
     assert "compare with" in comparison
     assert "Not measured" in measurements
     assert "Corrected" in ask(store, page.correct, "lower")[1]
@@ -365,7 +365,7 @@ def test_a_film_that_another_one_overtook_changes_nothing(store: SessionStore) -
 
 def test_a_film_of_a_batch_is_answered_with_entries_or_a_sentence(upload: dict) -> None:
     answer = handlers().batch_film(upload, "bands", False)
-    assert (answer["token"], answer["verdict"]) == ("token", "sure")
+    assert (answer["token"], answer["verdict"]) == ("token", "numbering reliable")
     assert [entry["ending"] for entry in answer["entries"]] == [".npy", "-overlay.png", "-labels.png", ".json"]
     assert not Path(upload["path"]).exists()
     assert "no longer here" in handlers().batch_film(upload, "bands", False)["error"]

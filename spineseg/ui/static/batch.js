@@ -7,7 +7,6 @@ const TEXTS = {
   skipped: 'left out',
   tooLarge: `larger than ${megabytes(props.max_bytes)}`,
   failed: 'could not be sent',
-  verdict: (verdict) => (verdict === 'sure' ? 'levels sure' : 'levels unsure'),
   progress: (n, count) => `Film ${n} of ${count}`,
   stopping: 'Stopping',
   ready: (good, count) => `${good} of ${count} films are ready`,
@@ -56,7 +55,7 @@ async function segment(mine, file, item) {
   mine.rows.push({ file: file.name, ...answer, entries: undefined, token: undefined });
   if (answer.error) return report(answer.error, true);
   for (const { ending, crc, size, content } of answer.entries) mine.entries.push({ name: stem + ending, crc, size, method: DEFLATED, content: await bytesOf(content) });
-  report(TEXTS.verdict(answer.verdict));
+  report(answer.verdict);
 }
 
 async function answerTo(file) {
