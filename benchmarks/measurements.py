@@ -161,8 +161,8 @@ def labelled(segmenter: Segmenter, folder: Path) -> Measured:
 def half_hidden(series: str, segmenter: Segmenter, cases: Iterable[Case]) -> list[Row]:
     """What is said of films on which a shutter, turned a little, hides one half of a vertebra.
 
-    How often it is measured all the same, how often the numbering is called reliable, and how many vertebrae beside it are left
-    out for the shutter.
+    How often it is measured all the same, how often the numbering is called reliable, and how many vertebrae beside it
+    are left out for the shutter.
     """
     rng = np.random.default_rng(TRUE_SEED)
     nothing = {"films": 0, "measured": 0, "reliable": 0, "others left out": 0}

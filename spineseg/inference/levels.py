@@ -65,9 +65,7 @@ class LevelConfig:
 
 @dataclass(frozen=True)
 class LevelReport:
-    """present, confidence (0..1): per vertebra in channel order. reasons: what to check the numbering for, as sentences;
-    only with that verdict.
-    """
+    """present, confidence (0..1): per vertebra in channel order. reasons: why to check the numbering, as sentences."""
 
     present: tuple[bool, ...]
     confidence: tuple[float, ...]

@@ -18,7 +18,7 @@ Image = Float32[np.ndarray, "rows columns"]
 Inside = Bool[np.ndarray, "rows columns"]
 Probabilities = Float32[np.ndarray, "vertebra rows columns"]
 
-BRIGHTER = 0.08
+BRIGHTER = 0.03
 """Least difference of mean brightness, of which the film's 1st to 99th percentile are 0 and 1, that leaves no doubt."""
 CLEARER = 0.004
 """Least difference of clarity that overrules the file. LOG.md, 2026-11-27, has what both were measured on."""

@@ -40,7 +40,7 @@ class Prediction:
 
     @property
     def drawn(self) -> Masks:
-        """The masks that a picture shows unasked: none where the film does not look like a lateral lumbar radiograph."""
+        """The masks that are shown unasked: none where the film does not look like a lateral lumbar radiograph."""
         return np.zeros_like(self.masks) if self.levels.verdict == NOT_LUMBAR else self.masks
 
     @property

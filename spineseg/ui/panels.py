@@ -240,8 +240,8 @@ _SCORES = {
     "films": "films",
     "mean Dice": "mean dice",
     "levels right": "right",
-    "right, called unsure": "right but flagged",
-    "wrong, called sure": "wrong and not flagged",
+    "right, to be checked": "right but flagged",
+    "wrong, called reliable": "wrong and not flagged",
 }
 """The table's heads, and the keys of a card's scores."""
 

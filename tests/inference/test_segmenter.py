@@ -80,7 +80,7 @@ def test_a_film_is_seen_in_several_views_unless_the_card_has_no_decoder(
     ordered, predictions = replace(card, decoder="ordered"), []
     for chosen, views, count in ((card, None, 1), (ordered, ONE_VIEW, 1), (ordered, None, len(VIEWS))):
         seen.clear()
-        predictions.append(Segmenter(network, chosen, "cpu", views)(films[0]).probabilities)
+        predictions.append(Segmenter(network, chosen, "cpu", views)(films[0].as_told(invert=False)).probabilities)
         assert len(seen) == count
     raw, once, several = predictions
     assert np.array_equal(raw, once) and not np.array_equal(once, several)
