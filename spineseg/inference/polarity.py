@@ -53,4 +53,6 @@ def bone_is_dark(image: Image, inside: Inside, look: Callable[[Image], Probabili
     """
     if looks_bright(image, inside):
         return False
+    if looks_bright(-image, inside):
+        return True
     return clarity(look(-image)) - clarity(look(image)) > CLEARER
