@@ -222,7 +222,7 @@ class Handlers:
         Args:
             film: DICOM file
             model: name of a model on the page; empty for the first
-            invert: True where bone is dark as the file states it; else the picture decides
+            invert: True for inverted grayscale (bone dark) as the file states it; else the picture decides
 
         Returns:
             .npy file, uint8, rows x columns x channels: each vertebra from cranial to caudal, then background
@@ -239,7 +239,7 @@ class Handlers:
         Args:
             film: DICOM file
             model: name of a model on the page; empty for the first
-            invert: True where bone is dark as the file states it; else the picture decides
+            invert: True for inverted grayscale (bone dark) as the file states it; else the picture decides
 
         Returns:
             JSON: verdict, reasons, remarks, and figures by key, each with name, value, unit, error (half the width of

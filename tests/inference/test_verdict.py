@@ -25,7 +25,7 @@ def noise(sigma: float) -> np.ndarray:
 
 
 def text() -> np.ndarray:
-    page = np.full((700, 500), 255.0)
+    page = np.full((700, 500), 255, np.uint8)
     for row in range(40, 680, 30):
         cv2.putText(page, "the quick brown fox jumps over", (20, row), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 0.0, 2)
     return page
