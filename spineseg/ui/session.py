@@ -17,7 +17,7 @@ from spineseg.inference.levels import LevelReport
 from spineseg.measure.errors import BoneMap
 from spineseg.measure.measurements import Measurements, measure, sure_vertebrae
 from spineseg.ui.compare import Comparison, compare
-from spineseg.ui.correction import Bits, Correction, bits_to_masks
+from spineseg.ui.correction import Bits, Changes, bits_to_masks, changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,8 @@ class SessionState:
     """One visitor's film and what is known about it; never changed, only replaced.
 
     token: names the film to the viewer, at random. name: of an example; the name of an upload stays in the browser.
-    inverted: bone is dark in the file. layer: the model's masks. other: the masks that they are compared with.
+    inverted: bone is dark in the file. layer: the model's masks. corrected: the masks that a person made of them.
+    other: the masks that they are compared with. forgotten: only the browser has the film, whose image is 0 here.
     """
 
     film: Film
@@ -63,31 +64,41 @@ class SessionState:
     name: str | None = None
     inverted: bool = False
     layer: MaskLayer | None = None
-    correction: Correction = field(default_factory=Correction)
+    corrected: Bits | None = None
     other: MaskLayer | None = None
+    forgotten: bool = False
 
     @property
     def shown_film(self) -> Film:
         """The film with bright bone."""
         return self.film.inverted() if self.inverted else self.film
 
-    @cached_property
+    @property
     def bits(self) -> Bits | None:
-        """The model's masks under their corrected names."""
-        return self.correction.applied(self.layer.bits) if self.layer else None
+        """The masks as a person corrected them, else the model's."""
+        return self.corrected if self.corrected is not None or self.layer is None else self.layer.bits
+
+    @cached_property
+    def changes(self) -> Changes | None:
+        """What a person changed; None where nothing was, or where the model's masks are not known here."""
+        if self.corrected is None or self.layer is None:
+            return None
+        return changes(self.layer.bits, self.corrected)
 
     @cached_property
     def measurements(self) -> Measurements | None:
-        """Of the masks under their corrected names. Names that the visitor moved count as sure."""
-        if self.layer is None or self.bits is None:
+        """Of the masks as corrected. Vertebrae that a person named or drew count as sure."""
+        if self.bits is None:
             return None
-        sure = sure_vertebrae(self.layer.levels) if self.layer.levels and not self.correction.shift else VERTEBRAE
+        layer, changed = self.layer, self.changes
+        sure = sure_vertebrae(layer.levels).union(changed.settled if changed else ()) if layer and layer.levels else None
         return measure(
             bits_to_masks(self.bits),
             self.film.spacing,
             row_to_column=self.film.row_to_column,
-            usable=sure,
-            bone_map=self.layer.bone_map,
+            usable=VERTEBRAE if sure is None else sure,
+            bone_map=layer.bone_map if layer else None,
+            drawn=changed.drawn if changed else (),
         )
 
     @cached_property

@@ -22,7 +22,7 @@ async function send(file) {
     const sent = await sendUnnamed(file);
     // The server stores every upload under a name of its own, by which the viewer finds the file's name again.
     const token = sent.path.split(/[\\/]/).pop();
-    if (props.kind === 'film') document.dispatchEvent(new CustomEvent('spineseg:file-named', { detail: { token, name: file.name } }));
+    if (props.kind === 'film') document.dispatchEvent(new CustomEvent('spineseg:file-named', { detail: { token, file } }));
     props.value = sent;
     trigger('upload');
     show(TEXTS.sent(file.name));
