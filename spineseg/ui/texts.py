@@ -102,8 +102,8 @@ EDITOR = {
     "sayNoneLeft": "No vertebra would be left; nothing was moved.",
     "sayRestored": "Your contours of this film are back.",
     "saySegmented": "New masks of the model. Undo brings yours back.",
-    "sayForgotten": "The server no longer holds this film; your contours are kept in this browser. "
-    "Choose the film again to segment it or to save its overlay.",
+    "sayForgotten": "Your contours are back. The server no longer holds this film: "
+    "choose it again to segment it or to save its overlay.",
     "sayOffline": "No answer from the server; your contours are kept in this browser.",
     "stepShape": "contour of {name}",
     "stepBrush": "brush on {name}",

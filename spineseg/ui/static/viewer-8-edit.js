@@ -132,7 +132,7 @@ const typing = (target) => target.closest?.('textarea, select, input:not([type="
 document.addEventListener('keydown', (event) => {
   if (!root.isConnected || !shown.a || typing(event.target) || find('.help').open) return;
   const key = event.key.toLowerCase(), control = (event.ctrlKey || event.metaKey) && !event.altKey;
-  const action = control ? { z: event.shiftKey ? redo : undoOnce, y: redo }[key] : event.altKey ? null : key === 'e' ? () => toggleEdit() : event.target !== stage && root.contains(event.target) && editKey(event);
+  const action = control ? { z: event.shiftKey ? redo : undoOnce, y: redo }[key] : event.altKey ? null : key === 'e' ? () => toggleEdit() : event.target !== stage && (event.target === document.body || root.contains(event.target)) && editKey(event);
   if (!action) return;
   event.preventDefault();
   action();

@@ -1,7 +1,7 @@
 // What a person changed, on its way to the server and back. The server only says what follows from the masks (figures,
 // lines, corners, files) and need not know the film: each request carries masks, size and spacing.
 const NO_ANSWER_MS = 15000;
-const sync = { waiting: 0, sent: 0, again: false, reopening: false };
+const sync = { waiting: 0, sent: 0, again: false, reopening: false, forgotten: null };
 let saving = Promise.resolve();
 
 const sentMasks = () => {
@@ -26,6 +26,7 @@ function changedMeanwhile() {
     return;
   }
   sync.waiting = setTimeout(noAnswer, NO_ANSWER_MS);
+  root.dataset.asked = Number(root.dataset.asked ?? 0) + 1;
   sync.sent = performance.now();
   trigger('correct', sentMasks());
 }
@@ -39,7 +40,7 @@ function answered(value) {
   clearTimeout(sync.waiting);
   sync.waiting = 0;
   root.dataset.correctMs = Math.round(performance.now() - sync.sent);
-  root.dataset.answers = Number(root.dataset.answers ?? 0) + 1;
+  root.dataset.answered = root.dataset.asked;
   if (value.film !== shown.film || !shown.a) return;
   shown.lines = value.lines;
   find('.with-lines').hidden = !shown.lines.length;
@@ -59,8 +60,9 @@ function takeCorners(corners) {
 // The server has forgotten the film. One that was opened in this tab is sent again; its contours stay as they are.
 function reopen() {
   const file = NAMED.get(shown.film);
-  if (!file) return announce(say('sayForgotten'));
-  if (sync.reopening) return;
+  if (!file && sync.forgotten !== shown.film) announce(say('sayForgotten'));
+  sync.forgotten = shown.film;
+  if (!file || sync.reopening) return;
   sync.reopening = true;
   document.dispatchEvent(new CustomEvent('spineseg:files-dropped', { detail: [file] }));
 }
