@@ -168,7 +168,7 @@ def measure(
     (`measure_prediction` gives it); without it they hold only how well the outlines fix the sides, not whether the
     outlines are right. facing: the side that the front of the body is on, if that is known; without it a spine that
     turns too little yields no figure, and a kyphotic one is taken for a lordotic one that faces the other way.
-    drawn: names of the vertebrae that a person outlined, whose errors rest on their outline whatever the bone map shows.
+    drawn: names of the vertebrae that a person outlined, whose errors rest on their outline and not on the bone map.
     Raises BadInput for another array.
     """
     check_masks(masks)

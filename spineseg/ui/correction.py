@@ -36,7 +36,7 @@ def bits_to_masks(bits: Bits) -> Masks:
 
 
 def shifted(bits: Bits, levels: int) -> Bits:
-    """Every name moved caudally by that many levels (1: the body called L1 becomes L2); what has no name left is gone."""
+    """Names moved caudally by that many levels (1: the body called L1 becomes L2); what has no name left is gone."""
     return (bits << levels if levels >= 0 else bits >> -levels) & _ALL_BITS
 
 

@@ -36,7 +36,9 @@ def npz(state: SessionState) -> bytes:
     """Compressed: masks (the same array), channels (their names), corrected (whether a person changed them)."""
     stream = io.BytesIO()
     array = to_array(_masks(state))
-    np.savez_compressed(stream, masks=array, channels=np.array(CHANNELS), corrected=np.array(state.corrected is not None))
+    np.savez_compressed(
+        stream, masks=array, channels=np.array(CHANNELS), corrected=np.array(state.corrected is not None)
+    )
     return stream.getvalue()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from spineseg.film import ASPECT, SPACING_MM, VERTEBRAE, Film, Spacing
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui import texts
-from spineseg.ui.correction import Bits, BadRequest
+from spineseg.ui.correction import BadRequest, Bits
 
 MOST_RUNS = 200_000
 """Of all vertebrae together; six smooth bodies on a film of 3000 rows have 4000."""

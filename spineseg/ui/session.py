@@ -91,12 +91,12 @@ class SessionState:
         if self.bits is None:
             return None
         layer, changed = self.layer, self.changes
-        sure = sure_vertebrae(layer.levels).union(changed.settled if changed else ()) if layer and layer.levels else None
+        sure = sure_vertebrae(layer.levels) if layer and layer.levels else frozenset(VERTEBRAE)
         return measure(
             bits_to_masks(self.bits),
             self.film.spacing,
             row_to_column=self.film.row_to_column,
-            usable=VERTEBRAE if sure is None else sure,
+            usable=sure.union(changed.settled if changed else ()),
             bone_map=layer.bone_map if layer else None,
             drawn=changed.drawn if changed else (),
         )

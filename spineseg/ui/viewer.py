@@ -29,9 +29,10 @@ Payload = dict[str, Any]
 
 film: its token. With a new film: name (of downloads; None for an upload, whose name only the browser knows), rows,
 columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI). a, b: the model's masks and those they are
-compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are shown in a comparison), masks (gzip
-of one byte per pixel in base64) and, unless the viewer has them already, maps (probability maps: their grid's size, and
-where it lies on the film). lines: measurement lines. corners: of each measured vertebra. file: a file to save.
+compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are
+shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless the viewer has them already, maps
+(probability maps: their grid's size, and where it lies on the film). lines: measurement lines. corners: of the vertebrae
+that were measured. file: a file to save.
 """
 UNCHANGED: Payload = {"unchanged": True}
 """Leaves the viewer as it is, but replaces the last value, which Gradio keeps for the length of the session."""
@@ -99,7 +100,7 @@ def after_correction(state: SessionState) -> Payload:
 
     forgotten: the film is not here any more, only what the browser sent of it.
     """
-    return {"film": state.token, "corrected": state.corrected is not None, "forgotten": state.forgotten, **_measured(state)}
+    return {"corrected": state.corrected is not None, "forgotten": state.forgotten, **_measured(state)}
 
 
 def _about(film: Film) -> Payload:
