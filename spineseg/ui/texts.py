@@ -62,6 +62,7 @@ def names_moved(levels: int) -> str:
 EDITOR = {
     "edit": "Edit",
     "editTitle": "Edit contours (E)",
+    "helpEdit": "edit contours and labels; then digits choose a vertebra, V B X C a tool, Tab and arrows move a handle",
     "toolbar": "Edit contours",
     "vertebra": "Vertebra to edit",
     "tool": "Tool",

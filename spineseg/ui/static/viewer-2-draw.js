@@ -80,7 +80,7 @@ function drawMasks(context, layer) {
     vertebrae.forEach((vertebra) => vertebra && context.drawImage(vertebra.canvas, vertebra.left, vertebra.top));
     context.globalAlpha = 1;
   }
-  if (find('.names').checked) vertebrae.forEach((vertebra, k) => vertebra && drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, props.names[k]));
+  if (find('.names').checked && !edit.gesture) vertebrae.forEach((vertebra, k) => vertebra && drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, props.names[k]));
 }
 
 // A line of constant width on the screen, with dark edges so that it is seen on white bone.

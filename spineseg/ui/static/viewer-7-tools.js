@@ -87,10 +87,10 @@ function changing(text) {
 function grab(point, reach) {
   const others = props.names.map((_, k) => k).filter((k) => k !== edit.k && k !== BACKGROUND && visible[k]);
   for (const k of [edit.k, ...others]) {
-    const near = (outlineOf(k)?.handles ?? []).filter((handle) => between(handle.at, point) < reach);
-    if (!near.length) continue;
+    const within = (outlineOf(k)?.handles ?? []).filter((handle) => between(handle.at, point) < reach);
+    if (!within.length) continue;
     selectVertebra(k);
-    return dragHandle(k, near.reduce((best, handle) => (between(handle.at, point) < between(best.at, point) ? handle : best)), point);
+    return dragHandle(k, within.reduce((best, handle) => (between(handle.at, point) < between(best.at, point) ? handle : best)), point);
   }
   const own = outlineOf(edit.k), at = own && nearestIndex(own.contour, point);
   if (own && between(own.contour[at], point) < reach) return deform(edit.k, pointWeights(own.contour.length, at), point);

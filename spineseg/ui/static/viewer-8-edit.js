@@ -1,6 +1,7 @@
 // The editor's toolbar, keys, handles that the keyboard reaches, and magnifier.
 const editor = find('.editor'), note = find('.edit-note'), handles = find('.handles'), loupe = find('.loupe');
 const LOUPE = { size: 140, times: 2.5 };
+const SMALLEST_ON_SCREEN = 50, SHORTEST_SIDE = 34; // pixels on the screen
 
 function announce(text) {
   note.textContent = text;
@@ -42,6 +43,16 @@ function selectVertebra(k) {
   sayTool();
 }
 
+// Edit a vertebra, and come closer where it is too small on the screen for a finger or a pointer.
+function approach(k) {
+  selectVertebra(k);
+  const box = boxOf(shown.a.vertebrae[k]), size = box && (Math.max(box.bottom - box.top, box.right - box.left) + 1) * view.scale;
+  if (!box || size >= SMALLEST_ON_SCREEN) return;
+  zoom((3 * SMALLEST_ON_SCREEN) / size);
+  const [x, y] = toStage([(box.left + box.right) / 2, (box.top + box.bottom) / 2]);
+  move(stage.clientWidth / 2 - x, stage.clientHeight / 2 - y);
+}
+
 function selectTool(tool) {
   edit.tool = tool;
   edit.clicks = [];
@@ -61,13 +72,15 @@ function refreshEditor() {
     find(`[data-edit-do="${action}"]`).disabled = !usableNow;
   find('.rename').disabled = !present;
   find('.rename').value = edit.k;
-  find('.brush-size').hidden = !['brush', 'erase'].includes(edit.tool);
+  find('.with-brush').hidden = !brushing();
+  for (const label of all('.editor .with-shape')) label.hidden = brushing();
   find('.radius').value = edit.radius;
   find('.radius-value').textContent = say('sizeUnit', { size: 2 * edit.radius });
   if (edit.tool === 'corners') sayTool();
   redraw(false);
 }
 
+const brushing = () => ['brush', 'erase'].includes(edit.tool);
 const setRadius = (radius) => { edit.radius = Math.min(Number(find('.radius').max), Math.max(1, Math.round(radius))); refreshEditor(); };
 
 // One click of four first, then steps.
@@ -98,7 +111,7 @@ editor.addEventListener('click', (event) => {
   const button = event.target.closest('[data-pick], [data-tool], [data-edit-do]');
   if (!button) return;
   const { pick, tool, editDo } = button.dataset;
-  if (pick) selectVertebra(Number(pick));
+  if (pick) approach(Number(pick));
   else if (tool) selectTool(tool);
   else editActions[editDo]();
 });
@@ -124,8 +137,8 @@ function editKey(event) {
   if (!edit.on || !shown.a) return null;
   const k = /^Digit([1-9])$/.exec(event.code)?.[1] - 1;
   if (k < BACKGROUND && !event.shiftKey) return () => selectVertebra(k);
-  const brushing = ['brush', 'erase'].includes(edit.tool), key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  return ['[', ']'].includes(key) && !brushing ? null : editKeys[key];
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  return ['[', ']'].includes(key) && !brushing() ? null : editKeys[key];
 }
 
 const typing = (target) => target.closest?.('textarea, select, input:not([type="range"], [type="checkbox"])');
@@ -175,14 +188,17 @@ function drawEditor(context) {
   context.setTransform(pixelRatio(), 0, 0, pixelRatio(), 0, 0);
   if (edit.tool === 'shape') shown.a.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && drawHandles(context, k));
   if (edit.tool === 'corners') drawClicks(context);
-  if (edit.pointer && ['brush', 'erase'].includes(edit.tool)) drawMark(context, edit.pointer, edit.radius * view.scale, 'ring', '#fff');
+  if (edit.pointer && brushing()) drawMark(context, edit.pointer, edit.radius * view.scale, 'ring', '#fff');
   context.restore();
 }
 
+// The shorter side of a vertebra's box on the screen.
+const near = (k) => Math.min(shown.a.vertebrae[k].canvas.width, shown.a.vertebrae[k].canvas.height) * view.scale;
+
 function drawHandles(context, k) {
   for (const { kind, at } of outlineOf(k).handles) {
-    if (k === edit.k) drawMark(context, toStage(at), kind === 'corner' ? 5.5 : 4.5, kind, props.colours[k]);
-    else if (kind === 'corner') drawMark(context, toStage(at), 2.5, 'side', props.colours[k]);
+    if (k === edit.k && (kind === 'corner' || near(k) > SHORTEST_SIDE)) drawMark(context, toStage(at), kind === 'corner' ? 5.5 : 4.5, kind, props.colours[k]);
+    else if (k !== edit.k && kind === 'corner') drawMark(context, toStage(at), 2.5, 'side', props.colours[k]);
   }
 }
 
@@ -223,6 +239,11 @@ function drawLoupe() {
   for (const canvas of [filmCanvas, overlayCanvas]) {
     context.filter = canvas === filmCanvas ? filmCanvas.style.filter || 'none' : 'none';
     context.drawImage(canvas, x * ratio - part / 2, y * ratio - part / 2, part, part, 0, 0, loupe.width, loupe.height);
+  }
+  const middle = loupe.width / 2, arm = 9 * ratio, cross = new Path2D(`M${middle - arm} ${middle}h${2 * arm}M${middle} ${middle - arm}v${2 * arm}`);
+  for (const [style, width] of [['#000a', 3], ['#fff', 1]]) {
+    Object.assign(context, { filter: 'none', strokeStyle: style, lineWidth: width * ratio });
+    context.stroke(cross);
   }
 }
 
