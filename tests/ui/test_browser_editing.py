@@ -162,6 +162,8 @@ def everything(editor: Editor) -> list[np.ndarray]:
         after.append(editor.masks())
 
     (x, y), *_ = editor.corners(L3)
+    editor.page.mouse.click(x, y)  # a handle that is not moved makes no step
+    assert page.is_disabled('[data-edit-do="undo"]')
     editor.drag((x, y), (x - 12, y - 9))
     done()
     x, y = editor.handles()["L3, side 2"]
@@ -432,6 +434,13 @@ def test_segmenting_again_is_a_step_that_can_be_undone(editor: Editor) -> None:
     page.click('[data-edit-do="undo"]')
     assert np.array_equal(editor.masks(), mended)
     page.wait_for_selector("#findings .verdict.corrected")
+    loaded = int(editor.data("loaded") or 0)
+    page.click("#invert input")  # shows the film anew, and segments it
+    page.wait_for_function(f"Number(document.querySelector('.viewer').dataset.loaded) >= {loaded + 2}")
+    editor.settle()
+    assert np.array_equal(editor.masks(), original)
+    page.keyboard.press("Control+z")
+    assert np.array_equal(editor.masks(), mended)
 
 
 def test_a_server_that_starts_anew_and_one_that_forgot_the_film_lose_nothing(

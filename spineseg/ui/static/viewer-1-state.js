@@ -15,7 +15,7 @@ const all = (selector) => [...element.querySelectorAll(selector)];
 const root = find('.viewer'), stage = find('.stage'), legend = find('.legend'), readout = find('.readout');
 const BACKGROUND = props.names.length - 1;
 
-const EMPTY = { film: null, name: null, rows: 0, columns: 0, hash: null, source: null, bitmap: null, a: null, b: null, lines: [], opening: false };
+const EMPTY = { film: null, name: null, rows: 0, columns: 0, hash: null, source: null, bitmap: null, a: null, b: null, lines: [], opening: false, awaited: false };
 const shown = { ...EMPTY };
 const view = { scale: 1, x: 0, y: 0, fitted: true, mode: 'a', divider: null, blink: 'a' };
 const showsMaps = () => view.mode === 'maps' || view.mode === 'otherMaps';
@@ -54,13 +54,14 @@ async function apply(value) {
     shown.bitmap?.close();
     if (!again) toggleEdit(false);
     if (hash !== edits.hash) forgetPicture();
-    Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, source, bitmap, opening: !same });
+    Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, source, bitmap, opening: !same, awaited: true });
     document.dispatchEvent(new CustomEvent('spineseg:film-changed'));
     if (value.name) document.dispatchEvent(new CustomEvent('spineseg:example-opened'));
   }
   if ('a' in value) {
     const { opening } = shown;
-    Object.assign(shown, { a, opening: false });
+    if (edit.gesture) cancelEdit();
+    Object.assign(shown, { a, opening: false, awaited: false });
     if (a) await masksArrived(value.corners, opening);
   }
   if ('b' in value) shown.b = b;

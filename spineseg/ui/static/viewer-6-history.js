@@ -1,6 +1,6 @@
 // What a person changed in the masks shown: steps that can each be undone and redone. A step is a patch, so undoing gives
 // back the very same pixels, and masks that were moved beyond the first or last name, by level, are kept beside them.
-const MOST_STEPS = 300, FORGOTTEN_AT_ONCE = 50;
+const MOST_STEPS = 300, MOST_RUNS = 500_000; // of one film
 const NO_STEPS = { hash: null, model: null, start: null, steps: [], at: 0, beyond: {} };
 const edits = { ...NO_STEPS }; // model, start: run lengths of the model's masks and of those before the first step
 
@@ -26,22 +26,22 @@ function commit(before, box, text, beyond = edits.beyond) {
   edits.steps.push({ patch, text, before: edits.beyond, after: beyond });
   edits.beyond = beyond;
   edits.at = edits.steps.length;
-  if (edits.steps.length > MOST_STEPS) forgetOldest();
+  if (edits.steps.length > MOST_STEPS || edits.steps.reduce((sum, step) => sum + step.patch.lengths.length, 0) > MOST_RUNS) forgetOldest();
   masksChanged(box);
   editsChanged();
   return true;
 }
 
-// The oldest steps become part of what the first step starts from.
+// The oldest sixth of the steps becomes part of what the first step starts from.
 function forgetOldest() {
-  const bits = replayed({ ...edits, at: FORGOTTEN_AT_ONCE }, shown.rows * shown.columns, filmSize());
+  const count = Math.ceil(edits.steps.length / 6), bits = replayed({ ...edits, at: count }, shown.rows * shown.columns, filmSize());
   edits.start = allRuns({ bits, vertebrae: vertebraeIn(bits, shown.columns) });
-  edits.steps.splice(0, FORGOTTEN_AT_ONCE);
-  edits.at -= FORGOTTEN_AT_ONCE;
+  edits.steps.splice(0, count);
+  edits.at -= count;
 }
 
 function travel(to) {
-  if (!shown.a || to < 0 || to > edits.steps.length || to === edits.at) return;
+  if (!shown.a || edit.gesture || to < 0 || to > edits.steps.length || to === edits.at) return;
   const back = to < edits.at, step = edits.steps[back ? to : edits.at];
   applyPatch(shown.a.bits, filmSize(), step.patch);
   edits.beyond = back ? step.before : step.after;

@@ -72,6 +72,7 @@ async function restoreTab() {
   if (!record) return forgetPicture();
   await apply(value);
   const bits = replayed(record, value.rows * value.columns, value);
+  Object.assign(shown, { opening: false, awaited: false }); // no model was asked
   shown.a = { title: say('byHand'), corrected: true, undecoded: false, bits, maps: null, vertebrae: vertebraeIn(bits, value.columns), corners: [], outlines: [] };
   Object.assign(edits, record);
   refreshControls();

@@ -19,9 +19,9 @@ function editsChanged() {
   changedMeanwhile();
 }
 
-// Ask for figures; while an answer is awaited, once more after it.
+// Ask for figures; while an answer or a model's masks are awaited, once more after them.
 function changedMeanwhile() {
-  if (sync.waiting) {
+  if (sync.waiting || shown.awaited) {
     sync.again = true;
     return;
   }
