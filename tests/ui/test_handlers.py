@@ -17,7 +17,7 @@ import cv2
 import gradio as gr
 import numpy as np
 import pytest
-from ui_fakes import FILM, Bands, FakeCard, bands, handlers, opened, segmented, simulated
+from ui_fakes import FILM, Bands, FakeCard, bands, handlers, opened, runs_of, segmented, simulated
 
 from spineseg.film import VERTEBRAE, BadInput, Film
 from spineseg.io.labels import read_label, to_array
@@ -221,18 +221,8 @@ def lower(masks: np.ndarray | None = None) -> np.ndarray:
 def sent(masks: np.ndarray, film: str = "token") -> dict[str, Any]:
     """Masks as the viewer sends them."""
     rows, columns = masks.shape[1:]
-    runs = []
-    for mask in masks:
-        changes = np.flatnonzero(np.diff(mask.ravel().astype(int), prepend=0, append=0))
-        runs.append(np.diff([0, *changes, mask.size]).tolist())
-    return {
-        "film": film,
-        "rows": rows,
-        "columns": columns,
-        "spacing": [0.5, 0.5, "detector"],
-        "aspect": 1,
-        "masks": runs,
-    }
+    film_seen = {"rows": rows, "columns": columns, "spacing": [0.5, 0.5, "detector"], "aspect": 1}
+    return {"film": film, **film_seen, "masks": runs_of(masks)}
 
 
 def test_a_correction_goes_everywhere() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ui_fakes import bands
+from ui_fakes import bands, runs_of
 
 from spineseg.film import VERTEBRAE, Spacing
 from spineseg.ui.correction import BadRequest, bits_to_masks
@@ -18,12 +18,6 @@ from spineseg.ui.sent_masks import MOST_RUNS, sent_bits, sent_film
 SHAPE = (70, 40)
 SIZE = SHAPE[0] * SHAPE[1]
 FILM = {"rows": 300, "columns": 200, "spacing": [0.2, 0.1, "patient"], "aspect": 1}
-
-
-def runs_of(masks: np.ndarray) -> list[list[int]]:
-    """Lengths outside, inside, outside ... of each vertebra."""
-    edges = [np.flatnonzero(np.diff(mask.ravel().astype(int), prepend=0, append=0)) for mask in masks]
-    return [np.diff([0, *found, SIZE]).tolist() for found in edges]
 
 
 def test_masks_there_and_back() -> None:

@@ -181,8 +181,11 @@ function placeHandles() {
 
 function drawEditor(context) {
   placeHandles();
+  if (edit.on && shown.a) drawMarks(context);
   drawLoupe();
-  if (!edit.on || !shown.a) return;
+}
+
+function drawMarks(context) {
   shown.a.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && strokeTwice(context, vertebra.border, props.colours[k], k === edit.k ? 2 : 1));
   context.save();
   context.setTransform(pixelRatio(), 0, 0, pixelRatio(), 0, 0);
@@ -225,7 +228,7 @@ function drawMark(context, [x, y], size, kind, colour) {
   context.lineWidth = 2;
   context.strokeStyle = colour;
   context.fillStyle = '#fff';
-  if (kind !== 'ring') context.fill();
+  if (kind !== 'ring' && !edit.gesture) context.fill(); // while it is dragged the bone shows through
   context.stroke();
 }
 
