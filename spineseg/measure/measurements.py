@@ -17,7 +17,7 @@ from jaxtyping import Float
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput, Masks, Spacing
 from spineseg.inference.levels import LevelConfig, LevelReport
 from spineseg.inference.prediction import Prediction
-from spineseg.measure.corners import SIDES, Body
+from spineseg.measure.corners import SIDES, Body, Fit, fit_body
 from spineseg.measure.errors import BoneMap, sample_bodies, side_errors
 from spineseg.measure.figures import DEFINITIONS, JOINTS, PRESACRAL, SOURCES, Figure
 from spineseg.measure.spine import Facing, Spine, read_spine
@@ -159,6 +159,7 @@ def measure(
     bone_map: BoneMap | None = None,
     facing: Facing | None = None,
     drawn: Collection[str] = (),
+    fit: Fit = fit_body,
 ) -> Measurements:
     """Measure one film.
 
@@ -169,12 +170,13 @@ def measure(
     outlines are right. facing: the side that the front of the body is on, if that is known; without it a spine that
     turns too little yields no figure, and a kyphotic one is taken for a lordotic one that faces the other way.
     drawn: names of the vertebrae that a person outlined, whose errors rest on their outline and not on the bone map.
+    fit: what finds a body in its mask; `KeptFits` where masks are measured again and again.
     Raises BadInput for another array.
     """
     check_masks(masks)
     row_to_column = row_to_column or (spacing.row_to_column if spacing else 1.0)
     sharpness, visible = (bone_map.sharpness, bone_map.visible) if bone_map else (None, None)
-    spine = read_spine(masks, row_to_column, usable, sharpness, facing, visible, drawn)
+    spine = read_spine(masks, row_to_column, usable, sharpness, facing, visible, drawn, fit)
     source: Source = "outline" if bone_map is None else "probability"
     if facing is None and spine.turn_deg < _LEAST_TURN_DEG:
         reason = "which side is the front cannot be told"

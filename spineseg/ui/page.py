@@ -119,7 +119,7 @@ class Layout:
         return [self.viewer, self.findings, self.comparison, self.measurements]
 
     def connect(self, page: gr.Blocks) -> None:
-        """Which control calls what. After each answer the viewer's value is replaced (see `_forget`)."""
+        """Which control calls what. After most answers the viewer's value is replaced (see `_forget`)."""
         handlers, store = self.handlers, self.store
         always: dict[str, Any] = {"concurrency_limit": None, **_HIDDEN}
         page.load(handlers.status, None, self.status, **always)
@@ -183,9 +183,9 @@ class Layout:
             return correct_on_session(self.store, self.handlers, _session(request), event._data)
 
         options: dict[str, Any] = {"concurrency_id": "correct", "concurrency_limit": 2, **_HIDDEN}
-        # the viewer sends the next masks from within the answer to the last, while Gradio holds that for pending
-        corrected = self.viewer.correct(correct, None, self.outputs, trigger_mode="multiple", **options)
-        self._then_forget(corrected)
+        # The viewer sends the next masks from within the answer to the last, while Gradio holds that for pending. That
+        # answer would be lost if `_forget` of the one before came at the same moment; it holds lines and corners only.
+        self.viewer.correct(correct, None, self.outputs, trigger_mode="multiple", **options)
 
     def _connect_downloads(self) -> None:
         def download(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
@@ -237,13 +237,15 @@ def correct_on_session(
 ) -> tuple[Any, ...]:
     """Take a person's masks over whatever else changed meanwhile; returns the viewer's payload and the panels.
 
+    sent: what `Handlers.correct` takes, and asked, by which the viewer knows the answer.
+
     Of a film that is not here any more nothing is kept.
     """
     while True:
         entry = store.get(session)
         after = handlers.correct(entry and entry.state, sent)
         if after.forgotten or store.replace(session, entry, after):
-            return {**after_correction(after), "film": sent.get("film")}, *panels(after)
+            return {**after_correction(after), "film": sent.get("film"), "asked": sent.get("asked")}, *panels(after)
 
 
 def on_new_film(store: SessionStore, handler: Callable[..., SessionState]) -> Callable[..., tuple[Any, ...]]:

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from spineseg.film import VERTEBRAE, Film
 from spineseg.inference.levels import LevelReport
+from spineseg.measure.corners import KeptFits
 from spineseg.measure.errors import BoneMap
 from spineseg.measure.measurements import Measurements, measure, sure_vertebrae
 from spineseg.ui.compare import Comparison, compare
@@ -57,6 +58,7 @@ class SessionState:
     token: names the film to the viewer, at random. name: of an example; the name of an upload stays in the browser.
     inverted: bone is dark in the file. layer: the model's masks. corrected: the masks that a person made of them.
     other: the masks that they are compared with. forgotten: only the browser has the film, whose image is 0 here.
+    fits: bodies found so far in this film.
     """
 
     film: Film
@@ -67,6 +69,7 @@ class SessionState:
     corrected: Bits | None = None
     other: MaskLayer | None = None
     forgotten: bool = False
+    fits: KeptFits = field(default_factory=KeptFits)
 
     @property
     def shown_film(self) -> Film:
@@ -99,6 +102,7 @@ class SessionState:
             usable=sure.union(changed.settled if changed else ()),
             bone_map=layer.bone_map if layer else None,
             drawn=changed.drawn if changed else (),
+            fit=self.fits,
         )
 
     @cached_property

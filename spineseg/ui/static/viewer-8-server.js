@@ -1,7 +1,7 @@
 // What a person changed, on its way to the server and back. The server only says what follows from the masks (figures,
 // lines, corners, files) and need not know the film: each request carries masks, size and spacing.
-const NO_ANSWER_MS = 15000;
-const sync = { waiting: 0, sent: 0, again: false, reopening: false, forgotten: null };
+const NO_ANSWER_MS = 10000;
+const sync = { waiting: 0, asked: 0, sent: 0, tries: 0, again: false, reopening: false, forgotten: null };
 let saving = Promise.resolve();
 
 const sentMasks = () => {
@@ -26,21 +26,24 @@ function changedMeanwhile() {
     return;
   }
   sync.waiting = setTimeout(noAnswer, NO_ANSWER_MS);
-  root.dataset.asked = Number(root.dataset.asked ?? 0) + 1;
   sync.sent = performance.now();
-  trigger('correct', sentMasks());
+  root.dataset.asked = sync.asked += 1;
+  trigger('correct', { ...sentMasks(), asked: sync.asked });
 }
 
+// An answer that does not come is asked for once more.
 function noAnswer() {
   sync.waiting = 0;
-  announce(say('sayOffline'));
+  if (sync.tries++) announce(say('sayOffline'));
+  else changedMeanwhile();
 }
 
 function answered(value) {
+  if (value.asked !== sync.asked) return; // a late one
   clearTimeout(sync.waiting);
-  sync.waiting = 0;
+  Object.assign(sync, { waiting: 0, tries: 0 });
   root.dataset.correctMs = Math.round(performance.now() - sync.sent);
-  root.dataset.answered = root.dataset.asked;
+  root.dataset.answered = value.asked;
   if (value.film !== shown.film || !shown.a) return;
   shown.lines = value.lines;
   find('.with-lines').hidden = !shown.lines.length;
