@@ -68,6 +68,12 @@ def read_label(path: Path, shape: tuple[int, int]) -> Label:
     return Label(bands(), overlap_px=3, background_disagreement_px=0)
 
 
+def runs_of(masks: Masks) -> list[list[int]]:
+    """As the viewer sends masks: for each vertebra lengths outside, inside, outside ... in reading order."""
+    edges = [np.flatnonzero(np.diff(mask.ravel().astype(int), prepend=0, append=0)) for mask in masks]
+    return [np.diff(np.concatenate([[0], found, [masks[0].size]])).tolist() for found in edges]
+
+
 def handlers(
     *models: Bands, read: Callable[[Path], Film] = lambda path: FILM, examples: tuple[Path, ...] = ()
 ) -> Handlers:

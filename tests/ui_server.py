@@ -22,17 +22,23 @@ DIRECT = build_opener(ProxyHandler({}))
 
 
 @contextmanager
-def running(login: tuple[str, str] | None = None, page: gr.Blocks | None = None, **options: Any) -> Iterator[str]:
+def running(
+    login: tuple[str, str] | None = None, page: gr.Blocks | None = None, port: int | None = None, **options: Any
+) -> Iterator[str]:
     """The address of a page that is served for the length of the block."""
-    with socket.socket() as probe:  # Gradio's own search leaves a socket open for each port that is taken
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     page = page or build_page({"bands": Bands()}, lambda path: FILM, read_label)
     try:
         yield serve(page, "127.0.0.1", port, login, **options).rstrip("/")
     finally:
         page.close(verbose=False)
-        gr.close_all(verbose=False)
+
+
+def free_port() -> int:
+    """Gradio's own search leaves a socket open for each port that is taken."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class Stay(HTTPRedirectHandler):

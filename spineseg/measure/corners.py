@@ -277,6 +277,36 @@ def fit_body(
     return Body(corners, np.stack(middles), np.array([side.ragged for side in sides]))
 
 
+Fit = Callable[[Mask, Float[np.ndarray, "rc=2"], float, Sharpness | None], Body]
+"""What `fit_body` does."""
+
+
+class KeptFits:
+    """`fit_body` that keeps the last bodies, for masks of which a person changes one at a time.
+
+    A body is found again by all that it follows from, so that the results are those of `fit_body`.
+    """
+
+    def __init__(self, most: int = 64) -> None:
+        """most: bodies that are kept; all are forgotten where one more comes."""
+        self._most = most
+        self._bodies: dict[tuple[object, ...], Body] = {}
+
+    def __call__(
+        self, mask: Mask, down: Float[np.ndarray, "rc=2"], row_to_column: float, sharpness: Sharpness | None
+    ) -> Body:
+        """As `fit_body`."""
+        box = rows, columns = bounding_box(mask)
+        place = (rows.start, rows.stop, columns.start, columns.stop)
+        key = (mask.shape, place, mask[box].tobytes(), down.tobytes(), row_to_column, sharpness)
+        if (body := self._bodies.get(key)) is None:
+            body = fit_body(mask, down, row_to_column, sharpness)
+            if len(self._bodies) >= self._most:
+                self._bodies = {}
+            self._bodies[key] = body
+        return body
+
+
 def _weights(film_points: Points, sharpness: Sharpness | None) -> Float[np.ndarray, "point"]:
     """Of the contour's points, 1 in the mean."""
     if sharpness is None:

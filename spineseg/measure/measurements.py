@@ -18,7 +18,7 @@ from spineseg.film import CHANNELS, VERTEBRAE, BadInput, Masks, Spacing
 from spineseg.inference.levels import LevelConfig, LevelReport
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.verdict import NOT_LUMBAR
-from spineseg.measure.corners import SIDES, Body
+from spineseg.measure.corners import SIDES, Body, Fit, fit_body
 from spineseg.measure.errors import BoneMap, sample_bodies, side_errors
 from spineseg.measure.figures import DEFINITIONS, JOINTS, PRESACRAL, SOURCES, Figure
 from spineseg.measure.spine import Facing, Spine, read_spine
@@ -162,6 +162,8 @@ def measure(
     usable: Collection[str] = VERTEBRAE,
     bone_map: BoneMap | None = None,
     facing: Facing | None = None,
+    drawn: Collection[str] = (),
+    fit: Fit = fit_body,
 ) -> Measurements:
     """Measure one film.
 
@@ -171,12 +173,14 @@ def measure(
     (`measure_prediction` gives it); without it they hold only how well the outlines fix the sides, not whether the
     outlines are right. facing: the side that the front of the body is on, if that is known; without it a spine that
     turns too little yields no figure, and a kyphotic one is taken for a lordotic one that faces the other way.
+    drawn: names of the vertebrae that a person outlined, whose errors rest on their outline and not on the bone map.
+    fit: what finds a body in its mask; `KeptFits` where masks are measured again and again.
     Raises BadInput for another array.
     """
     check_masks(masks)
     row_to_column = row_to_column or (spacing.row_to_column if spacing else 1.0)
     sharpness, visible = (bone_map.sharpness, bone_map.visible) if bone_map else (None, None)
-    spine = read_spine(masks, row_to_column, usable, sharpness, facing, visible)
+    spine = read_spine(masks, row_to_column, usable, sharpness, facing, visible, drawn, fit)
     source: Source = "outline" if bone_map is None else "probability"
     if facing is None and spine.turn_deg < _LEAST_TURN_DEG:
         reason = "which side is the front cannot be told"
@@ -184,7 +188,7 @@ def measure(
         return Measurements({}, left_out, {}, (), None, spacing, source)
     errors = np.zeros((len(VERTEBRAE), len(SIDES), 2))
     for name, body in spine.bodies.items():
-        errors[VERTEBRAE.index(name)] = side_errors(body, row_to_column, bone_map)
+        errors[VERTEBRAE.index(name)] = side_errors(body, row_to_column, None if name in drawn else bone_map)
     return _measured(spine, errors, spacing, row_to_column, source)
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from spineseg.film import VERTEBRAE, Masks, bounding_box, down_at
 from spineseg.inference.grid import Box
 from spineseg.inference.masks import largest_component
-from spineseg.measure.corners import Body, Mask, NoBody, Sharpness, fit_body
+from spineseg.measure.corners import Body, Fit, Mask, NoBody, Sharpness, fit_body
 
 Facing = Literal["left", "right"]
 """The side of the film that the front of the body is on."""
@@ -78,13 +78,16 @@ def read_spine(
     sharpness: Sharpness | None = None,
     facing: Facing | None = None,
     visible: Box | None = None,
+    drawn: Collection[str] = (),
+    fit: Fit = fit_body,
 ) -> Spine:
     """Bodies with their anterior and posterior sides, in square pixels of a column's width.
 
     row_to_column: height of a pixel over its width. usable: names of the vertebrae that may be measured. sharpness: at
     points of the film, pixel centres at whole numbers; without it all parts of a side count alike. facing: where the
     front is, if that is known; else the turn of the spine decides, wrongly for a kyphotic or a flat one.
-    visible: the visible field of the film, all of it if not given.
+    visible: the visible field of the film, all of it if not given. drawn: names of vertebrae outlined by a person, all
+    parts of whose sides count alike. fit: what finds a body in its mask.
     """
     present = {k: mask for k, mask in enumerate(masks) if mask.any()}
     centres = {k: _centre(mask) * [row_to_column, 1.0] for k, mask in present.items()}
@@ -92,8 +95,9 @@ def read_spine(
     whole = [k for k, name in enumerate(VERTEBRAE) if name not in left_out]
     bodies = {}
     for k in whole:
+        sharp = None if VERTEBRAE[k] in drawn else sharpness
         try:
-            bodies[VERTEBRAE[k]] = fit_body(present[k], down_at(centres, k), row_to_column, sharpness)
+            bodies[VERTEBRAE[k]] = fit(present[k], down_at(centres, k), row_to_column, sharp)
         except NoBody as error:
             left_out[VERTEBRAE[k]] = str(error)
     turn = _turn_deg(bodies, (centres[k] for k in whole))

@@ -10,7 +10,7 @@ import numpy as np
 
 from spineseg.evaluation.metrics import dice, hausdorff95, iou, levels_right
 from spineseg.film import VERTEBRAE, Film
-from spineseg.ui.correction import Bits, Correction, bits_to_masks
+from spineseg.ui.correction import Bits, bits_to_masks, shifted
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def compare(title: str, bits: Bits, other_title: str, other: Bits, film: Film) -
 
 def _better_shift(bits: Bits, theirs: np.ndarray, overlap: np.ndarray) -> int:
     """The shift by one level that raises the mean Dice by more than 0.2."""
-    means = {0: _mean(overlap), **{s: _mean(dice(bits_to_masks(Correction(s).applied(bits)), theirs)) for s in (-1, 1)}}
+    means = {0: _mean(overlap), **{s: _mean(dice(bits_to_masks(shifted(bits, s)), theirs)) for s in (-1, 1)}}
     best = max(means, key=lambda shift: means[shift])
     return best if means[best] > means[0] + 0.2 else 0
 

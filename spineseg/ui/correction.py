@@ -1,11 +1,13 @@
-"""Masks as one byte per pixel, and the corrections of their names that a visitor makes."""
+"""Masks as one byte per pixel, and what a person changed in those of a model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from spineseg.film import VERTEBRAE, BadInput, Masks
 from spineseg.ui import texts
@@ -33,50 +35,104 @@ def bits_to_masks(bits: Bits) -> Masks:
     return np.stack([(bits & np.uint8(1 << k)) != 0 for k in range(len(VERTEBRAE))])
 
 
-@dataclass(frozen=True)
-class Correction:
-    """Names that a visitor changed.
+def shifted(bits: Bits, levels: int) -> Bits:
+    """Names moved caudally by that many levels (1: the body called L1 becomes L2); what has no name left is gone."""
+    return (bits << levels if levels >= 0 else bits >> -levels) & _ALL_BITS
 
-    shift: levels by which every name was moved caudally (1: the body called L1 becomes L2). dropped: vertebrae left
-    out, by their index in the model's own masks.
+
+@dataclass(frozen=True)
+class Changes:
+    """What a person changed in a model's masks.
+
+    sources: for each name, which of the model's vertebrae bears it now; None for one drawn by hand and for none.
+    by_hand: for each name, whether it has pixels that are not just those of its source. found: the vertebrae of the
+    model.
     """
 
-    shift: int = 0
-    dropped: frozenset[int] = frozenset()
+    sources: tuple[int | None, ...]
+    by_hand: tuple[bool, ...]
+    found: tuple[bool, ...]
 
-    def __bool__(self) -> bool:
-        return self != Correction()
+    @cached_property
+    def drawn(self) -> tuple[str, ...]:
+        """Names whose outline a person drew or changed."""
+        return tuple(name for name, drawn in zip(VERTEBRAE, self.by_hand, strict=True) if drawn)
 
-    def moved(self, levels: int) -> Correction:
-        """With every name moved further. Raises BadRequest where no vertebra would be left."""
-        if abs(self.shift + levels) >= len(VERTEBRAE):
-            raise BadRequest(texts.NO_VERTEBRA_LEFT)
-        return replace(self, shift=self.shift + levels)
+    @cached_property
+    def settled(self) -> tuple[str, ...]:
+        """Names that a person gave: to another outline, or to another of the model's vertebrae."""
+        renamed = (VERTEBRAE[k] for k, source in enumerate(self.sources) if source not in (None, k))
+        return tuple(dict.fromkeys([*self.drawn, *renamed]))
 
-    def without(self, vertebra: int) -> Correction:
-        """With the vertebra of this present name left out as well."""
-        return replace(self, dropped=self.dropped | {vertebra - self.shift})
+    @cached_property
+    def left_out(self) -> tuple[str, ...]:
+        """Vertebrae of the model that are in none, by the model's names."""
+        return tuple(VERTEBRAE[j] for j, found in enumerate(self.found) if found and j not in self.sources)
 
-    def applied(self, bits: Bits) -> Bits:
-        """The masks under their corrected names."""
-        kept = bits & np.uint8(sum(1 << k for k in range(len(VERTEBRAE)) if k not in self.dropped))
-        moved = kept << self.shift if self.shift >= 0 else kept >> -self.shift
-        return moved & _ALL_BITS
+    @cached_property
+    def shift(self) -> int:
+        """Levels by which all names were moved caudally; 0 where they did not move alike."""
+        moves = {k - source for k, source in enumerate(self.sources) if source is not None}
+        return moves.pop() if len(moves) == 1 else 0
 
-    def source(self, vertebra: int) -> int | None:
-        """Which of the model's vertebrae bears this name now; None if none does."""
-        before = vertebra - self.shift
-        return before if 0 <= before < len(VERTEBRAE) and before not in self.dropped else None
-
-    def sentences(self, present: tuple[bool, ...]) -> tuple[str, ...]:
-        """The correction in words, with the vertebrae that lost their name and the names that became empty.
-
-        present: which vertebrae the model found.
-        """
-        kept = [k for k, found in enumerate(present) if found and k not in self.dropped]
-        nameless = [VERTEBRAE[k] for k in kept if not 0 <= k + self.shift < len(VERTEBRAE)]
-        empty = [name for k, name in enumerate(VERTEBRAE) if k - self.shift not in kept] if self.shift else []
-        dropped = [VERTEBRAE[k] for k in sorted(self.dropped) if 0 <= k < len(VERTEBRAE)]
-        named = ((texts.DROPPED, dropped), (texts.NAMELESS, nameless), (texts.EMPTY, empty))
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """The changes in words."""
+        absent = [not drawn and source is None for drawn, source in zip(self.by_hand, self.sources, strict=True)]
+        nameless = [name for name in self.left_out if not 0 <= VERTEBRAE.index(name) + self.shift < len(VERTEBRAE)]
+        named = (
+            (texts.RENAMED, self._renamed),
+            (texts.CHANGED, [name for name in self.drawn if self.sources[VERTEBRAE.index(name)] is not None]),
+            (texts.DRAWN, [name for name in self.drawn if self.sources[VERTEBRAE.index(name)] is None]),
+            (texts.DROPPED, [name for name in self.left_out if name not in nameless]),
+            (texts.NAMELESS, nameless),
+            (texts.EMPTY, [name for name, empty in zip(VERTEBRAE, absent, strict=True) if empty and self.shift]),
+        )
         moved = (texts.names_moved(self.shift),) if self.shift else ()
         return (*moved, *(sentence.format(", ".join(names)) for sentence, names in named if names))
+
+    @property
+    def _renamed(self) -> list[str]:
+        """Each vertebra that moved by another number of levels than all."""
+        pairs = [] if self.shift else [(k, j) for k, j in enumerate(self.sources) if j is not None and j != k]
+        return [texts.NAME_AND_FORMER.format(VERTEBRAE[k], VERTEBRAE[j]) for k, j in pairs]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        rows = zip(VERTEBRAE, self.sources, self.by_hand, strict=True)
+        return {
+            "in words": self.sentences,
+            "names moved down the spine by": self.shift,
+            "left out (the model's names)": self.left_out,
+            "vertebrae": {
+                name: {"model's name": None if j is None else VERTEBRAE[j], "outline": "by hand" if hand else "model"}
+                for name, j, hand in rows
+                if hand or j is not None
+            },
+        }
+
+
+def changes(model: Bits, corrected: Bits) -> Changes:
+    """What turns the model's masks into the corrected ones, both disjoint.
+
+    A name's source is the vertebra of the model that it shares most pixels with, and that shares most with it.
+    """
+    shared = _shared(model, corrected)
+    areas, found = shared.sum(1)[1:], shared.sum(0)[1:]
+    inner = shared[1:, 1:]
+    best = inner.argmax(1)
+    mutual = [inner[k, j] > 0 and inner[:, j].argmax() == k for k, j in enumerate(best)]
+    sources = tuple(int(j) if both else None for j, both in zip(best, mutual, strict=True))
+    same = [j is not None and inner[k, j] == areas[k] == found[j] for k, j in enumerate(sources)]
+    by_hand = tuple(bool(area) and not equal for area, equal in zip(areas, same, strict=True))
+    return Changes(sources, by_hand, tuple(map(bool, found)))
+
+
+def _shared(model: Bits, corrected: Bits) -> Int[np.ndarray, "corrected model"]:
+    """How many pixels each pair has in common; 0 is the background, vertebra k is k + 1."""
+    count = len(VERTEBRAE) + 1
+    number = np.zeros(256, np.uint8)
+    number[[1 << k for k in range(len(VERTEBRAE))]] = np.arange(1, count)
+    either = np.flatnonzero(model | corrected)
+    pairs = number[corrected.ravel()[either]].astype(np.intp) * count + number[model.ravel()[either]]
+    return np.bincount(pairs, minlength=count * count).reshape(count, count)

@@ -36,7 +36,9 @@ def npz(state: SessionState) -> bytes:
     """Compressed: masks (the same array), channels (their names), corrected (whether a person changed them)."""
     stream = io.BytesIO()
     array = to_array(_masks(state))
-    np.savez_compressed(stream, masks=array, channels=np.array(CHANNELS), corrected=np.array(bool(state.correction)))
+    np.savez_compressed(
+        stream, masks=array, channels=np.array(CHANNELS), corrected=np.array(state.corrected is not None)
+    )
     return stream.getvalue()
 
 
@@ -47,6 +49,8 @@ def mat(state: SessionState) -> bytes:
 
 def picture(state: SessionState) -> bytes:
     """The film with its vertebrae in colour, PNG."""
+    if state.forgotten:
+        raise BadRequest(texts.NEEDS_FILM)
     masks = _masks(state)
     return png_bytes(overlay(state.shown_film, np.zeros_like(masks) if state.held_back else masks))
 
@@ -59,7 +63,6 @@ def labels(state: SessionState) -> bytes:
 def report(state: SessionState) -> bytes:
     """JSON: model with its card, verdict, measurements, comparison; nothing of the file but size and spacing."""
     layer, masks = state.layer, _masks(state)
-    assert layer is not None and layer.levels is not None, "masks of a session are a model’s"
     content: dict[str, Any] = {
         "spineseg": __version__,
         "use": texts.DISCLAIMER,
@@ -70,21 +73,22 @@ def report(state: SessionState) -> bytes:
             "remarks": (*state.film.remarks, *state.remarks),
             "inverted by hand": state.inverted,
         },
-        "levels": asdict(layer.levels),
-        "corrected": {
-            "names moved down the spine by": state.correction.shift,
-            "left out (the model's names)": [VERTEBRAE[k] for k in sorted(state.correction.dropped)],
-            "in words": state.correction.sentences(layer.present),
-        }
-        if state.correction
-        else None,
+        "levels": asdict(layer.levels) if layer and layer.levels else None,
+        "corrected": _corrected(state),
         "vertebrae": {name: _extent(mask) for name, mask in zip(VERTEBRAE, masks, strict=True)},
         "measurements": state.measurements.as_dict() if state.measurements else None,
         "comparison": state.comparison.as_dict() if state.comparison else None,
-        "computed": {"device": layer.device, "seconds": round(layer.seconds, 3)},
-        "model": layer.card,
+        "computed": {"device": layer.device, "seconds": round(layer.seconds, 3)} if layer else None,
+        "model": layer.card if layer else None,
     }
     return (json.dumps(content, indent=2, default=_plain) + "\n").encode()
+
+
+def _corrected(state: SessionState) -> dict[str, Any] | None:
+    """What a person changed; None where nothing was."""
+    if state.corrected is None:
+        return None
+    return state.changes.as_dict() if state.changes else {"in words": [texts.MODEL_UNKNOWN]}
 
 
 KINDS: dict[str, tuple[Callable[[SessionState], bytes], str]] = {
@@ -99,10 +103,10 @@ KINDS: dict[str, tuple[Callable[[SessionState], bytes], str]] = {
 
 
 def ending(state: SessionState, kind: str) -> str:
-    """How the file's name ends; one with corrected labels says so. Raises BadRequest for another kind."""
+    """How the file's name ends; one of masks that a person changed says so. Raises BadRequest for another kind."""
     if kind not in KINDS:
         raise BadRequest(texts.UNKNOWN_DOWNLOAD.format(", ".join(KINDS)))
-    return ("-corrected" if state.correction else "") + KINDS[kind][1]
+    return ("" if state.corrected is None else "-corrected") + KINDS[kind][1]
 
 
 def file(state: SessionState, kind: str) -> dict[str, str]:

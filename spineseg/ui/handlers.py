@@ -23,7 +23,8 @@ from spineseg.inference.prediction import Prediction
 from spineseg.io.labels import Label, to_array
 from spineseg.measure.measurements import bone_map_of, measure_prediction
 from spineseg.ui import downloads, panels, texts
-from spineseg.ui.correction import BadRequest, Correction, masks_to_bits
+from spineseg.ui.correction import BadRequest, masks_to_bits
+from spineseg.ui.sent_masks import sent_bits, sent_film
 from spineseg.ui.session import MaskLayer, SessionState
 from spineseg.ui.uploads import read_and_delete, uploaded
 
@@ -130,9 +131,10 @@ class Handlers:
 
     @with_user_errors
     def segment(self, state: SessionState | None, model: str, inverted: bool, compare_with: str | None) -> SessionState:
-        """The model's masks under its own names, and those of the model that it is compared with.
+        """The model's own masks, and those of the model that it is compared with.
 
-        Masks that are there already are not computed again.
+        Masks that are there already are not computed again. The browser keeps what a person corrected as a step that
+        can be undone.
         """
         if state is None:
             raise BadRequest(texts.NO_FILM_TO_SEGMENT)
@@ -141,7 +143,7 @@ class Handlers:
         name = self._known(model)
         if state.layer is None or state.layer.title != name:
             state = self._segmented(state, name)
-        return self._compared(replace(state, correction=Correction()), compare_with)
+        return self._compared(replace(state, corrected=None), compare_with)
 
     def segment_if_open(
         self, state: SessionState | None, model: str, inverted: bool, compare_with: str | None
@@ -180,29 +182,36 @@ class Handlers:
         return self.read_label(path, shape)
 
     @with_user_errors
-    def correct(self, state: SessionState | None, action: str, vertebra: int | None = None) -> SessionState:
-        """action: "lower" or "higher" moves every name by one level, "drop" leaves one vertebra out, "undo" all.
-
-        "show" shows what was found on a picture that does not look like a lateral lumbar radiograph.
-        """
-        if state is None or state.layer is None:
-            raise BadRequest(texts.NO_MASKS_TO_CORRECT)
-        if action in ("lower", "higher"):
-            return replace(state, correction=state.correction.moved(1 if action == "lower" else -1))
-        if action == "drop" and isinstance(vertebra, int):
-            return replace(state, correction=state.correction.without(vertebra))
-        if action == "undo":
-            return replace(state, correction=Correction())
-        if action == "show":
-            return replace(state, shown_anyway=True)
-        raise BadRequest(texts.UNKNOWN_CORRECTION)
+    def show_anyway(self, state: SessionState | None) -> SessionState | None:
+        """Show what was found on a picture that does not look like a lateral lumbar film."""
+        return state and replace(state, shown_anyway=True)
 
     @with_user_errors
-    def download(self, state: SessionState | None, kind: str) -> dict[str, Any]:
-        """A file for the viewer to save; see `downloads.KINDS`."""
+    def correct(self, state: SessionState | None, sent: Mapping[str, Any]) -> SessionState:
+        """The masks as a person corrected them in the browser, of the open film or of one that is not here any more.
+
+        sent: film, its token; masks, see `sent_bits`; and of the film what `sent_film` takes. A film that is not here
+        gives a state that is not to be kept.
+        """
+        if state is None or state.token != sent.get("film"):
+            film = sent_film(sent)
+            return SessionState(film, "", corrected=sent_bits(sent.get("masks"), film.shape), forgotten=True)
+        bits = sent_bits(sent.get("masks"), state.film.shape)
+        same = state.layer is not None and np.array_equal(bits, state.layer.bits)
+        return replace(state, corrected=None if same else bits)
+
+    @with_user_errors
+    def download(self, state: SessionState | None, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """A file for the viewer to save; see `downloads.KINDS`.
+
+        sent: kind; and, where a person corrected the masks, what `correct` takes.
+        """
+        kind = str(sent.get("kind"))
+        if "masks" in sent:
+            state = self.correct(state, sent)
         if state is None:
             raise BadRequest(texts.NO_FILM_TO_DOWNLOAD)
-        return {"film": state.token, "file": downloads.file(state, kind)}
+        return {"film": sent.get("film"), "file": downloads.file(state, kind)}
 
     def batch_film(self, upload: Mapping[str, Any] | None, model: str, inverted: bool) -> dict[str, Any]:
         """One film's entries of a batch's ZIP, or the sentence why there are none; the batch goes on."""
@@ -286,7 +295,7 @@ class Handlers:
 
 def _inverted(state: SessionState, inverted: bool) -> SessionState:
     reference = state.other if state.other and state.other.levels is None else None
-    return replace(state, inverted=inverted, layer=None, correction=Correction(), other=reference, shown_anyway=False)
+    return replace(state, inverted=inverted, layer=None, corrected=None, other=reference, shown_anyway=False)
 
 
 def _table_row(state: SessionState) -> dict[str, Any]:

@@ -19,7 +19,16 @@ from spineseg.ui import texts
 from spineseg.ui.handlers import NOTHING, REFERENCE, Handlers, Model
 from spineseg.ui.panels import panels, status
 from spineseg.ui.session import SessionState, SessionStore
-from spineseg.ui.viewer import UNCHANGED, batch_panel, fixed_text, script, update, upload_field, viewer
+from spineseg.ui.viewer import (
+    UNCHANGED,
+    after_correction,
+    batch_panel,
+    fixed_text,
+    script,
+    update,
+    upload_field,
+    viewer,
+)
 
 FORGET_AFTER_S = 600
 """An unused film is dropped after this time, and so is an array that a program fetched."""
@@ -110,7 +119,7 @@ class Layout:
         return [self.viewer, self.findings, self.comparison, self.measurements]
 
     def connect(self, page: gr.Blocks) -> None:
-        """Which control calls what. After each answer the viewer's value is replaced (see `_forget`)."""
+        """Which control calls what. After most answers the viewer's value is replaced (see `_forget`)."""
         handlers, store = self.handlers, self.store
         always: dict[str, Any] = {"concurrency_limit": None, **_HIDDEN}
         page.load(handlers.status, None, self.status, **always)
@@ -168,20 +177,22 @@ class Layout:
         opened.success(lambda: REFERENCE, None, self.compare_with, queue=False, **_HIDDEN)
 
     def _connect_corrections(self) -> None:
-        """The buttons are HTML; which one was pressed comes with the event."""
-        listener = on_session(self.store, self.handlers.correct)
+        """The viewer keeps what a person changes; figures and panels follow. Its masks come with the event."""
 
         def correct(request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
-            return listener(request, event._data.get("action"), event._data.get("vertebra"))
+            return correct_on_session(self.store, self.handlers, _session(request), event._data)
 
-        options: dict[str, Any] = {"concurrency_id": "correct", "concurrency_limit": 1, **_HIDDEN}
-        for panel in (self.findings, self.comparison):
-            self._then_forget(panel.correct(correct, None, self.outputs, **options))
+        show = on_session(self.store, self.handlers.show_anyway)
+        self._then_forget(self.findings.show(show, None, self.outputs, **_READ, **_HIDDEN))
+        options: dict[str, Any] = {"concurrency_id": "correct", "concurrency_limit": 2, **_HIDDEN}
+        # The viewer sends the next masks from within the answer to the last, while Gradio holds that for pending. That
+        # answer would be lost if `_forget` of the one before came at the same moment; it holds lines and corners only.
+        self.viewer.correct(correct, None, self.outputs, trigger_mode="multiple", **options)
 
     def _connect_downloads(self) -> None:
         def download(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
             entry = self.store.get(_session(request))
-            return self.handlers.download(entry and entry.state, event._data.get("kind"))
+            return self.handlers.download(entry and entry.state, event._data)
 
         self._then_forget(self.viewer.download(download, None, self.viewer, **_READ, **_HIDDEN))
 
@@ -221,6 +232,22 @@ def on_session(
         return update(before, after), *panels(after)
 
     return listener
+
+
+def correct_on_session(
+    store: SessionStore, handlers: Handlers, session: str, sent: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    """Take a person's masks over whatever else changed meanwhile; returns the viewer's payload and the panels.
+
+    sent: what `Handlers.correct` takes, and asked, by which the viewer knows the answer.
+
+    Of a film that is not here any more nothing is kept.
+    """
+    while True:
+        entry = store.get(session)
+        after = handlers.correct(entry and entry.state, sent)
+        if after.forgotten or store.replace(session, entry, after):
+            return {**after_correction(after), "film": sent.get("film"), "asked": sent.get("asked")}, *panels(after)
 
 
 def on_new_film(store: SessionStore, handler: Callable[..., SessionState]) -> Callable[..., tuple[Any, ...]]:

@@ -10,13 +10,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from spineseg.film import VERTEBRAE
+from spineseg.inference.levels import LevelReport
 from spineseg.inference.verdict import VERDICTS
 from spineseg.measure.measurements import Row
 from spineseg.render import LEGEND
 from spineseg.ui import texts
-from spineseg.ui.correction import Correction
-from spineseg.ui.session import MaskLayer, SessionState
+from spineseg.ui.session import SessionState
 
 
 def escaped(text: object) -> str:
@@ -47,37 +49,38 @@ def findings(state: SessionState | None) -> str:
     size = texts.SIZE.format(rows=rows, columns=columns)
     layer = state.layer
     if layer is None or layer.levels is None:
-        return f'<p class="facts">{texts.NOT_SEGMENTED.format(size=size)}</p>'
+        if state.corrected is None:
+            return f'<p class="facts">{texts.NOT_SEGMENTED.format(size=size)}</p>'
+        return f'<p class="verdicts">{_CORRECTED}</p><p class="facts">{size}</p>' + _vertebrae(state)
     facts = (size, escaped(layer.title), device_name(layer.device), f"{layer.seconds:.1f} s")
     return (
-        f'<p class="verdicts">{_verdict(state, layer)}</p><p class="facts">{" · ".join(facts)}</p>'
+        f'<p class="verdicts">{_verdict(state, layer.levels)}</p><p class="facts">{" · ".join(facts)}</p>'
         + _sentences("remarks", (*state.film.remarks, *(() if state.inverted else state.remarks)))
-        + _found(state, layer)
+        + _found(state, layer.levels)
     )
 
 
-def _found(state: SessionState, layer: MaskLayer) -> str:
+def _found(state: SessionState, levels: LevelReport) -> str:
     """Reasons, corrections and vertebrae; of a picture that looks like no lumbar film only once they are asked for."""
     if state.held_back:
         return f'<div class="corrections">{_button("show", texts.SHOW_ANYWAY, texts.SHOW_ANYWAY_TITLE)}</div>'
-    reasons = layer.levels.reasons if layer.levels else ()
-    corrected = state.correction.sentences(layer.present)
-    return _sentences("reasons", reasons) + _sentences("corrected", corrected) + _vertebrae(state, layer)
+    corrected = state.changes.sentences if state.changes else ()
+    return _sentences("reasons", levels.reasons) + _sentences("corrected", corrected) + _vertebrae(state)
 
 
 def _note(text: str) -> str:
     return f'<p class="note">{text}</p>'
 
 
-def _verdict(state: SessionState, layer: MaskLayer) -> str:
-    assert layer.levels is not None
-    if state.correction:
-        return f'<span class="verdict corrected">{texts.CORRECTED}</span>'
-    verdict = layer.levels.verdict
-    return f'<span class="verdict {_VERDICT_CLASSES[verdict]}">{verdict[0].upper()}{verdict[1:]}</span>'
-
-
+_CORRECTED = f'<span class="verdict corrected">{texts.CORRECTED}</span>'
 _VERDICT_CLASSES = dict(zip(VERDICTS, ("reliable", "check", "other"), strict=True))
+
+
+def _verdict(state: SessionState, levels: LevelReport) -> str:
+    if state.corrected is not None:
+        return _CORRECTED
+    verdict = levels.verdict
+    return f'<span class="verdict {_VERDICT_CLASSES[verdict]}">{verdict[0].upper()}{verdict[1:]}</span>'
 
 
 def _sentences(kind: str, sentences: Sequence[str]) -> str:
@@ -86,12 +89,14 @@ def _sentences(kind: str, sentences: Sequence[str]) -> str:
     return f'<p class="{kind}">{escaped(text[0].upper() + text[1:])}.</p>' if text else ""
 
 
-def _vertebrae(state: SessionState, layer: MaskLayer) -> str:
+def _vertebrae(state: SessionState) -> str:
     """A row for each name, with a cross that leaves it out; then the buttons that move all names."""
-    rows = "".join(_vertebra(state.correction, layer, k) for k in range(len(VERTEBRAE)))
-    caption = texts.VERTEBRA if state.correction.shift else texts.VERTEBRA_AND_CONFIDENCE
+    assert state.bits is not None
+    seen = int(np.bitwise_or.reduce(state.bits, axis=None))
+    rows = "".join(_vertebra(state, k) if seen >> k & 1 else _absent(k) for k in range(len(VERTEBRAE)))
+    caption = texts.VERTEBRA_AND_CONFIDENCE if state.corrected is None else texts.VERTEBRA
     moves = "".join(_button(way, text, texts.MOVE_TITLE[way]) for way, text in texts.MOVE.items())
-    undo = _button("undo", texts.UNDO, texts.UNDO_TITLE) if state.correction else ""
+    undo = "" if state.corrected is None else _button("undo", texts.UNDO, texts.UNDO_TITLE)
     return (
         f'<table class="vertebrae"><caption>{caption}</caption><tbody>{rows}</tbody></table>'
         f'<div class="corrections" role="group" aria-label="{texts.CORRECT_TITLE}"><span>{texts.ALL_NAMES}</span>'
@@ -99,20 +104,37 @@ def _vertebrae(state: SessionState, layer: MaskLayer) -> str:
     )
 
 
-def _vertebra(correction: Correction, layer: MaskLayer, k: int) -> str:
-    name, source = VERTEBRAE[k], correction.source(k)
-    swatch = f'<th scope="row"><i style="--colour:{LEGEND[name].hex}"></i>{name}</th>'
-    if source is None or not layer.present[source]:
-        return f'<tr class="absent">{swatch}<td colspan="2">{texts.NOT_FOUND}</td></tr>'
-    confidence = layer.levels.confidence[source] if layer.levels else 0.0
-    text = texts.FORMER_NAME.format(VERTEBRAE[source]) if correction.shift else f"{confidence:.0%}"
-    bar = "" if correction.shift else f'<meter min="0" max="1" value="{confidence:.3f}"></meter>'
-    cross = _button("drop", "×", texts.DROP_TITLE.format(name), vertebra=k)
-    return f"<tr>{swatch}<td>{bar}<span>{text}</span></td><td>{cross}</td></tr>"
+def _swatch(k: int) -> str:
+    return f'<th scope="row"><i style="--colour:{LEGEND[VERTEBRAE[k]].hex}"></i>{VERTEBRAE[k]}</th>'
+
+
+def _absent(k: int) -> str:
+    return f'<tr class="absent">{_swatch(k)}<td colspan="2">{texts.NOT_FOUND}</td></tr>'
+
+
+def _vertebra(state: SessionState, k: int) -> str:
+    cross = _button("drop", "×", texts.DROP_TITLE.format(VERTEBRAE[k]), vertebra=k)
+    return f"<tr>{_swatch(k)}<td>{_origin(state, k)}</td><td>{cross}</td></tr>"
+
+
+def _origin(state: SessionState, k: int) -> str:
+    """How sure the model is of a vertebra that it named so; else what a person changed."""
+    changed, layer = state.changes, state.layer
+    if state.corrected is not None and changed is None:
+        return ""
+    source = changed.sources[k] if changed else k
+    if source is None:
+        return f"<span>{texts.DRAWN_BY_HAND}</span>"
+    former = [texts.FORMER_NAME.format(VERTEBRAE[source])] if source != k else []
+    reshaped = [texts.RESHAPED] if changed and changed.by_hand[k] else []
+    if former or reshaped:
+        return f"<span>{', '.join([*former, *reshaped])}</span>"
+    confidence = layer.levels.confidence[k] if layer and layer.levels else 0.0
+    return f'<meter min="0" max="1" value="{confidence:.3f}"></meter><span>{confidence:.0%}</span>'
 
 
 def _button(action: str, text: str, title: str, vertebra: int | None = None) -> str:
-    """One that `corrections.js` reports to `Handlers.correct`."""
+    """One that `corrections.js` hands to the viewer, which keeps all changes."""
     which = "" if vertebra is None else f' data-vertebra="{vertebra}"'
     label = f' aria-label="{title}"' if vertebra is not None else ""
     return f'<button type="button" data-correct="{action}"{which} title="{title}"{label}>{text}</button>'

@@ -15,10 +15,11 @@ from jaxtyping import UInt8
 from spineseg.film import VERTEBRAE, Film
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.verdict import NOT_LUMBAR
+from spineseg.measure.corners import KeptFits
 from spineseg.measure.errors import BoneMap
 from spineseg.measure.measurements import Measurements, measure, sure_vertebrae
 from spineseg.ui.compare import Comparison, compare
-from spineseg.ui.correction import Bits, Correction, bits_to_masks
+from spineseg.ui.correction import Bits, Changes, bits_to_masks, changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +58,9 @@ class SessionState:
 
     token: names the film to the viewer, at random. name: of an example; the name of an upload stays in the browser.
     film: as the first model decided to see it (`Prediction.seen`); remarks: what it said of that. inverted: the visitor
-    turned it over. layer: the model's masks. other: the masks that they are compared with. shown_anyway: the visitor
-    asked for the masks of a picture that does not look like a lateral lumbar radiograph.
+    turned it over. layer: the model's masks. corrected: the masks that a person made of them. other: the masks that
+    they are compared with. shown_anyway: the visitor asked for the masks of a picture that does not look like a lateral
+    lumbar radiograph. forgotten: only the browser has the film, whose image is 0 here. fits: bodies found so far.
     """
 
     film: Film
@@ -66,10 +68,12 @@ class SessionState:
     name: str | None = None
     inverted: bool = False
     layer: MaskLayer | None = None
-    correction: Correction = field(default_factory=Correction)
+    corrected: Bits | None = None
     other: MaskLayer | None = None
     remarks: tuple[str, ...] = ()
     shown_anyway: bool = False
+    forgotten: bool = False
+    fits: KeptFits = field(default_factory=KeptFits)
 
     @property
     def shown_film(self) -> Film:
@@ -79,26 +83,37 @@ class SessionState:
     @property
     def held_back(self) -> bool:
         """Whether masks are there that nobody has asked to see."""
-        levels = self.layer and self.layer.levels
-        return bool(levels) and levels.verdict == NOT_LUMBAR and not self.shown_anyway
+        if self.layer is None or self.layer.levels is None or self.corrected is not None:
+            return False
+        return self.layer.levels.verdict == NOT_LUMBAR and not self.shown_anyway
+
+    @property
+    def bits(self) -> Bits | None:
+        """The masks as a person corrected them, else the model's."""
+        return self.corrected if self.corrected is not None or self.layer is None else self.layer.bits
 
     @cached_property
-    def bits(self) -> Bits | None:
-        """The model's masks under their corrected names."""
-        return self.correction.applied(self.layer.bits) if self.layer else None
+    def changes(self) -> Changes | None:
+        """What a person changed; None where nothing was, or where the model's masks are not known here."""
+        if self.corrected is None or self.layer is None:
+            return None
+        return changes(self.layer.bits, self.corrected)
 
     @cached_property
     def measurements(self) -> Measurements | None:
-        """Of the masks under their corrected names. Names that the visitor moved count as sure."""
-        if self.layer is None or self.bits is None or self.held_back:
+        """Of the masks as corrected. Vertebrae that a person named or drew count as sure."""
+        if self.bits is None or self.held_back:
             return None
-        sure = sure_vertebrae(self.layer.levels) if self.layer.levels and not self.correction.shift else VERTEBRAE
+        layer, changed = self.layer, self.changes
+        sure = sure_vertebrae(layer.levels) if layer and layer.levels else frozenset(VERTEBRAE)
         return measure(
             bits_to_masks(self.bits),
             self.film.spacing,
             row_to_column=self.film.row_to_column,
-            usable=sure,
-            bone_map=self.layer.bone_map,
+            usable=sure.union(changed.settled if changed else ()),
+            bone_map=layer.bone_map if layer else None,
+            drawn=changed.drawn if changed else (),
+            fit=self.fits,
         )
 
     @cached_property

@@ -44,8 +44,12 @@ MOVE_TITLE = {
     "lower": f"{FIRST} becomes {SECOND}, and so on",
     "higher": f"{SECOND} becomes {FIRST}, and so on",
 }
-UNDO, UNDO_TITLE = "Undo", "Back to the model's own names"
+UNDO, UNDO_TITLE = "Undo", "One step back (Ctrl+Z)"
 CORRECT_TITLE = "Correct the levels"
+DRAWN_BY_HAND, RESHAPED = "drawn by hand", "contour changed"
+RENAMED, NAME_AND_FORMER = "renamed: {}", "{} (was {})"
+CHANGED = "contour changed: {}"
+DRAWN = "drawn by hand: {}"
 DROPPED = "left out: what the model called {}"
 NAMELESS = "no name is left for what the model called {}"
 EMPTY = "now empty: {}"
@@ -56,6 +60,66 @@ def names_moved(levels: int) -> str:
     way, count = ("lower" if levels > 0 else "higher"), abs(levels)
     return f"every name {count} {'level' if count == 1 else 'levels'} {way}"
 
+
+# ---- middle: editing contours ----
+EDITOR = {
+    "edit": "Edit",
+    "editTitle": "Edit contours (E)",
+    "helpEdit": "edit contours and labels; then digits choose a vertebra, V B X C a tool, Tab and arrows move a handle",
+    "toolbar": "Edit contours",
+    "vertebra": "Vertebra to edit",
+    "tool": "Tool",
+    "shape": "Shape",
+    "shapeTitle": "Drag a corner, the middle of a side, or the contour (V)",
+    "brush": "Brush",
+    "brushTitle": "Paint (B)",
+    "erase": "Eraser",
+    "eraseTitle": "Erase (X)",
+    "corners": "Four corners",
+    "cornersTitle": "Click the four corners; the outline is drawn through them (C)",
+    "size": "Size",
+    "sizeUnit": "{size} px",
+    "rename": "Rename to",
+    "renameTitle": "Give this vertebra another label; where that is taken, the two are exchanged",
+    "neighbours": "with neighbours",
+    "neighboursTitle": "All other labels move by as many levels",
+    "remove": "Remove",
+    "removeTitle": "Remove this vertebra (Delete)",
+    "undo": "Undo",
+    "undoTitle": "Undo (Ctrl+Z)",
+    "redo": "Redo",
+    "redoTitle": "Redo (Ctrl+Shift+Z)",
+    "original": "Model’s own",
+    "originalTitle": "Back to the model’s own masks; Undo brings yours back",
+    "done": "Done",
+    "doneTitle": "End editing (E or Esc)",
+    "byHand": "by hand",
+    "corner": "{name}, corner {n}",
+    "side": "{name}, side {n}",
+    "saySelected": "{name}: drag a corner, a side or the contour.",
+    "sayAbsent": "{name} has no mask: choose Four corners, or paint it.",
+    "sayBrush": "Paint {name}.",
+    "sayErase": "Erase {name}.",
+    "sayCorners": "Click the four corners of {name}: {n} of 4.",
+    "sayUndone": "Undone: {step}.",
+    "sayRedone": "Done again: {step}.",
+    "sayNoneLeft": "No vertebra would be left; nothing was moved.",
+    "sayRestored": "Your contours of this film are back.",
+    "saySegmented": "New masks of the model. Undo brings yours back.",
+    "sayForgotten": "Your contours are back. The server no longer holds this film: "
+    "choose it again to segment it or to save its overlay.",
+    "sayOffline": "No answer from the server; your contours are kept in this browser.",
+    "stepShape": "contour of {name}",
+    "stepBrush": "brush on {name}",
+    "stepErase": "eraser on {name}",
+    "stepCorners": "outline of {name}",
+    "stepRemove": "removal of {name}",
+    "stepRename": "{name} renamed to {other}",
+    "stepShift": "all labels moved",
+    "stepOriginal": "the model’s own masks",
+    "stepSegmented": "new masks of the model",
+}
+"""What the scripts of the viewer say while a person edits; {name}: of a vertebra."""
 
 # ---- right: comparison ----
 COMPARE, COMPARE_WITH = "Compare", "Compare with"
@@ -102,8 +166,12 @@ NO_GPU = "The GPU that this page borrows for a film did not segment it ({}); try
 BUSY = "the page is busy; try again later"
 NO_FILM_TO_SEGMENT = "Expected a film, got none; choose one first"
 NO_FILM_FOR_REFERENCE = "Expected a film before its reference, got none; choose the film first"
-NO_MASKS_TO_CORRECT = "Expected a segmented film, got none; press Segment first"
-UNKNOWN_CORRECTION = "Expected one of the corrections that the page offers, got another; press one of its buttons"
+BAD_MASKS = "These masks are not of this film's size; open the film again"
+RAGGED_MASKS = "These masks are too ragged to be vertebrae; smooth them with the brush"
+OVERLAPPING_MASKS = "A pixel of these masks is in two vertebrae; open the film again"
+BAD_FILM = "Size or spacing of this film is not within the limits; open the film again"
+NEEDS_FILM = "The overlay needs the film, which this server no longer holds; choose it again, your contours come back"
+MODEL_UNKNOWN = "changed by a person; the server no longer held the model's masks"
 NO_FILM_TO_DOWNLOAD = "Expected a segmented film, got none; open it again and press Segment"
 NO_MASKS_TO_DOWNLOAD = "Expected a film with masks, got none; press Segment first"
 NO_SESSION = "Expected a session with a random name, got none; open the page again"
@@ -113,7 +181,4 @@ UNKNOWN_DOWNLOAD = "Expected one of {}, got another kind of file; choose one"
 TOO_LARGE = "This file exceeds the maximum allowed size of {:g} MB; export a single film, compressed"
 NO_UPLOAD = "Expected {}, got nothing; choose a file"
 UPLOAD_GONE = "Expected {}, but it is no longer here; choose it again"
-NO_VERTEBRA_LEFT = (
-    f"Expected at most {len(VERTEBRAE) - 1} levels, got {len(VERTEBRAE)}, which leave no vertebra; move the names back"
-)
 DISCLAIMER = "For research, not for diagnosis."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 from importlib.resources import files
 from typing import Any
 
@@ -15,21 +16,23 @@ import gradio as gr
 import numpy as np
 from jaxtyping import UInt8
 
-from spineseg.film import CHANNELS, VERTEBRAE
+from spineseg.film import CHANNELS, VERTEBRAE, Film
 from spineseg.measure.measurements import Line
 from spineseg.render import DIFFERENCES, LEGEND, to_uint8
 from spineseg.ui.correction import Bits
 from spineseg.ui.session import MaskLayer, SessionState
+from spineseg.ui.texts import EDITOR
 
 JPEG_QUALITY = 90
 Payload = dict[str, Any]
 """What the viewer is sent: a film, or what changed about the film that it shows.
 
 film: its token. With a new film: name (of downloads; None for an upload, whose name only the browser knows), rows,
-columns, picture (a JPEG as data URI). a, b: the model's masks and those they are compared with, None to remove them:
-title, corrected, undecoded (a model without a decoder, whose probability maps are shown in a comparison), masks (gzip
-of one byte per pixel in base64) and, unless the viewer has them already, maps (probability maps: their grid's size, and
-where it lies on the film). lines: measurement lines. file: a file to save.
+columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI). a, b: the model's masks and those they are
+compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are
+shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless the viewer has them already, maps
+(probability maps: their grid's size, and where it lies on the film). lines: measurement lines. corners: of the
+vertebrae that were measured. file: a file to save.
 """
 UNCHANGED: Payload = {"unchanged": True}
 """Leaves the viewer as it is, but replaces the last value, which Gradio keeps for the length of the session."""
@@ -37,8 +40,9 @@ SCRIPTS = {
     "upload": ("files.js", "folders.js", "unzip.js", "upload.js"),
     "batch": ("files.js", "folders.js", "unzip.js", "batch.js"),
     "viewer": (
-        *("files.js", "viewer-1-state.js", "viewer-2-draw.js", "viewer-3-move.js"),
-        *("viewer-4-controls.js", "viewer-5-downloads.js"),
+        *("files.js", "viewer-1-state.js", "viewer-2-draw.js", "viewer-3-move.js", "viewer-4-controls.js"),
+        *("viewer-5-masks.js", "viewer-6-history.js", "viewer-6-storage.js", "viewer-7-tools.js"),
+        *("viewer-8-edit.js", "viewer-8-server.js", "viewer-9-downloads.js"),
     ),
     "corrections": ("corrections.js",),
     "page": ("page.js",),
@@ -63,7 +67,8 @@ def viewer() -> gr.HTML:
     """An empty viewer; give it a `Payload`."""
     colours = [LEGEND[name].hex for name in CHANNELS]
     differences = [{"name": name, "colour": colour.hex} for name, colour in DIFFERENCES.items()]
-    return _component("viewer", elem_id="viewer", names=list(CHANNELS), colours=colours, differences=differences)
+    options = {"names": list(CHANNELS), "colours": colours, "differences": differences, "texts": EDITOR}
+    return _component("viewer", elem_id="viewer", **options)
 
 
 def fixed_text(name: str, elem_id: str, **options: Any) -> gr.HTML:
@@ -77,15 +82,14 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
         return None
     payload: Payload = {"film": after.token}
     if before is None or _picture_of(before) != _picture_of(after):
-        rows, columns = after.film.shape
-        payload |= {"name": after.name, "rows": rows, "columns": columns, "picture": jpeg(to_uint8(after.shown_film))}
+        payload |= {"name": after.name, "picture": jpeg(to_uint8(after.shown_film)), **_about(after.film)}
         before = None
     shown = None if after.held_back else after.layer
     shown_before = None if before is None or before.held_back else before.layer
-    if shown_before is not shown or (before and before.correction != after.correction):
-        known = shown_before is shown
-        payload["a"] = shown and _layer(shown, after.bits, bool(after.correction), with_maps=not known)
-        payload["lines"] = [_line(line) for line in after.measurements.lines] if after.measurements else []
+    if shown_before is not shown or (before and before.bits) is not after.bits:
+        known = before is not None and shown_before is shown
+        payload["a"] = shown and _layer(shown, after.bits, after.corrected is not None, with_maps=not known)
+        payload |= _measured(after)
     if (before and before.other) is not after.other:
         payload["b"] = after.other and _layer(after.other, after.other.bits, False)
     return payload
@@ -94,6 +98,34 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
 def _picture_of(state: SessionState) -> tuple[str, int, bool]:
     """Equal where the same picture is shown."""
     return state.token, id(state.film.image), state.inverted
+
+
+def after_correction(state: SessionState) -> Payload:
+    """What a viewer is sent whose masks a person has just changed: what follows from them.
+
+    forgotten: the film is not here any more, only what the browser sent of it.
+    """
+    return {"corrected": state.corrected is not None, "forgotten": state.forgotten, **_measured(state)}
+
+
+def _about(film: Film) -> Payload:
+    """Size, spacing and a digest of the pixels, by which the browser knows a film again."""
+    rows, columns = film.shape
+    digest = hashlib.blake2b(f"{rows} {columns} ".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(film.image).data)
+    spacing = film.spacing and [film.spacing.row_mm, film.spacing.column_mm, film.spacing.plane]
+    return {"rows": rows, "columns": columns, "spacing": spacing, "aspect": film.aspect, "hash": digest.hexdigest()}
+
+
+def _measured(state: SessionState) -> Payload:
+    """Measurement lines, and the corners of each vertebra that was measured, (row, column), one after the other."""
+    measured = state.measurements
+    if measured is None:
+        return {"lines": [], "corners": [None for _ in VERTEBRAE]}
+    return {
+        "lines": [_line(line) for line in measured.lines],
+        "corners": [measured.corners.get(name) for name in VERTEBRAE],
+    }
 
 
 def _layer(layer: MaskLayer, bits: Bits | None, corrected: bool, *, with_maps: bool = True) -> Payload:

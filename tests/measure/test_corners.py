@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from spineseg.film import VERTEBRAE
 from spineseg.io.folder import labelled_films, read_case
-from spineseg.measure.corners import NoBody, contour, fit_body
+from spineseg.measure.corners import KeptFits, NoBody, contour, fit_body
 from spineseg.measure.spine import read_spine, touches_edge
 from spineseg.simulate import SimulateConfig, true_corners
 
@@ -202,3 +202,27 @@ def test_every_real_label_gives_six_bodies(shared: Path):
         assert (spine.left_out, spine.facing) == ({}, "left"), files.name
         for body in spine.bodies.values():
             assert body.ragged_px.max() < 3.0, files.name
+
+
+def test_kept_fits_are_those_of_fit_body_and_found_again() -> None:
+    kept = KeptFits(most=2)
+    first, second = np.zeros((2, 120, 120), bool)
+    first[20:60, 20:80] = second[30:90, 30:70] = True
+
+    def sharp(points: np.ndarray) -> np.ndarray:
+        return np.where(points[:, 1] > 50, 0.1, 1.0)
+
+    body = kept(first, DOWN, 1.0, None)
+    assert np.array_equal(body.corners, fit_body(first, DOWN).corners)
+    assert kept(first.copy(), DOWN.copy(), 1.0, None) is body
+    moved = np.roll(first, 5, axis=0)
+    for given in (
+        (second, DOWN, 1.0, None),
+        (moved, DOWN, 1.0, None),
+        (first, DOWN, 2.0, None),
+        (first, DOWN, 1.0, sharp),
+    ):
+        assert np.array_equal(kept(*given).corners, fit_body(*given).corners)
+    assert kept(first, DOWN, 1.0, None) is not body, "no more than two are kept"
+    with pytest.raises(NoBody):
+        kept(np.zeros((50, 50), bool), DOWN, 1.0, None)

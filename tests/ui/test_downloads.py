@@ -20,9 +20,11 @@ from spineseg.inference.verdict import RELIABLE
 from spineseg.io.labels import to_array
 from spineseg.render import overlay
 from spineseg.ui import downloads
-from spineseg.ui.correction import Correction, bits_to_masks, masks_to_bits
+from spineseg.ui.correction import bits_to_masks, masks_to_bits, shifted
+from spineseg.ui.session import SessionState
 
-CORRECTION = Correction(1, frozenset({2}))
+# the names one level lower, without what the model called L3
+CORRECTED = shifted(masks_to_bits(bands()), 1) & np.uint8(255 - 8)
 
 
 def image(content: bytes, flags: int) -> np.ndarray:
@@ -63,18 +65,30 @@ def test_report_says_all_and_names_nobody() -> None:
 def test_corrected_downloads_carry_it_and_say_so(kind: str) -> None:
     plain = segmented()
     assert "corrected" not in downloads.file(plain, kind)["ending"]
-    file = downloads.file(replace(plain, correction=CORRECTION), kind)
+    file = downloads.file(replace(plain, corrected=CORRECTED), kind)
     assert file["ending"].startswith("-corrected")
     assert base64.b64decode(file["content"]) != downloads.KINDS[kind][0](plain)
 
 
 def test_corrected_array_and_report() -> None:
-    corrected = replace(segmented(), correction=CORRECTION)
+    corrected = replace(segmented(), corrected=CORRECTED)
     array = np.load(io.BytesIO(downloads.npy(corrected)))
-    assert np.array_equal(array, to_array(bits_to_masks(CORRECTION.applied(masks_to_bits(bands())))))
+    assert np.array_equal(array, to_array(bits_to_masks(CORRECTED)))
     assert np.load(io.BytesIO(downloads.npz(corrected)))["corrected"]
     report = json.loads(downloads.report(corrected))["corrected"]
-    assert (report["names moved down the spine by"], report["left out (the model's names)"]) == (1, ["L3"])
+    assert report["names moved down the spine by"] == 1
+    assert report["left out (the model's names)"] == ["L3", "S1"]
+    assert report["vertebrae"]["L2"] == {"model's name": "L1", "outline": "model"}
+
+
+def test_a_film_that_is_not_here_has_all_files_but_the_overlay() -> None:
+    corrected = SessionState(FILM, "", corrected=CORRECTED, forgotten=True)
+    assert np.array_equal(np.load(io.BytesIO(downloads.npy(corrected))), to_array(bits_to_masks(CORRECTED)))
+    report = json.loads(downloads.report(corrected))
+    assert (report["levels"], report["model"], report["computed"]) == (None, None, None)
+    assert report["corrected"] == {"in words": ["changed by a person; the server no longer held the model's masks"]}
+    with pytest.raises(BadInput, match="choose it again, your contours come back"):
+        downloads.file(corrected, "overlay")
 
 
 def test_a_zip_s_entry_inflates_to_the_file() -> None:

@@ -8,28 +8,30 @@ import io
 import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import gradio as gr
 import numpy as np
 import pytest
-from ui_fakes import FILM, Bands, FakeCard, bands, handlers, opened, segmented, simulated
+from ui_fakes import FILM, Bands, FakeCard, bands, handlers, opened, runs_of, segmented, simulated
 
-from spineseg.film import BadInput, Film
+from spineseg.film import VERTEBRAE, BadInput, Film
 from spineseg.inference.prediction import INVERTED, Prediction
 from spineseg.inference.verdict import NOT_LUMBAR
 from spineseg.io.labels import read_label, to_array
+from spineseg.measure.measurements import measure
 from spineseg.ui import panels, texts
-from spineseg.ui.correction import Correction, bits_to_masks
+from spineseg.ui.correction import bits_to_masks
 from spineseg.ui.handlers import REFERENCE, Handlers
-from spineseg.ui.page import on_new_film, on_session
+from spineseg.ui.page import correct_on_session, on_new_film, on_session
 from spineseg.ui.server import LazyModels
 from spineseg.ui.session import SessionState, SessionStore
 from spineseg.ui.uploads import uploaded
-from spineseg.ui.viewer import UNCHANGED, update
+from spineseg.ui.viewer import UNCHANGED, after_correction, update
 
 
 def failing(error: Exception) -> Callable[[Path], Film]:
@@ -170,7 +172,8 @@ def test_another_picture_is_shown_bare_until_its_masks_are_asked_for() -> None:
     assert sent is not None and not sent.get("a") and not sent.get("lines")
     assert "does not look like a lateral lumbar radiograph" in html and "Show anyway" in html and "L1" not in html
     assert state.measurements is None and "Measurements appear" in panels.measurements(state)
-    shown = page.correct(state, "show")
+    shown = page.show_anyway(state)
+    assert shown
     sent, html = update(state, shown), panels.findings(shown)
     assert sent and sent["a"] and sent["a"]["masks"] and sent["a"]["maps"] and sent["lines"]
     assert "Show anyway" not in html and "L1" in html and "does not look like" in html
@@ -183,9 +186,8 @@ def test_another_picture_is_shown_bare_until_its_masks_are_asked_for() -> None:
     [
         (lambda page: page.segment(None, "bands", False, ""), "choose one first"),
         (lambda page: page.segment(opened(), "unknown", False, ""), "Expected one of the models bands"),
-        (lambda page: page.correct(opened(), "lower"), "press Segment first"),
-        (lambda page: page.correct(page.segment(opened(), "bands", False, ""), "wipe"), "one of the corrections"),
-        (lambda page: page.download(None, "npz"), "open it again"),
+        (lambda page: page.download(None, {"kind": "npz"}), "open it again"),
+        (lambda page: page.download(opened(), {"kind": "npz"}), "press Segment first"),
     ],
 )
 def test_nothing_to_work_on_is_said(act: Callable[[Handlers], object], sentence: str) -> None:
@@ -198,8 +200,8 @@ def test_a_film_is_segmented_once_and_again_for_another_model_or_inverted() -> N
     page = handlers(first, second)
     state = page.segment_if_open(opened(), "bands", False, "")
     assert state and state.layer
-    again = page.segment(page.correct(state, "lower"), "bands", False, "")
-    assert not again.correction
+    again = page.segment(page.correct(state, sent(lower())), "bands", False, "")
+    assert again.corrected is None, "the browser keeps what a person changed"
     assert again.layer is state.layer
     assert (len(first.seen), len(second.seen)) == (1, 0)
     assert page.segment(state, "other", False, "").layer is not state.layer
@@ -265,10 +267,23 @@ def test_reference_without_a_film_or_of_another_size_is_refused_and_gone(upload:
 # ---- correcting and measuring ----
 
 
+def lower(masks: np.ndarray | None = None) -> np.ndarray:
+    """All names one level lower."""
+    masks = bands() if masks is None else masks
+    return np.concatenate([np.zeros_like(masks[:1]), masks[:-1]])
+
+
+def sent(masks: np.ndarray, film: str = "token") -> dict[str, Any]:
+    """Masks as the viewer sends them."""
+    rows, columns = masks.shape[1:]
+    film_seen = {"rows": rows, "columns": columns, "spacing": [0.5, 0.5, "detector"], "aspect": 1}
+    return {"film": film, **film_seen, "masks": runs_of(masks)}
+
+
 def test_a_correction_goes_everywhere() -> None:
     page = handlers(Bands(), Bands())
     before = segmented(page, "other")
-    after = page.correct(before, "lower")
+    after = page.correct(before, sent(lower()))
     assert after.bits is not None
     assert np.array_equal(bits_to_masks(after.bits)[1:], bands()[:-1])
     html = panels.findings(after)
@@ -279,17 +294,16 @@ def test_a_correction_goes_everywhere() -> None:
     payload = update(before, after)
     assert payload and payload["a"]["corrected"]
     assert "picture" not in payload and "maps" not in payload["a"], "the viewer has them already"
-    back = page.correct(page.correct(after, "drop", 3), "undo")
-    assert back.correction == Correction()
-    assert back.bits is not None and before.bits is not None
-    assert np.array_equal(back.bits, before.bits)
+    assert after_correction(after)["corrected"]
+    back = page.correct(after, sent(bands()))
+    assert back.corrected is None, "the model's own"
 
 
 def test_measurements_follow_the_correction_and_name_their_source() -> None:
     film, model = simulated()
     page = handlers(model)
     before = page.segment(SessionState(film, "token"), "bands", False, "")
-    after = page.correct(before, "lower")
+    after = page.correct(before, sent(lower(model.answer)))
     assert before.measurements and after.measurements
     depth = before.measurements.figures["L1_depth_mm"].value
     assert depth == pytest.approx(after.measurements.figures["L2_depth_mm"].value, rel=0.02)
@@ -298,9 +312,51 @@ def test_measurements_follow_the_correction_and_name_their_source() -> None:
     payload = update(before, after)
     assert payload
     assert {line["name"].split()[0] for line in payload["lines"] if "vertebra" in line} >= {"L2", "L5"}
+    assert [bool(four) for four in payload["corners"]] == [name in after.measurements.corners for name in VERTEBRAE]
     html = panels.measurements(before)
     for text in ("lordosis L1-S1", "°", "Genant 1993", "Millimetres at the detector", "±"):
         assert text in html
+
+
+def test_the_error_of_a_vertebra_drawn_by_hand_rests_on_its_outline() -> None:
+    film, model = simulated()
+    page = handlers(model)
+    before = page.segment(SessionState(film, "token"), "bands", False, "")
+    masks = model.answer.copy()
+    masks[1, np.flatnonzero(masks[1].any(1))[-1]] = False  # one row less of L2
+    after = page.correct(before, sent(masks))
+    assert before.measurements and after.measurements
+    outline = measure(masks, film.spacing).figures
+    assert after.measurements["L2_depth_mm"].error == pytest.approx(outline["L2_depth_mm"].error, rel=0.01)
+    assert after.measurements["L4_depth_mm"].error == before.measurements["L4_depth_mm"].error
+
+
+def test_masks_of_a_film_that_is_not_here_are_measured_and_saved_but_not_kept(store: SessionStore) -> None:
+    _, model = simulated()
+    request = sent(model.answer, "another")
+    payload, findings, _, measured = correct_on_session(store, handlers(), "a-visitor", request)
+    assert (payload["film"], payload["forgotten"]) == ("another", True)
+    assert payload["lines"]
+    assert "Corrected by hand" in findings and "lordosis" in measured
+    assert stored(store).corrected is None, "nothing of it is kept"
+    file = handlers().download(stored(store), {**request, "kind": "npy"})
+    array = np.load(io.BytesIO(base64.b64decode(file["file"]["content"])))
+    assert np.array_equal(array, to_array(model.answer))
+
+
+def test_masks_are_taken_over_whatever_else_changed_meanwhile(store: SessionStore) -> None:
+    page, slow = handlers(), []
+
+    class Slow(Handlers):
+        def correct(self, state: SessionState | None, sent: Mapping[str, Any]) -> SessionState:
+            if not slow:
+                slow.append(ask(store, page.segment, "bands", False, ""))
+            return super().correct(state, sent)
+
+    correct_on_session(
+        store, Slow(page.segmenters, page.read, page.read_label, page.predict), "a-visitor", sent(lower())
+    )
+    assert stored(store).layer and stored(store).corrected is not None
 
 
 # ---- what the viewer is sent ----
@@ -380,7 +436,7 @@ def test_a_request_finds_what_the_last_one_left(store: SessionStore) -> None:
     assert "Numbering reliable" in findings
     assert "compare with" in comparison
     assert "Not measured" in measurements
-    assert "Corrected" in ask(store, page.correct, "lower")[1]
+    assert "Corrected" in correct_on_session(store, page, "a-visitor", sent(lower()))[1]
 
 
 def test_a_request_that_another_one_overtook_says_so(store: SessionStore) -> None:

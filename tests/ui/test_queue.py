@@ -133,7 +133,7 @@ def test_private_events_cannot_be_called_by_name(served: Served) -> None:
 @pytest.mark.parametrize("session", NO_SESSIONS)
 def test_an_event_that_keeps_a_film_refuses_whoever_has_no_session_of_their_own(served: Served, session: Any) -> None:
     kept = [e for e in served.events if e["queue"] and e["api_name"] not in WITHOUT_A_SESSION | PUBLIC]
-    assert len(kept) > 20
+    assert len(kept) >= 20
     if not session:  # Gradio itself refuses it
         assert 200 not in {join(served.address, event["id"], session)[0] for event in kept}
         return

@@ -14,7 +14,7 @@ from spineseg.film import VERTEBRAE
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.verdict import CHECK
 from spineseg.ui.compare import compare
-from spineseg.ui.correction import BadRequest, Correction, bits_to_masks, masks_to_bits
+from spineseg.ui.correction import bits_to_masks, changes, masks_to_bits, shifted
 from spineseg.ui.session import MaskLayer, SessionState, SessionStore
 
 BITS = masks_to_bits(bands())
@@ -29,45 +29,75 @@ def test_bit_k_is_vertebra_k_and_back() -> None:
 
 @pytest.mark.parametrize("shift", [-5, -2, -1, 0, 1, 2, 5])
 def test_names_move_down_the_spine_and_one_end_falls_off(shift: int) -> None:
-    before, after = bands(), bits_to_masks(Correction(shift).applied(BITS))
+    before, after = bands(), bits_to_masks(shifted(BITS, shift))
     for k, name in enumerate(VERTEBRAE):
         source = k - shift
         expected = before[source] if 0 <= source < len(VERTEBRAE) else np.zeros_like(before[0])
         assert np.array_equal(after[k], expected), name
 
 
-def test_moving_there_and_back_loses_nothing() -> None:
-    correction = Correction().moved(1).moved(1).moved(-1).moved(-1)
-    assert not correction
-    assert np.array_equal(correction.applied(BITS), BITS)
-    with pytest.raises(BadRequest, match="leave no vertebra"):
-        Correction(len(VERTEBRAE) - 1).moved(1)
+def without(bits: np.ndarray, *names: str) -> np.ndarray:
+    masks = bits_to_masks(bits)
+    masks[[VERTEBRAE.index(name) for name in names]] = False
+    return masks_to_bits(masks)
 
 
-def test_a_vertebra_is_dropped_by_the_name_it_bears_now() -> None:
-    correction = Correction().moved(1).without(VERTEBRAE.index("L3"))
-    masks = bits_to_masks(correction.applied(BITS))
-    assert [bool(mask.any()) for mask in masks] == [False, True, False, True, True, True]
-    assert not (masks & bands()[1]).any(), "the model's L2 bore the name L3"
-    assert (correction.source(2), correction.source(1)) == (None, 0)
+def exchanged(first: str, second: str) -> np.ndarray:
+    masks, pair = bands(), [VERTEBRAE.index(first), VERTEBRAE.index(second)]
+    masks[pair] = masks[pair[::-1]]
+    return masks_to_bits(masks)
+
+
+def smaller(name: str) -> np.ndarray:
+    masks = bands()
+    masks[VERTEBRAE.index(name), :, 10:] = False
+    return masks_to_bits(masks)
+
+
+def elsewhere(name: str) -> np.ndarray:
+    masks = bands()
+    masks[VERTEBRAE.index(name)] = np.roll(masks[VERTEBRAE.index(name)], 18, axis=1)
+    return masks_to_bits(masks)
 
 
 @pytest.mark.parametrize(
-    ("correction", "absent", "sentences"),
+    ("model", "corrected", "sentences"),
     [
-        (Correction(), "", ""),
-        (Correction(0, frozenset({2})), "", "left out: what the model called L3"),
-        (Correction(1), "S1", "every name 1 level lower; now empty: L1"),
-        (Correction(1), "", "every name 1 level lower; no name is left for what the model called S1; now empty: L1"),
+        (BITS, BITS, ""),
+        (BITS, without(BITS, "L3"), "left out: L3"),
+        (without(BITS, "S1"), shifted(without(BITS, "S1"), 1), "every name 1 level lower; now empty: L1"),
         (
-            Correction(-2),
-            "",
+            BITS,
+            shifted(BITS, 1),
+            "every name 1 level lower; no name is left for what the model called S1; now empty: L1",
+        ),
+        (
+            BITS,
+            shifted(BITS, -2),
             "every name 2 levels higher; no name is left for what the model called L1, L2; now empty: L5, S1",
         ),
+        (BITS, exchanged("L4", "L5"), "renamed: L4 (was L5), L5 (was L4)"),
+        (BITS, smaller("L2"), "contour changed: L2"),
+        (BITS, elsewhere("L2"), "drawn by hand: L2; left out: L2"),
+        (without(BITS, "L1"), BITS, "drawn by hand: L1"),
     ],
 )
-def test_what_falls_off_and_what_becomes_empty_is_said(correction: Correction, absent: str, sentences: str) -> None:
-    assert "; ".join(correction.sentences(tuple(name != absent for name in VERTEBRAE))) == sentences
+def test_what_a_person_changed_is_found_by_comparing_and_said(
+    model: np.ndarray, corrected: np.ndarray, sentences: str
+) -> None:
+    assert (
+        "; ".join(changes(model, corrected).sentences).replace("left out: what the model called", "left out:")
+        == sentences
+    )
+
+
+def test_sources_and_what_is_drawn_by_hand() -> None:
+    found = changes(BITS, smaller("L2"))
+    assert found.sources == (0, 1, 2, 3, 4, 5)
+    assert (found.drawn, found.settled, found.left_out) == (("L2",), ("L2",), ())
+    moved = changes(BITS, shifted(BITS, 1))
+    assert moved.sources == (None, 0, 1, 2, 3, 4)
+    assert (moved.drawn, moved.settled, moved.left_out) == ((), VERTEBRAE[1:], ("S1",))
 
 
 UNSPACED = replace(FILM, spacing=None)
@@ -85,7 +115,7 @@ def test_scores_of_equal_masks_and_of_a_shifted_bar() -> None:
 
 @pytest.mark.parametrize("shift", [-1, 1])
 def test_names_off_by_one_are_noticed(shift: int) -> None:
-    found = compare("a", BITS, "b", Correction(shift).applied(BITS), UNSPACED)
+    found = compare("a", BITS, "b", shifted(BITS, shift), UNSPACED)
     assert (found.same_names, found.better_shift) == (False, shift)
     assert math.isinf(max(found.hd95)), "one end has no partner"
     assert found.as_dict()["scores"]["L1" if shift > 0 else "S1"]["hd95_px"] is None
@@ -100,14 +130,15 @@ def test_nothing_in_both_has_no_score() -> None:
     assert found.as_dict()["scores"]["L1"] == {"dice": None, "iou": None, "hd95_px": None}
 
 
-def test_leaving_a_vertebra_out_makes_no_other_one_certain() -> None:
+def test_what_a_person_names_or_draws_is_sure_and_nothing_else_becomes_so() -> None:
     levels = LevelReport((True,) * 6, (0.9, 0.9, 0.0, 0.9, 0.9, 0.9), 1.0, CHECK, ())
     one = SessionState(FILM, "token", layer=MaskLayer("bands", BITS, levels=levels))
-    for correction in (Correction(), Correction().without(0)):
-        measured = replace(one, correction=correction).measurements
+    for corrected in (None, without(BITS, "L1"), smaller("L2")):
+        measured = replace(one, corrected=corrected).measurements
         assert measured and "uncertain" in measured.left_out["L3"]
-    moved = replace(one, correction=Correction().moved(1)).measurements
-    assert moved and "uncertain" not in moved.left_out.get("L4", "")
+    for corrected, name in ((shifted(BITS, 1), "L4"), (smaller("L3"), "L3")):
+        measured = replace(one, corrected=corrected).measurements
+        assert measured and "uncertain" not in measured.left_out.get(name, "")
 
 
 # ---- the store ----

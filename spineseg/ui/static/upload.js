@@ -24,7 +24,7 @@ async function send(file) {
     const sent = await sendUnnamed(file);
     // The server stores every upload under a name of its own, by which the viewer finds the file's name again.
     const token = sent.path.split(/[\\/]/).pop();
-    if (props.kind === 'film') document.dispatchEvent(new CustomEvent('spineseg:file-named', { detail: { token, name: file.name } }));
+    if (props.kind === 'film') document.dispatchEvent(new CustomEvent('spineseg:file-named', { detail: { token, file } }));
     props.value = sent;
     trigger('upload');
     show(TEXTS.sent(file.name));
@@ -51,6 +51,7 @@ for (const chooser of element.querySelectorAll('input'))
 const drop = (transfer) => droppedFiles(transfer).then(accept);
 if (props.kind === 'film') {
   document.addEventListener('spineseg:files-dropped', (event) => drop(event.detail));
+  document.addEventListener('spineseg:film-sent-again', (event) => send(event.detail));
   document.addEventListener('spineseg:example-opened', () => show(hint));
 } else document.addEventListener('spineseg:film-changed', () => show(hint));
 for (const kind of ['dragover', 'dragleave', 'drop'])

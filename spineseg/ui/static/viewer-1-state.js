@@ -1,5 +1,6 @@
 // The viewer's state. A value from the server is a film, or what changed about the film shown: `a` (the model's masks),
-// `b` (the masks that they are compared with), `lines` (measurement lines). All else happens in the browser.
+// `b` (the masks that they are compared with), `lines` (measurement lines). All else happens in the browser, where a person
+// may also change the masks (viewer-5 to viewer-8).
 const TEXTS = {
   notFound: (name) => `${name}: not found`,
   toggle: (name, key) => `${name} on or off (${key}); with Shift, alone`,
@@ -14,7 +15,7 @@ const all = (selector) => [...element.querySelectorAll(selector)];
 const root = find('.viewer'), stage = find('.stage'), legend = find('.legend'), readout = find('.readout');
 const BACKGROUND = props.names.length - 1;
 
-const EMPTY = { film: null, name: null, rows: 0, columns: 0, bitmap: null, a: null, b: null, lines: [] };
+const EMPTY = { film: null, name: null, rows: 0, columns: 0, hash: null, source: null, bitmap: null, a: null, b: null, lines: [], opening: false, awaited: false };
 const shown = { ...EMPTY };
 const view = { scale: 1, x: 0, y: 0, fitted: true, mode: 'a', divider: null, blink: 'a' };
 const showsMaps = () => view.mode === 'maps' || view.mode === 'otherMaps';
@@ -43,23 +44,33 @@ function enqueue() {
 async function apply(value) {
   if (!value) return clear();
   if (value.file) return saveFile(value);
+  if ('forgotten' in value) return answered(value);
   const began = performance.now(), fresh = 'picture' in value, same = value.film === shown.film;
+  const again = fresh && value.hash === shown.hash && edits.steps.length > 0; // the same film, which is being edited
   if (!fresh && !same) return; // of a film that is no longer shown
   const [bitmap, a, b] = await Promise.all([fresh ? pictureOf(value.picture) : null, layerOf(value, 'a'), layerOf(value, 'b')]);
   if (fresh) {
+    const { film: token, name, rows, columns, hash, spacing, aspect, picture: source } = value;
     shown.bitmap?.close();
-    Object.assign(shown, EMPTY, { film: value.film, name: value.name, rows: value.rows, columns: value.columns, bitmap });
+    if (!again) toggleEdit(false);
+    if (hash !== edits.hash) forgetPicture();
+    Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, source, bitmap, opening: !same, awaited: true });
     document.dispatchEvent(new CustomEvent('spineseg:film-changed'));
     if (value.name) document.dispatchEvent(new CustomEvent('spineseg:example-opened'));
   }
-  if ('a' in value) shown.a = a;
+  if ('a' in value) {
+    const { opening } = shown;
+    if (edit.gesture) cancelEdit();
+    Object.assign(shown, { a, opening: false, awaited: false });
+    if (a) await masksArrived(value.corners, opening);
+  }
   if ('b' in value) shown.b = b;
   if ('lines' in value) shown.lines = value.lines;
   shown.difference = null;
   if (a?.undecoded && a.maps && view.mode === 'a') view.mode = 'maps'; // its masks may well be empty
-  if (fresh && !same) view.divider = null;
+  if (fresh && !same && !again) view.divider = null;
   refreshControls();
-  if (fresh && !(same && !view.fitted)) fit();
+  if (fresh && !((same || again) && !view.fitted)) fit();
   else redraw();
   // on a phone the viewer lies below the button that was pressed
   if (a && stage.getBoundingClientRect().top > 0.6 * innerHeight) root.scrollIntoView({ behavior: 'smooth' });
@@ -68,6 +79,7 @@ async function apply(value) {
 }
 
 function clear() {
+  if (edits.steps.length && shown.a) return changedMeanwhile(); // the server has forgotten the film, this tab has not
   shown.bitmap?.close();
   Object.assign(shown, EMPTY);
   refreshControls();
@@ -82,7 +94,7 @@ async function layerOf(value, side) {
   const [bits, maps] = await Promise.all([gunzip(sent.masks), sent.maps ? gunzip(sent.maps.values) : null]);
   const kept = sent.maps === undefined ? shown[side]?.maps ?? null : null;
   const { title, corrected, undecoded } = sent;
-  return { title, corrected, undecoded, bits, vertebrae: vertebraeIn(bits, columns), maps: maps ? mapsOf(sent.maps, maps) : kept };
+  return { title, corrected, undecoded, bits, corners: [], outlines: [], vertebrae: vertebraeIn(bits, columns), maps: maps ? mapsOf(sent.maps, maps) : kept };
 }
 
 // Probability maps with their largest value (0..1), and pictures drawn of them so far.

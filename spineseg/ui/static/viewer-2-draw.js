@@ -50,6 +50,7 @@ function drawOverlay() {
   } else if (mode === 'a') drawMasks(context, shown.a);
   else drawLayer(context, shown[mode === 'blink' ? view.blink : mode]);
   if (find('.lines').checked && !showsMaps()) drawLines(context);
+  drawEditor(context);
 }
 
 function drawClipped(context, from, to, draw) {
@@ -71,7 +72,7 @@ function drawLayer(context, layer) {
 
 function drawMasks(context, layer) {
   if (!layer) return;
-  const opacity = find('.opacity').value / 100, vertebrae = layer.vertebrae.map((vertebra, k) => visible[k] && vertebra);
+  const opacity = (find('.opacity').value / 100) * (edit.on ? 0.5 : 1), vertebrae = layer.vertebrae.map((vertebra, k) => visible[k] && vertebra);
   if (visible[BACKGROUND]) drawUnscaled(context, backdrop(layer), opacity);
   if (root.dataset.style === 'outline') vertebrae.forEach((vertebra, k) => vertebra && strokeTwice(context, vertebra.border, props.colours[k], 2.2));
   else {
@@ -79,7 +80,7 @@ function drawMasks(context, layer) {
     vertebrae.forEach((vertebra) => vertebra && context.drawImage(vertebra.canvas, vertebra.left, vertebra.top));
     context.globalAlpha = 1;
   }
-  if (find('.names').checked) vertebrae.forEach((vertebra, k) => vertebra && drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, props.names[k]));
+  if (find('.names').checked && !edit.gesture) vertebrae.forEach((vertebra, k) => vertebra && drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, props.names[k]));
 }
 
 // A line of constant width on the screen, with dark edges so that it is seen on white bone.
@@ -206,11 +207,11 @@ function mapPicture(maps, k) {
   const colour = rgb(props.colours[k]), gain = gainOf(maps);
   for (let i = 0; i < pixels.length; i++) if (values[i] > 2) pixels[i] = pixelOf(colour, Math.round(values[i] * gain * 0.8));
   context.putImageData(image, 0, 0);
-  return (maps.drawn[k] = { canvas, border: contour(values, maps) });
+  return (maps.drawn[k] = { canvas, border: levelContour(values, maps) });
 }
 
 // The contour at 0.5 by marching squares. Source: Lorensen and Cline (1987), in two dimensions.
-function contour(values, maps) {
+function levelContour(values, maps) {
   const { rows, columns } = maps, path = new Path2D(), half = 127.5;
   const toFilm = (x, y) => [maps.left + ((x + 0.5) * maps.width) / columns, maps.top + ((y + 0.5) * maps.height) / rows];
   for (let y = 0; y + 1 < rows; y++)

@@ -56,7 +56,7 @@ function setDivider(share) {
 const pointers = new Map();
 const positionOf = (event) => { const box = stage.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
 const pinch = () => { const [[ax, ay], [bx, by]] = [...pointers.values()]; return [Math.hypot(ax - bx, ay - by), (ax + bx) / 2, (ay + by) / 2]; };
-let drag = null; // what a drag changes: 'position', 'divider' or 'window'
+let drag = null; // what a drag changes: 'position', 'divider', 'window' or 'edit'
 
 stage.addEventListener('wheel', (event) => {
   if (!shown.columns) return;
@@ -69,7 +69,10 @@ stage.addEventListener('pointerdown', (event) => {
   if (!shown.columns || event.target.closest('button') || ![0, 2].includes(event.button)) return;
   stage.setPointerCapture(event.pointerId);
   pointers.set(event.pointerId, positionOf(event));
-  drag = event.target.closest('.divider') ? 'divider' : event.button === 2 ? 'window' : 'position';
+  if (pointers.size > 1 && drag === 'edit') cancelEdit();
+  if (event.target.closest('.divider')) drag = 'divider';
+  else if (event.button === 2) drag = 'window';
+  else drag = pointers.size === 1 && beginEdit(event, positionOf(event)) ? 'edit' : 'position';
   stage.classList.add('held');
   updateReadout(positionOf(event));
 });
@@ -84,7 +87,8 @@ stage.addEventListener('pointermove', (event) => {
     const now = pinch();
     move(now[1] - before[1], now[2] - before[2]);
     zoom(now[0] / Math.max(1, before[0]), now[1], now[2]);
-  } else if (drag === 'divider') setDivider(at[0] / stage.clientWidth);
+  } else if (drag === 'edit') moveEdit(at);
+  else if (drag === 'divider') setDivider(at[0] / stage.clientWidth);
   else if (drag === 'window') changeWindow((before[1] - at[1]) * 0.6, (at[0] - before[0]) * 0.6);
   else if (event.pointerType !== 'touch' || !view.fitted) move(at[0] - before[0], at[1] - before[1]);
 });
@@ -92,10 +96,11 @@ stage.addEventListener('pointermove', (event) => {
 for (const kind of ['pointerup', 'pointercancel', 'pointerleave'])
   stage.addEventListener(kind, (event) => {
     pointers.delete(event.pointerId);
+    if (drag === 'edit' && !pointers.size) (kind === 'pointercancel' ? cancelEdit : endEdit)();
     if (!pointers.size) { stage.classList.remove('held'); drag = null; }
     if (kind === 'pointerleave' && event.pointerType !== 'touch') readout.textContent = '';
   });
-stage.addEventListener('dblclick', (event) => event.target.closest('button, .divider') || fit());
+stage.addEventListener('dblclick', (event) => edit.on || event.target.closest('button, .divider') || fit());
 stage.addEventListener('contextmenu', (event) => event.preventDefault());
 // One finger on a fitted film scrolls the page (touch-action); two fingers zoom the film, not the page.
 stage.addEventListener('touchmove', (event) => event.touches.length > 1 && event.cancelable && event.preventDefault(), { passive: false });

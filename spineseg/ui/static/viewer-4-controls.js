@@ -42,6 +42,7 @@ function refreshControls() {
   root.dataset.masks = shown.a ? 'yes' : 'no';
   root.dataset.other = shown.b ? 'yes' : 'no';
   for (const button of all('[data-download]')) button.disabled = !shown.a;
+  refreshEditor();
   find('.with-lines').hidden = !shown.lines.length;
   find('.modes [data-mode="b"]').textContent = shown.b?.title ?? TEXTS.other;
   find('.modes [data-mode="otherMaps"]').textContent = TEXTS.otherMaps(shown.b?.title);
@@ -58,6 +59,7 @@ function refreshControls() {
 let blinking = 0;
 function setMode(mode) {
   if (!usable(mode)) return;
+  if (mode !== 'a' && edit.on) toggleEdit(false);
   view.mode = root.dataset.mode = mode;
   readout.textContent = '';
   for (const button of all('.modes [data-mode]')) {
@@ -156,10 +158,10 @@ const toggle = (selector) => { find(selector).checked = !find(selector).checked;
 const opacityBy = (step) => { find('.opacity').value = Number(find('.opacity').value) + step; redraw(false); };
 const help = () => (find('.help').open ? find('.help').close() : find('.help').showModal());
 const fullScreen = () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen());
-const steps = (dx, dy) => (event) => (event.shiftKey && view.mode === 'swipe' ? setDivider(view.divider - dx / 2000) : move(dx, dy));
+const panBy = (dx, dy) => (event) => (event.shiftKey && view.mode === 'swipe' ? setDivider(view.divider - dx / 2000) : move(dx, dy));
 
 const actions = {
-  zoomIn: () => zoom(1.4), zoomOut: () => zoom(1 / 1.4), fit, help, fullScreen,
+  edit: () => toggleEdit(), zoomIn: () => zoom(1.4), zoomOut: () => zoom(1 / 1.4), fit, help, fullScreen,
   window: () => { find('.brightness').value = find('.contrast').value = 100; find('.invert').checked = false; applyWindow(); },
 };
 const keys = {
@@ -168,7 +170,7 @@ const keys = {
   n: () => { toggle('.names'); redraw(false); }, l: () => { toggle('.lines'); redraw(false); }, i: () => { toggle('.invert'); applyWindow(); },
   '[': () => opacityBy(-10), ']': () => opacityBy(10),
   m: () => setMode('a'), b: () => setMode('blink'), s: () => setMode('swipe'), d: () => setMode('difference'), r: () => setMode({ maps: usable('otherMaps') ? 'otherMaps' : 'a', otherMaps: 'a' }[view.mode] ?? 'maps'),
-  ArrowLeft: steps(40, 0), ArrowRight: steps(-40, 0), ArrowUp: steps(0, 40), ArrowDown: steps(0, -40),
+  ArrowLeft: panBy(40, 0), ArrowRight: panBy(-40, 0), ArrowUp: panBy(0, 40), ArrowDown: panBy(0, -40),
 };
 
 element.addEventListener('click', (event) => {
@@ -186,7 +188,7 @@ stage.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target !== stage) return;
   const k = /^Digit([1-9])$/.exec(event.code)?.[1] - 1; // NaN for another key
   const toggleChannel = shown.a && k < props.names.length && (() => (event.shiftKey ? showOnly(k) : setVisible(k, !visible[k])));
-  const action = toggleChannel || keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  const action = editKey(event) || toggleChannel || keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action) return;
   event.preventDefault();
   action(event);

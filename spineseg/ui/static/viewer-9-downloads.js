@@ -1,8 +1,8 @@
 // The viewer's files: films dropped on it, and downloads. The names of a visitor's files stay in this tab's memory.
-const NAMED = new Map(); // token of an upload -> the name of its file
+const NAMED = new Map(); // token of an upload -> its file
 const TYPES = { npz: 'application/zip', mat: 'application/octet-stream', png: 'image/png', json: 'application/json' };
 
-document.addEventListener('spineseg:file-named', (event) => NAMED.set(event.detail.token, event.detail.name));
+document.addEventListener('spineseg:file-named', (event) => NAMED.set(event.detail.token, event.detail.file));
 for (const kind of ['dragover', 'dragleave', 'drop'])
   stage.addEventListener(kind, (event) => {
     event.preventDefault();
@@ -11,11 +11,11 @@ for (const kind of ['dragover', 'dragleave', 'drop'])
       document.dispatchEvent(new CustomEvent('spineseg:files-dropped', { detail: event.dataTransfer }));
   });
 
-const nameOfFilm = () => shown.name || stemOf(NAMED.get(shown.film) ?? 'film');
+const nameOfFilm = () => shown.name || stemOf(NAMED.get(shown.film)?.name ?? 'film');
 
 function download(kind) {
   if (kind === 'npy') save([npy()], `${nameOfFilm()}${shown.a.corrected ? '-corrected' : ''}.npy`, 'application/octet-stream');
-  else trigger('download', { kind, film: shown.film });
+  else trigger('download', { kind, film: shown.film, ...(edits.steps.length ? sentMasks() : {}) });
 }
 
 // A file that the server made in memory; its name is made here.
@@ -46,3 +46,5 @@ new ResizeObserver(() => (view.fitted ? fit() : redraw())).observe(stage);
 setStyle('fill');
 refreshControls();
 enqueue();
+sweepStored();
+queue = queue.then(restoreTab).catch((error) => console.error('viewer:', error));
