@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,6 +58,18 @@ def progress(what: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
     from tqdm import tqdm
 
     return partial(tqdm, desc=what, unit="film")
+
+
+@contextmanager
+def listing_faults() -> Iterator[None]:
+    """Print what stands against a folder, a line for each kind, before the error that says so."""
+    from spineseg.data.findings import FaultyFolder, grouped
+
+    try:
+        yield
+    except FaultyFolder as error:
+        print(*grouped(error.findings), sep="\n", file=sys.stderr)
+        raise
 
 
 def printable(name: str) -> str:

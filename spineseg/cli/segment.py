@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from spineseg.cli.options import PUBLISHED, Flat, Model, Repeatable, printable, progress
+from spineseg.cli.options import PUBLISHED, Flat, Model, Repeatable, listing_faults, printable, progress
 from spineseg.film import BACKGROUND, VERTEBRAE, BadInput
 
 if TYPE_CHECKING:
@@ -148,16 +149,22 @@ def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments
 def evaluate(data: Path, out: Path, model: Annotated[Model, Flat] = PUBLISHED) -> int:
     """Score a checkpoint on labelled films: Dice per film and vertebra as CSV, a summary as JSON.
 
+    Nothing is scored if the command check finds an error in the folder.
+
     Args:
-        data: folder with img/*.dcm and label/*.mat or *.npy
+        data: folder with img/*.dcm and label/ (MATLAB, NumPy, PNG, TIFF, NIfTI or DICOM segmentations)
         out: folder for dice.csv, films.csv and summary.json
         model: what segments them
     """
+    from spineseg.data.check import check_before_use
+    from spineseg.data.findings import grouped
     from spineseg.evaluation.evaluate import evaluate, summary_table
     from spineseg.io.folder import find_films
 
-    films = find_films(data)
-    summary = evaluate(model.load(), progress("evaluating")(films), out)
+    with listing_faults():
+        warnings = check_before_use(data, threads=min(os.cpu_count() or 1, 8), progress=progress("checking"))
+    print(*grouped(warnings), sep="\n")
+    summary = evaluate(model.load(), progress("evaluating")(find_films(data)), out)
     print(summary_table(summary))
     return 1 if summary.failed else 0
 
@@ -173,7 +180,7 @@ def show(
     Args:
         film: DICOM file
         out: the picture
-        label: .mat or .npy; without it the checkpoint's probability maps are drawn, before any post-processing
+        label: in any format that train reads; without it the checkpoint's probability maps are drawn, before any post-processing
         model: whose probability maps
     """
     import numpy as np

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from spineseg.data.check import Finding, FindingCounts, mask_findings
+from spineseg.data.check_masks import mask_findings
+from spineseg.data.findings import Finding, FindingCounts
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput
 from spineseg.io.films import read_film
 from spineseg.io.labels import to_array

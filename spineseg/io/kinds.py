@@ -26,6 +26,7 @@ BMP = Kind("bmp", "a BMP picture")
 WEBP = Kind("webp", "a WebP picture")
 ZIP = Kind("zip", "a ZIP archive")
 GZIP = Kind("gzip", "a gzip archive")
+NIFTI = Kind("nifti", "a NIfTI picture")
 PDF = Kind("pdf", "a PDF document")
 MATLAB = Kind("matlab", "a MATLAB file")
 HDF5 = Kind("hdf5", "an HDF5 file")
@@ -56,4 +57,6 @@ def kind_of(head: bytes) -> Kind:
         return BMP
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return WEBP
+    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
+        return NIFTI
     return next((kind for start, kind in _STARTS if head.startswith(start)), OTHER)

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -34,17 +39,23 @@ class Volume:
 
 
 def read_nifti(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Volume:
-    """Read .nii or .nii.gz, with scale applied. Raises UnreadableFilm; its sentence does not hold the path."""
+    """Read one NIfTI file, packed by gzip or not, with scale applied; no more is unpacked than its header states.
+
+    Raises UnreadableFilm; its sentence does not hold the path.
+    """
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NiftiImageIO")
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
-        size = reader.GetSize()
-        if reader.GetNumberOfComponents() == 1 and len(size) in (2, 3) and math.prod(size) <= limits.max_pixels:
-            image = reader.Execute()
-        else:
-            raise UnreadableFilm("expected one grey picture, got a volume, colours or a larger one; export one plane")
+        with _named(path) as named:
+            reader.SetFileName(named)
+            reader.ReadImageInformation()
+            size = reader.GetSize()
+            if reader.GetNumberOfComponents() == 1 and len(size) in (2, 3) and math.prod(size) <= limits.max_pixels:
+                image = reader.Execute()
+            else:
+                raise UnreadableFilm(
+                    "expected one grey picture, got a volume, colours or a larger one; export one plane"
+                )
     except RuntimeError:
         raise UnreadableFilm(
             "expected a sound NIfTI picture with axes at right angles, got another; save it with a third axis of "
@@ -55,6 +66,18 @@ def read_nifti(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS)
     values = sitk.GetArrayFromImage(image)
     first, second, third = (*image.GetSpacing(), 1.0)[:3]
     return Volume(values.reshape((1,) * (3 - values.ndim) + values.shape), direction, (first, second, third))
+
+
+@contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[str]:
+    """The file under a name by which the library takes it for NIfTI, and reads it whether packed or not."""
+    with tempfile.TemporaryDirectory(prefix="spineseg-") as folder:
+        named = Path(folder, "film.nii.gz")
+        try:
+            named.symlink_to(Path(path).resolve())
+        except OSError:  # Windows lets only some users make links
+            shutil.copyfile(path, named)
+        yield str(named)
 
 
 Orientation = Literal["header", "stored", "exchanged"]

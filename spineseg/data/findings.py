@@ -1,0 +1,98 @@
+"""What a check found: one sentence for each thing, and how several are said together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from spineseg.io.folder import BadDataset
+
+Severity = Literal["error", "warning"]
+_MOST_NAMES = 4
+"""Films that a line names, where there are more of a kind."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about one film (or one file), in one sentence.
+
+    error: training on it would teach something wrong, or cannot start. warning: worth a look; training goes on.
+    """
+
+    film: str
+    severity: Severity
+    kind: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.film}: {self.sentence}"
+
+
+class FindingCounts:
+    """A report on a folder, with its findings, errors first."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> int:
+        """How many findings are errors."""
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """How many findings are warnings."""
+        return len(self.findings) - self.errors
+
+
+class FaultyFolder(BadDataset):
+    """A folder that `check` finds errors in. findings: the errors alone."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(finding for finding in findings if finding.severity == "error")
+        films = len({finding.film for finding in self.findings})
+        first = self.findings[0]
+        more = f"; {len(self.findings) - 1} more errors" if len(self.findings) > 1 else ""
+        super().__init__(
+            f"{first.film}: {first.sentence}{more}. Correct what is wrong, or move {_these(films)} out of the folder; "
+            "the command check lists all"
+        )
+
+
+def _these(films: int) -> str:
+    return "this film" if films == 1 else f"these {films} films"
+
+
+def sorted_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors first, then by film."""
+    return tuple(sorted(findings, key=lambda finding: (finding.severity != "error", finding.film)))
+
+
+def listed(findings: Iterable[Finding]) -> Iterator[str]:
+    """A line for each sentence, errors first, with all the films that it is said of."""
+    same: dict[tuple[str, str], list[Finding]] = {}
+    for finding in sorted_findings(findings):
+        same.setdefault((finding.severity, finding.sentence), []).append(finding)
+    for group in same.values():
+        yield _line(group, len(group))
+
+
+def grouped(findings: Iterable[Finding]) -> Iterator[str]:
+    """A line for each kind of finding, errors first: how many films, a few of their names, and a sentence."""
+    kinds: dict[tuple[str, str], list[Finding]] = {}
+    for finding in sorted_findings(findings):
+        kinds.setdefault((finding.severity, finding.kind), []).append(finding)
+    for group in kinds.values():
+        yield _line(group, _MOST_NAMES)
+
+
+def _line(group: Sequence[Finding], most: int) -> str:
+    """Findings as one line with at most so many names; where their sentences differ, the first one's."""
+    first, films = group[0], list(dict.fromkeys(finding.film for finding in group))
+    if len(group) == 1:
+        return str(first)
+    names = ", ".join(films[:most]) + (", ..." if len(films) > most else "")
+    about = f"{len(films)} films" if len(films) > 1 else first.film
+    if len({finding.sentence for finding in group}) == 1:
+        return f"{first.severity}: {about} ({names}): {first.sentence}"
+    return f"{first.severity}: {about} ({first.kind}: {names}), such as {first.film}: {first.sentence}"
