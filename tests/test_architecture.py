@@ -30,7 +30,6 @@ OTHER_LENGTHS = {
     "inference/prediction.py": "read without torch, which the segmenter needs",
     "inference/visible_field.py": "one question, asked of the whole picture",
     "io/films.py": "the one place where a kind of file meets its reader",
-    "io/kinds.py": "one question, asked before any reader",
     "io/limits.py": "every limit in one place",
     "simulate/anatomy.py": "the order in which a person is painted",
     "simulate/config.py": "the amounts that all painters share",

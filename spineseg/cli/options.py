@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from spineseg.film import BadInput
 from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.card import UNET
 
@@ -69,7 +70,7 @@ def listing_faults() -> Iterator[None]:
         yield
     except FaultyFolder as error:
         print(*grouped(error.findings), sep="\n", file=sys.stderr)
-        raise
+        raise BadInput(error.summary) from None
 
 
 def printable(name: str) -> str:

@@ -180,7 +180,7 @@ def show(
     Args:
         film: DICOM file
         out: the picture
-        label: in any format that train reads; without it the checkpoint's probability maps are drawn, before any post-processing
+        label: as train reads them; without it the checkpoint's probability maps are drawn, before post-processing
         model: whose probability maps
     """
     import numpy as np

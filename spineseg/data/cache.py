@@ -143,8 +143,9 @@ def build_cache(
 
     processes: how many decode at once; they change nothing but the time. progress: wraps the films' numbers.
 
-    The folder appears only when whole. Two processes that build the same one each do the work, and both use the one that was ready first. Caches whose
-    films have changed since are removed. Raises FaultyFolder, when all films were read, for what `check` calls errors.
+    The folder appears only when whole. Two processes that build the same one each do the work, and both use the one
+    that was ready first. Caches whose films have changed since are removed.
+    Raises FaultyFolder, when all films were read, for what `check` calls errors.
     """
     key = _cache_key(films, config)
     where = _cache_folder(key, folder)

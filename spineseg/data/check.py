@@ -161,7 +161,7 @@ def read_and_check(files: FilmFiles) -> tuple[Checked, Case | None]:
     try:
         label = read_label(files.label, film.shape)
     except BadInput as error:
-        findings.append(Finding(files.name, "error", "unreadable label", f"{files.label.name}: {error}"))
+        findings.append(Finding(files.name, "error", "unreadable label", str(error)))
         return Checked(tuple(findings), thumbnail), None
     findings += [*mask_findings(files.name, label.masks), *_background(files.name, label)]
     return Checked(tuple(findings), thumbnail, _digest(label)), Case(files.name, film, label.masks, label.remarks)

@@ -46,21 +46,15 @@ class FindingCounts:
 
 
 class FaultyFolder(BadDataset):
-    """A folder that `check` finds errors in. findings: the errors alone."""
+    """A folder that `check` finds errors in. findings: the errors alone. summary: how many, and what to do."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(finding for finding in findings if finding.severity == "error")
         films = len({finding.film for finding in self.findings})
-        first = self.findings[0]
-        more = f"; {len(self.findings) - 1} more errors" if len(self.findings) > 1 else ""
-        super().__init__(
-            f"{first.film}: {first.sentence}{more}. Correct what is wrong, or move {_these(films)} out of the folder; "
-            "the command check lists all"
-        )
-
-
-def _these(films: int) -> str:
-    return "this film" if films == 1 else f"these {films} films"
+        first, errors = self.findings[0], "1 error" if len(self.findings) == 1 else f"{len(self.findings)} errors"
+        which = "this film" if films == 1 else f"these {films} films"
+        self.summary = f"{errors} in the folder; correct what is wrong, or move {which} out of it"
+        super().__init__(f"{first.film}: {first.sentence} ({self.summary})")
 
 
 def sorted_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -43,14 +43,14 @@ class UnreadableLabel(BadInput):
         self.anonymous = anonymous or sentence
 
 
-def read_npy(stream: BinaryIO, shape: tuple[int, int]) -> Stored:
+def read_npy(stream: BinaryIO | zipfile.ZipExtFile, shape: tuple[int, int]) -> Stored:
     """A NumPy array; a pickled one is refused."""
     _check_npy_header(stream, shape)
     stream.seek(0)
     return np.load(stream, allow_pickle=False)
 
 
-def _check_npy_header(stream: BinaryIO, shape: tuple[int, int]) -> None:
+def _check_npy_header(stream: BinaryIO | zipfile.ZipExtFile, shape: tuple[int, int]) -> None:
     version = np.lib.format.read_magic(stream)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
     stored_shape, _fortran, dtype = read_header(stream)
@@ -69,7 +69,7 @@ def read_npz(stream: BinaryIO, shape: tuple[int, int]) -> Stored:
         if "channels" in entries:
             _check_channels(archive, entries["channels"])
         with archive.open(entries[key]) as array:
-            return read_npy(cast(BinaryIO, array), shape)
+            return read_npy(cast(zipfile.ZipExtFile, array), shape)
 
 
 def _check_channels(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
@@ -107,7 +107,7 @@ def read_mat73(stream: BinaryIO, shape: tuple[int, int]) -> Stored:
     with h5py.File(stream, "r") as file:
         link = file.get(KEY, getlink=True)
         if link is None:
-            raise no_variable(KEY, (name for name in map(str, file) if not name.startswith("#")))  # MATLAB's own begin with #
+            raise no_variable(KEY, map(str, file))
         dataset = file.get(KEY) if isinstance(link, h5py.HardLink) else None
         plain = isinstance(dataset, h5py.Dataset) and not dataset.is_virtual and dataset.external is None
         if not plain or not isinstance(dataset, h5py.Dataset):
@@ -117,12 +117,13 @@ def read_mat73(stream: BinaryIO, shape: tuple[int, int]) -> Stored:
 
 
 def no_variable(wanted: str, found: Iterable[str]) -> UnreadableLabel:
-    """For a file that has other variables. found: their names, of which those that are no plain words are left out."""
+    """For a file that has other variables. found: their names; plain words alone are repeated."""
     names = [name for name in found if re.fullmatch(r"\w{1,63}", name, re.ASCII)]
     listed = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
     remedy = f"save the masks as {wanted}"
     return UnreadableLabel(
-        f"the file has {listed or 'no variable'}, but no {wanted}; {remedy}", f"the file has no {wanted}; {remedy}"
+        f"the label file has {listed or 'no variable'}, but no {wanted}; {remedy}",
+        f"the label file has no {wanted}; {remedy}",
     )
 
 

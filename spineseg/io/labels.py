@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -82,7 +83,7 @@ def _masks_of_map(values: Shaped[np.ndarray, "rows columns"]) -> Masks:
 _NUMBERED = f"give the vertebrae the numbers 1 ({VERTEBRAE[0]}) to {len(VERTEBRAE)} ({VERTEBRAE[-1]}), the background 0"
 
 
-def _other_numbers(values: list[float]) -> str:
+def _other_numbers(values: Sequence[float | int]) -> str:
     """Says which numbers a label map has, and how to turn them into 1 to 6."""
     found = [f"{value:g}" for value in values]
     listed = ", ".join(found[:12]) + (", ..." if len(found) > 12 else "")

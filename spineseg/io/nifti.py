@@ -6,10 +6,13 @@ film rows and columns by what its header says, not by how it lies in the file.
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
 import shutil
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +27,10 @@ from spineseg.film import Spacing
 from spineseg.io.dicom_header import UnreadableFilm
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
 from spineseg.io.pictures import UnreadablePicture
+
+
+_FARTHEST = 2**24
+"""Where the first pixel of a file may be, in bytes; before it are notes of the program that wrote it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +57,13 @@ def read_nifti(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS)
             reader.SetFileName(named)
             reader.ReadImageInformation()
             size = reader.GetSize()
-            if reader.GetNumberOfComponents() == 1 and len(size) in (2, 3) and math.prod(size) <= limits.max_pixels:
-                image = reader.Execute()
-            else:
+            if reader.GetNumberOfComponents() > 1 or len(size) not in (2, 3) or math.prod(size) > limits.max_pixels:
                 raise UnreadableFilm(
                     "expected one grey picture, got a volume, colours or a larger one; export one plane"
                 )
-    except RuntimeError:
+            _check_is_whole(path, math.prod(size))
+            image = reader.Execute()
+    except (RuntimeError, OSError, EOFError, zlib.error, struct.error):
         raise UnreadableFilm(
             "expected a sound NIfTI picture with axes at right angles, got another; save it with a third axis of "
             "length 1, or as PNG"
@@ -66,6 +73,24 @@ def read_nifti(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS)
     values = sitk.GetArrayFromImage(image)
     first, second, third = (*image.GetSpacing(), 1.0)[:3]
     return Volume(values.reshape((1,) * (3 - values.ndim) + values.shape), direction, (first, second, third))
+
+
+def _check_is_whole(path: str | os.PathLike[str], pixels: int) -> None:
+    """Raises EOFError for a file that ends before its last pixel, which the library would fill with 0.
+
+    Source: nifti1.h and nifti2.h: bits of a pixel, and where the first one is.
+    """
+    with open(path, "rb") as plain, gzip.open(plain) if plain.peek(2)[:2] == b"\x1f\x8b" else plain as stream:
+        head = stream.read(540)
+        second = 540 in (int.from_bytes(head[:4], order) for order in ("little", "big"))
+        order = "<" if head[:2] in (b"\x5c\x01", b"\x1c\x02") else ">"
+        (bits,) = struct.unpack_from(order + "h", head, 14 if second else 72)
+        (first,) = struct.unpack_from(order + ("q" if second else "f"), head, 168 if second else 108)
+        if not (0 <= first < _FARTHEST and 8 <= bits <= 128):  # false for NaN
+            raise EOFError
+        stream.seek(max(int(first), 352) + pixels * bits // 8 - 1)
+        if not stream.read(1):
+            raise EOFError
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from spineseg.data.convert import (
     NotConverted,
     convert_folder,
     masks_of_map,
-    read_label_map,
     read_picture,
     stored_values,
     value_table,
@@ -33,6 +32,7 @@ from spineseg.film import BadInput, Film, Masks, Spacing
 from spineseg.io.dicom_header import UnreadableFilm
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
+from spineseg.io.label_maps import read_label_map
 from spineseg.io.labels import read_label
 from spineseg.io.nifti import Volume, film_plane, read_nifti
 from spineseg.io.pictures import UnreadablePicture
@@ -148,10 +148,17 @@ def test_colours_are_refused(tmp_path: Path):
         read_label_map(write_png(tmp_path / "a.png", labels))
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff" + bytes(40)])
-def test_no_png(tmp_path: Path, content: bytes):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "this is an empty file, not a label map"),
+        (b"\x89PNG\r\n\x1a\n", "expected a PNG picture"),
+        (b"\xff\xd8\xff" + bytes(40), "this is a JPEG picture, not a label map; save it as PNG, TIFF or NIfTI"),
+    ],
+)
+def test_no_png(tmp_path: Path, content: bytes, words: str):
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(UnreadablePicture, match="expected a PNG picture"):
+    with pytest.raises(UnreadablePicture, match=words):
         read_label_map(tmp_path / "a.png")
 
 
@@ -235,7 +242,7 @@ def test_numbers_of_any_type(tmp_path: Path, dtype: str):
 def test_numbers_that_are_no_labels(tmp_path: Path, value: float):
     labels = label_map(bodies()).T.astype(np.float32)
     labels[0, 0] = value
-    with pytest.raises(UnreadablePicture, match="expected whole numbers from 0 to 65535"):
+    with pytest.raises(UnreadablePicture, match="other values than 0 to 65535; save it as whole numbers"):
         read_label_map(nifti(tmp_path / "a.nii", labels, np.diag([-1, -1, 1, 1])))
 
 
