@@ -17,7 +17,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from spineseg.film import ANATOMY, VERTEBRAE
+from spineseg.film import ANATOMY, VERTEBRAE, BadInput
 from spineseg.io.dicom_header import without_pydicom_messages
 from spineseg.io.label_readers import Stored, UnreadableLabel, check_array
 
@@ -38,12 +38,16 @@ def read_segmentation(stream: BinaryIO, shape: tuple[int, int]) -> Stored:
     A segment is told by the SNOMED code of its property type, else by a vertebra's name in its label. Of fractions,
     half and more is inside. Raises UnreadableLabel.
     """
-    with without_pydicom_messages():
-        dataset = _checked(stream, shape)
-        numbers = _segment_numbers(dataset)
-        masks = np.zeros((len(VERTEBRAE), *shape), np.bool_)
-        for k, mask in _masks(dataset, numbers):
-            masks[k] |= mask
+    masks = np.zeros((len(VERTEBRAE), *shape), np.bool_)
+    try:
+        with without_pydicom_messages():
+            dataset = _checked(stream, shape)
+            for k, mask in _masks(dataset, _segment_numbers(dataset)):
+                masks[k] = mask
+    except (BadInput, MemoryError):
+        raise
+    except Exception:  # pydicom lets a damaged file raise nearly anything, and quotes it
+        raise UnreadableLabel("the DICOM file is damaged; save the segmentation again") from None
     return masks.transpose(1, 2, 0)
 
 
