@@ -13,7 +13,7 @@ import scipy.io
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.utils import pack_bits
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from spineseg.film import ANATOMY, CHANNELS, VERTEBRAE, Masks
 
@@ -95,8 +95,8 @@ def save_segmentation(
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = LABEL_MAP if label_map else BINARY
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "2.25.1"
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = UID(LABEL_MAP if label_map else BINARY)
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID("2.25.1")
     dataset.Modality, dataset.PatientName = "SEG", "Doe^Jane"
     dataset.Rows, dataset.Columns = masks.shape[1:]
     dataset.NumberOfFrames = 1 if label_map else len(masks)

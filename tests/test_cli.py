@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import scipy.io
 from small import write_checkpoint
 
 from spineseg.cli import COMMANDS, main
@@ -21,7 +22,7 @@ from spineseg.film import VERTEBRAE
 from spineseg.inference.segmenter import Segmenter
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
-from spineseg.io.labels import read_label, to_array, write_array
+from spineseg.io.labels import KEY, read_label, to_array, write_array
 from spineseg.measure.measurements import measure_prediction
 from spineseg.model import hub
 from spineseg.model.config import GridConfig, UNetConfig
@@ -318,6 +319,36 @@ def test_a_submission_is_checked(data: Path, tmp_path: Path, capsys: Captured):
     (out / "122.npy").unlink()
     assert main(["check-submission", str(out), str(test)]) == 1
     assert capsys.readouterr().out.startswith("error: 122.npy: expected the array of 122.dcm, found none")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda array: np.roll(array, 1, axis=2), "the first channel is the background; save it as the last"),
+        (
+            lambda array: array * np.uint8([0] * 6 + [1]),
+            "expected vertebrae, got none; mark them or leave the film out",
+        ),
+    ],
+)
+def test_what_check_calls_an_error_stops_train_and_evaluate_in_the_same_words(
+    copied: Path, tmp_path: Path, capsys: Captured, change: Any, words: str
+):
+    for path in (copied / "label").glob("*.mat"):
+        write = path.with_suffix(".npy")
+        np.save(write, change(scipy.io.loadmat(path)[KEY]))
+        path.unlink()
+    assert main(["check", str(copied)]) == 1
+    (line,) = capsys.readouterr().out.splitlines()[:-1]
+    assert line.startswith("error: 3 films (") and words in line
+    for command in ("train", "evaluate"):
+        assert main([command, "--data", str(copied), "--out", str(tmp_path / "out")]) == 1
+        errors = capsys.readouterr().err.splitlines()
+        assert line in errors
+        assert errors[-1] == (
+            "spineseg: 3 errors in the folder; correct what is wrong, or move these 3 films out of it"
+        )
+        assert not (tmp_path / "out").exists() and not list((copied / ".cache").glob("*"))
 
 
 def test_convert_writes_a_folder_that_passes_the_check(data: Path, tmp_path: Path, capsys: Captured):

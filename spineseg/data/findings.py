@@ -85,8 +85,9 @@ def _line(group: Sequence[Finding], most: int) -> str:
     first, films = group[0], list(dict.fromkeys(finding.film for finding in group))
     if len(group) == 1:
         return str(first)
+    if len(films) == 1:
+        return f"{first}; {len(group) - 1} more of {first.kind}"
     names = ", ".join(films[:most]) + (", ..." if len(films) > most else "")
-    about = f"{len(films)} films" if len(films) > 1 else first.film
     if len({finding.sentence for finding in group}) == 1:
-        return f"{first.severity}: {about} ({names}): {first.sentence}"
-    return f"{first.severity}: {about} ({first.kind}: {names}), such as {first.film}: {first.sentence}"
+        return f"{first.severity}: {len(films)} films ({names}): {first.sentence}"
+    return f"{first.severity}: {len(films)} films ({first.kind}: {names}), such as {first.film}: {first.sentence}"

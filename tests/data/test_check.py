@@ -10,13 +10,15 @@ import pytest
 import scipy.io
 from small import rectangles
 
-from spineseg.data.check import FolderReport, check_folder
+from spineseg.data.check import FolderReport, check_before_use, check_folder
 from spineseg.data.check_masks import mask_findings
-from spineseg.data.findings import Finding
+from spineseg.data.findings import FaultyFolder, Finding
 from spineseg.film import Case, Film, Masks
 from spineseg.io.dicom_write import write_film
 from spineseg.io.folder import NoFilms, write_case
 from spineseg.io.labels import KEY, to_array, write_array
+from spineseg.io.pictures import write_png
+from spineseg.render import label_picture
 
 SHAPE = (200, 200)
 
@@ -177,6 +179,53 @@ def test_halves_of_pairs(tmp_path: Path):
     assert (report.films, report.pairs, report.errors) == (3, 2, 0)
 
 
+def test_of_several_labels_the_one_that_is_used_is_named(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18), bodies(20))
+    (folder / "label" / "1.mat").unlink()
+    write_array(folder / "label" / "1.npy", bodies(20))
+    for name in ("1-corrected-labels.png", "1.PNG"):
+        write_png(folder / "label" / name, label_picture(bodies(21)))
+    finding = single(check_folder(folder))
+    assert (finding.film, finding.kind) == ("1", "two labels")
+    assert finding.sentence == "1.npy is used, 1.PNG, 1-corrected-labels.png not; keep one"
+    (folder / "label" / "1.npy").unlink()
+    assert single(check_folder(folder)).sentence == "1.PNG is used, 1-corrected-labels.png not; keep one"
+
+
+def single(report: FolderReport) -> Finding:
+    (finding,) = report.findings
+    return finding
+
+
+def test_what_is_wrong_with_a_film_without_a_label_is_a_warning_and_need_not_be_read(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18), bodies(19), bodies(20))
+    (folder / "label" / "0.mat").unlink()
+    (folder / "label" / "1.mat").write_bytes(b"no label")
+    (folder / "img" / "0.dcm").write_bytes(b"no film")
+    report = check_folder(folder)
+    assert said(report) == [
+        ("1", "error", "unreadable label"),
+        ("0", "warning", "no label"),
+        ("0", "warning", "unreadable film"),
+    ]
+    assert said(check_folder(folder, labelled=True)) == said(report)[:2]
+    with pytest.raises(FaultyFolder, match=r"^1: this is another kind of file, not a label; "):
+        check_before_use(folder)
+
+
+def test_of_a_film_that_is_there_three_times_those_with_a_label_are_the_error(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18), bodies(19), bodies(20))
+    (folder / "label" / "0.mat").unlink()
+    for k in (1, 2):
+        write_film(folder / "img" / f"{k}.dcm", noise(0))
+    report = check_folder(folder)
+    assert said(report) == [
+        ("2", "error", "same film"),
+        ("0", "warning", "no label"),
+        ("0", "warning", "same film"),
+    ]
+
+
 def test_no_pair_at_all(tmp_path: Path):
     with pytest.raises(NoFilms, match="expected films as"):
         check_folder(tmp_path)
@@ -185,7 +234,17 @@ def test_no_pair_at_all(tmp_path: Path):
     with pytest.raises(NoFilms, match=r"found 1\.DCM; end each name with \.dcm"):
         check_folder(tmp_path)
     write_film(tmp_path / "img" / "1.dcm", noise(1))
-    assert ("label/", "error", "no pair") in said(check_folder(tmp_path))
+    finding = check_folder(tmp_path).findings[0]
+    assert (finding.film, finding.severity, finding.kind) == ("label/", "error", "no pair")
+    assert finding.sentence.startswith(
+        f"there is no folder {tmp_path / 'label'}; put the labels there, as <film>.mat, "
+    )
+    (tmp_path / "label").mkdir()
+    assert (
+        "label holds no label for 1 films, as 1; save them as <film>.mat" in check_folder(tmp_path).findings[0].sentence
+    )
+    (tmp_path / "label" / "one.npz").touch()
+    assert "holds 1 labels, as one.npz, but none of a film, as 1; " in check_folder(tmp_path).findings[0].sentence
 
 
 def save_label(path: Path, array: np.ndarray) -> None:

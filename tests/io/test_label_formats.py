@@ -138,7 +138,7 @@ def test_other_numbers_are_named_with_the_command_that_converts_them(tmp_path: P
 
 @pytest.mark.parametrize("inside", [255, 128])
 def test_one_mask_of_all_vertebrae(tmp_path: Path, inside: int):
-    numbers = MASKS.any(axis=0) * np.uint8(inside)
+    numbers = np.where(MASKS.any(axis=0), np.uint8(inside), np.uint8(0))
     assert f"has the values 0, {inside}: one mask of all vertebrae; " in refusal(saved_png(tmp_path / "a", numbers))
     np.save(tmp_path / "a.npy", MASKS.any(axis=0))
     assert "one mask of true and false; " in refusal(tmp_path / "a.npy")
