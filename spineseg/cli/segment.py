@@ -163,7 +163,8 @@ def evaluate(data: Path, out: Path, model: Annotated[Model, Flat] = PUBLISHED) -
 
     with listing_faults():
         warnings = check_before_use(data, threads=min(os.cpu_count() or 1, 8), progress=progress("checking"))
-    print(*grouped(warnings), sep="\n")
+    for line in grouped(warning for warning in warnings if warning.kind != "no label"):  # the table has those
+        print(line, file=sys.stderr)
     summary = evaluate(model.load(), progress("evaluating")(find_films(data)), out)
     print(summary_table(summary))
     return 1 if summary.failed else 0

@@ -72,10 +72,11 @@ def listed(findings: Iterable[Finding]) -> Iterator[str]:
 
 
 def grouped(findings: Iterable[Finding]) -> Iterator[str]:
-    """A line for each kind of finding, errors first: how many films, a few of their names, and a sentence."""
+    """A line for each sentence of an error, then one for each kind of warning, with a few of the films' names."""
     kinds: dict[tuple[str, str], list[Finding]] = {}
     for finding in sorted_findings(findings):
-        kinds.setdefault((finding.severity, finding.kind), []).append(finding)
+        same = finding.sentence if finding.severity == "error" else finding.kind
+        kinds.setdefault((finding.severity, same), []).append(finding)
     for group in kinds.values():
         yield _line(group, _MOST_NAMES)
 

@@ -152,5 +152,5 @@ def _advice(stored: tuple[int, ...], shape: tuple[int, int], sizes: list[tuple[i
         return "its axes are exchanged, so transpose it to rows x columns" + " x channels" * (len(stored) == 3)
     if tuple(stored[:2]) == shape:
         return f"save the channels {', '.join(VERTEBRAE)} and {BACKGROUND}"
-    same_shape = len(stored) > 1 and min(stored[:2]) > 0 and abs(stored[0] / stored[1] * shape[1] / shape[0] - 1) < 0.02
-    return "save it at the film’s own size" if same_shape else "do they belong together?"
+    scaled = len(stored) > 1 and 9 < stored[1] != shape[1] and abs(stored[0] - shape[0] * stored[1] / shape[1]) <= 1
+    return "save it at the film’s own size" if scaled else "do they belong together?"

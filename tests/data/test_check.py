@@ -226,6 +226,13 @@ def test_of_a_film_that_is_there_three_times_those_with_a_label_are_the_error(tm
     ]
 
 
+def test_a_link_repeats_a_film_on_purpose(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18))
+    for part, name in (("img", "1.dcm"), ("label", "1.mat")):
+        (folder / part / name).symlink_to(folder / part / name.replace("1", "0"))
+    assert said(check_folder(folder)) == [("1", "warning", "same film")]
+
+
 def test_no_pair_at_all(tmp_path: Path):
     with pytest.raises(NoFilms, match="expected films as"):
         check_folder(tmp_path)

@@ -27,6 +27,11 @@ def test_a_line_for_each_kind():
     assert list(grouped([])) == list(listed([])) == []
 
 
+def test_errors_keep_their_words():
+    errors = [Finding(f"f{k}", "error", "unreadable label", f"it has {k} axes; transpose it") for k in range(2)]
+    assert list(grouped(errors)) == [f"error: f{k}: it has {k} axes; transpose it" for k in range(2)]
+
+
 def test_several_findings_of_one_film_and_kind():
     pieces = [Finding("a", "warning", "pieces", f"L{k} in pieces") for k in (1, 2)]
     assert list(grouped(pieces)) == ["warning: a: L1 in pieces; 1 more of pieces"]
