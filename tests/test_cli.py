@@ -326,7 +326,7 @@ def test_a_submission_is_checked(data: Path, tmp_path: Path, capsys: Captured):
     [
         (lambda array: np.roll(array, 1, axis=2), "the first channel is the background; save it as the last"),
         (
-            lambda array: array * np.uint8([0] * 6 + [1]),
+            lambda array: array * np.array([0] * 6 + [1], np.uint8),
             "expected vertebrae, got none; mark them or leave the film out",
         ),
     ],
