@@ -35,7 +35,7 @@ define lint_scripts
 folder=$$(mktemp -d)
 trap 'rm -r "$$folder"' EXIT
 {
-  cat spineseg/ui/static/files.js
+  cat spineseg/ui/static/files.js spineseg/ui/static/folders.js spineseg/ui/static/unzip.js
   for scripts in upload batch corrections page 'viewer-?-*'; do
     echo "{ // $$scripts"
     cat spineseg/ui/static/$$scripts.js

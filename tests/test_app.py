@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,6 +55,21 @@ def ports() -> Iterator[list[int]]:
         ports = [one.getsockname()[1] for one in (*free, taken)]
         stack.close()
         yield ports
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.parametrize("stopped_by", STOPPED_BY)
+def test_a_server_that_is_still_importing_ends_at_once(tmp_path: Path, stopped_by: signal.Signals) -> None:
+    with start(0, tmp_path) as program:
+        while not list(tmp_path.iterdir()):
+            assert program.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.5)
+        program.send_signal(stopped_by)
+        said = program.communicate(timeout=60)
+    assert said == ("", "")
+    assert program.returncode == 0
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from dicom_files import write_index
+from picture_files import png
 from small import write_checkpoint
 
 from spineseg.cli import COMMANDS, main
@@ -99,7 +101,10 @@ def test_the_exit_status_reaches_the_shell(tmp_path: Path):
     given = ["predict", str(tmp_path), "--out", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-m", "spineseg", *given], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("spineseg: expected DICOM files") and len(done.stderr.splitlines()) == 1
+    assert (
+        done.stderr.startswith("spineseg: This folder holds no film: nothing is in it")
+        and len(done.stderr.splitlines()) == 1
+    )
 
 
 def test_simulate_writes_the_same_bytes_again(data: Path, tmp_path: Path, capsys: Captured):
@@ -111,24 +116,29 @@ def test_simulate_writes_the_same_bytes_again(data: Path, tmp_path: Path, capsys
 
 
 def test_predict_reports_bad_files_and_goes_on(data: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):
-    """Good films under the names that archives use, a bad one, one whose name is taken, and what is no film."""
+    """Good films under the names that archives use and in a folder, two of one name, a cut one, and what is no film."""
     folder, out = tmp_path / "mixed", tmp_path / "new" / "out"
-    folder.mkdir()
     sources = {"1.2.840.1": FILMS[0], "121": FILMS[1], "122.DCM": FILMS[2], "a.dcm": FILMS[0], "a.ima": FILMS[1]}
+    sources |= {"b/film A.B": FILMS[2], "c.dcm": FILMS[0]}
+    (folder / "b").mkdir(parents=True)
     for name, source in sources.items():
         shutil.copy(data / "img" / f"{source}.dcm", folder / name)
-    for name in ("b.dcm", "notes.txt", ".hidden.dcm", "DICOMDIR"):
+    (folder / "c.dcm").write_bytes((folder / "c.dcm").read_bytes()[:3000])
+    for name in ("d.dcm", "notes.txt", "._a.dcm"):
         (folder / name).write_text("not a film")
     given = ["predict", str(folder), "--out", str(out), "--checkpoint", str(checkpoint), "--overlay", "--measure"]
     assert main(given) == 1
-    stems = {"1.2.840.1": "1.2.840.1", "121": "121", "122": "122.DCM", "a": "a.dcm"}
+    stems = {"1.2.840.1": "1.2.840.1", "121": "121", "122": "122.DCM", "a": "a.dcm", "a.ima": "a.ima"}
+    stems |= {"b/film A.B": "b/film A.B"}
     written = [f"{stem}.{ending}" for stem in stems for ending in ("npy", "png", "json")]
-    assert sorted(p.name for p in out.iterdir()) == sorted([*written, "measurements.csv"])
+    there = (p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    assert sorted(there) == sorted([*written, "measurements.csv"])
     printed = capsys.readouterr()
-    taken, bad = printed.err.splitlines()
-    assert taken.startswith("a.ima: expected a name that no other film of this run has")
-    assert bad.startswith("b.dcm: expected a DICOM file")
-    assert printed.out.endswith(f"4 of 6 films segmented into {out}\n")
+    taken, bad, *other = printed.err.splitlines()
+    assert taken == "a.ima: its results are named a.ima, as a.dcm has the same name without ending"
+    assert bad.startswith("c.dcm: expected ")
+    assert other == [f"{name}: left out: a file of another kind" for name in ("d.dcm", "notes.txt")]
+    assert printed.out.endswith(f"6 of 7 films segmented into {out}, 2 files left out\n")
     with (out / "measurements.csv").open(newline="") as stream:
         rows = {row["film"]: row for row in csv.DictReader(stream)}
     assert list(rows) == list(stems)
@@ -150,6 +160,26 @@ def test_predict_reports_bad_files_and_goes_on(data: Path, checkpoint: Path, tmp
         assert set(stored["left_out"]) | set(stored["corners_row_column"]) == set(VERTEBRAE)
 
 
+def test_predict_reads_an_archive_like_its_folder(data: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):
+    """An export tree: the same arrays under the same names from the folder, from its ZIP and from its DICOMDIR."""
+    export = tmp_path / "export"
+    for k, name in enumerate(("PA000001/ST000001/IM000001", "PA000001/ST000002/IM000001", "PA000002/IM000001")):
+        (export / name).parent.mkdir(parents=True)
+        shutil.copy(data / "img" / f"{FILMS[k]}.dcm", export / name)
+    write_index(export / "DICOMDIR")
+    archive = shutil.make_archive(str(tmp_path / "export"), "zip", export)
+    answers = []
+    for k, given in enumerate((export, archive, export / "DICOMDIR")):
+        out = tmp_path / f"out{k}"
+        assert main(["predict", str(given), "--out", str(out), "--checkpoint", str(checkpoint)]) == 0
+        answers.append({p.relative_to(out): p.read_bytes() for p in out.rglob("*.npy")})
+        printed = capsys.readouterr()
+        assert printed.err == "DICOMDIR: left out: a DICOMDIR index\n"
+        assert printed.out.endswith(f"3 of 3 films segmented into {out}, 1 files left out\n")
+    assert answers[0] == answers[1] == answers[2] and len(set(answers[0].values())) == 3
+    assert str(min(answers[0])) == "PA000001/ST000001/IM000001.npy"
+
+
 def test_predict_can_invert(film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):
     write_film(tmp_path / "dark.dcm", read_film(film).inverted())
     common = ["--out", str(tmp_path), "--checkpoint", str(checkpoint), "--device", "cpu"]
@@ -168,6 +198,25 @@ def test_predict_writes_segmentation_objects(film: Path, checkpoint: Path, tmp_p
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are no text")
+def test_predict_takes_a_picture_as_the_film_itself(film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    (picture := folder / "a.png").write_bytes(png(read_film(film).image.astype(np.uint16), 16))
+    given = ["--out", str(out), "--checkpoint", str(checkpoint), "--measure", "--overlay"]
+    assert main(["predict", str(picture), str(film), *given]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert "a PNG picture of 16 bits: values are as shown, not as measured; no pixel spacing" in printed[0]
+    assert "picture" not in printed[1]
+    np.testing.assert_array_equal(np.load(out / "a.npy"), np.load(out / f"{film.stem}.npy"))
+    measured = [json.loads((out / f"{stem}.json").read_text()) for stem in ("a", film.stem)]
+    assert len(measured[0]["remarks"]) == 2 and measured[1]["remarks"] == []
+    assert measured[0]["millimetres"] is None
+    assert not any(figure["unit"].startswith("mm") for figure in measured[0]["figures"].values())
+    before = picture.read_bytes()
+    assert main(["predict", str(picture), "--out", str(folder), "--checkpoint", str(checkpoint), "--overlay"]) == 1
+    assert "a.png in the folder of results is no result" in capsys.readouterr().err and picture.read_bytes() == before
+
+
 def test_predict_takes_every_name_that_a_file_can_have(film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):
     folder, out = tmp_path / "films", tmp_path / "out"
     folder.mkdir()
@@ -177,7 +226,7 @@ def test_predict_takes_every_name_that_a_file_can_have(film: Path, checkpoint: P
     assert main(["predict", str(folder), "--out", str(out), "--checkpoint", str(checkpoint), "--measure"]) == 1
     printed = capsys.readouterr()
     assert [line.partition(":")[0] for line in printed.out.splitlines()[:2]] == ["a?.dcm", "b?[31m?c.dcm"]
-    assert printed.err.startswith("d?[2J?.dcm: expected a DICOM file") and "\x1b" not in printed.out + printed.err
+    assert printed.err == "d?[2J?.dcm: left out: a file of another kind\n" and "\x1b" not in printed.out + printed.err
     assert {path.suffix for path in out.iterdir()} == {".npy", ".json", ".csv"} and len(list(out.iterdir())) == 5
 
 
@@ -203,13 +252,13 @@ def test_show_draws_a_label_or_a_network(data: Path, film: Path, checkpoint: Pat
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("predict {empty} --out {out} --checkpoint {good}", "expected DICOM files, found none"),
+        ("predict {empty} --out {out} --checkpoint {good}", "This folder holds no film: nothing is in it; name"),
         ("predict {film} --out {out} --checkpoint {bad}", "expected a JSON card"),
         ("predict {film} --out {file} --checkpoint {good}", "File exists"),
         ("predict {film} --out {out} --copy-patient", "expected --copy-patient together with --dicom-seg"),
         ("predict {film} --out {out} --facing left", "expected --facing together with --measure"),
-        ("evaluate --data {empty} --out {out} --checkpoint {good}", r"expected films as img/*.dcm"),
-        ("show {bad} --out {out}/a.png", "bad.safetensors: expected a DICOM file"),
+        ("evaluate --data {empty} --out {out} --checkpoint {good}", "This folder has no img/ with films; name the"),
+        ("show {bad} --out {out}/a.png", "bad.safetensors: This is another kind of file, not a film"),
         ("show {film} --label {bad} --out {out}/a.png", "bad.safetensors: this is another kind of file, not a label; "),
         ("show {film} --label {label} --out {empty}/none/a.png", "No such file or directory"),
         ("report {empty}", "expected a training run, found no config.json in the folder"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from errno import EEXIST, EISDIR, ENAMETOOLONG, ENOTDIR
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from spineseg.film import Film
     from spineseg.inference.prediction import Prediction
     from spineseg.inference.segmenter import Segmenter
+    from spineseg.io.discovery import Found, FoundFilm, LeftOut
 
 
 def app(
@@ -48,10 +52,13 @@ def app(
 
 @dataclass(frozen=True)
 class PredictArguments:
-    """Segment films: writes <stem>.npy, uint8, rows x columns x 7 (L1, L2, L3, L4, L5, S1, background)."""
+    """Segment films: writes <film>.npy, uint8, rows x columns x 7 (L1, L2, L3, L4, L5, S1, background).
+
+    Results lie in folders as the films do.
+    """
 
     films: tyro.conf.Positional[tuple[Path, ...]]
-    """DICOM files, or folders of them."""
+    """Films as DICOM, PNG, JPEG, TIFF, BMP or WebP, folders of them at any depth, ZIP archives or a DICOMDIR."""
     out: Path
     """Folder for the arrays."""
     model: Annotated[Model, Flat] = PUBLISHED
@@ -84,33 +91,73 @@ class PredictArguments:
 
 def predict(arguments: Annotated[PredictArguments, Flat]) -> int:
     """Segment films into arrays of rows x columns x 7."""
-    from spineseg.evaluation.submission import array_stem, films_named
+    from spineseg.io.discovery import no_film, search
     from spineseg.io.files import write_table
     from spineseg.io.isolation import start_ahead
     from spineseg.measure.measurements import csv_columns
 
     arguments.check()
-    films = list(films_named(arguments.films))
-    if not films:
-        raise BadInput("expected DICOM files, found none in the folder; name a file or a folder that holds some")
+    left_out: list[LeftOut] = []
+    films = _reported(search(arguments.films, apart_from=arguments.out), left_out)
+    if (first := next(films, None)) is None:
+        one_folder = len(arguments.films) == 1 and arguments.films[0].is_dir()
+        raise BadInput(no_film("This folder" if one_folder else "What was named", left_out))
     start_ahead()
     segmenter = arguments.model.load()
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows: dict[str, tuple[str, ...]] = {}
-    for path in films:
+    count = 0
+    for count, found in enumerate(chain((first,), films), 1):  # noqa: B007
         try:
-            if (stem := array_stem(path)) in rows:
-                raise BadInput("expected a name that no other film of this run has; rename it, or use another --out")
-            rows[stem] = _predict_film(path, stem, segmenter, arguments)
+            rows[found.stem] = _predict_film(found, segmenter, arguments)
         except BadInput as error:
-            print(f"{printable(path.name)}: {error}", file=sys.stderr)
+            print(f"{printable(found.name)}: {error}", file=sys.stderr)
     if arguments.measure:
         write_table(arguments.out / "measurements.csv", csv_columns(), rows.values())
-    print(f"{len(rows)} of {len(films)} films segmented into {printable(str(arguments.out))}")
-    return 0 if len(rows) == len(films) else 1
+    done = f"{len(rows)} of {count} films segmented into {printable(str(arguments.out))}"
+    print(f"{done}, {len(left_out)} files left out")
+    return 0 if len(rows) == count and not any(each.lost for each in left_out) else 1
 
 
-def _predict_film(path: Path, stem: str, segmenter: Segmenter, arguments: PredictArguments) -> tuple[str, ...]:
+def _reported(found: Iterable[Found], left_out: list[LeftOut]) -> Iterator[FoundFilm]:
+    """The films; prints a line for what is none, which is added to `left_out`, and for a film under another name."""
+    from spineseg.io.discovery import LeftOut
+
+    for each in found:
+        if isinstance(each, LeftOut):
+            left_out.append(each)
+            print(printable(str(each)), file=sys.stderr)
+            continue
+        if each.meets:
+            said = f"{each.name}: its results are named {each.stem}, as {each.meets} has the same name without ending"
+            print(printable(said), file=sys.stderr)
+        yield each
+
+
+def _predict_film(found: FoundFilm, segmenter: Segmenter, arguments: PredictArguments) -> tuple[str, ...]:
+    """`_predict_file` of a film on the disk. Raises BadInput, also where its results cannot have their name."""
+    _refuse_to_replace(found, arguments)
+    try:
+        (arguments.out / found.stem).parent.mkdir(parents=True, exist_ok=True)
+        with found.on_disk() as path:
+            return _predict_file(path, found, segmenter, arguments)
+    except OSError as error:
+        if error.errno not in (ENAMETOOLONG, ENOTDIR, EISDIR, EEXIST):
+            raise
+        raise BadInput("its results cannot be written under its name; rename it, or use another --out") from None
+
+
+def _refuse_to_replace(found: FoundFilm, arguments: PredictArguments) -> None:
+    """Raises BadInput if a file of another origin is where results go: a film, or one without an array."""
+    endings = {".png": arguments.overlay, ".json": arguments.measure, ".seg.dcm": arguments.dicom_seg}
+    array = arguments.out / f"{found.stem}.npy"
+    for ending in (ending for ending, wanted in endings.items() if wanted):
+        there = arguments.out / f"{found.stem}{ending}"
+        if there.exists() and (not array.exists() or there.samefile(found.path)):
+            raise BadInput(f"{there.name} in the folder of results is no result; name another folder as --out")
+
+
+def _predict_file(path: Path, found: FoundFilm, segmenter: Segmenter, arguments: PredictArguments) -> tuple[str, ...]:
     """Write what was asked for and print a line; the film's row of measurements, if they were asked for."""
     from spineseg.io.dicom_seg import write_segmentation
     from spineseg.io.isolation import read_film_isolated
@@ -118,7 +165,7 @@ def _predict_film(path: Path, stem: str, segmenter: Segmenter, arguments: Predic
     from spineseg.io.pictures import write_png
     from spineseg.render import overlay
 
-    out, row = arguments.out, ()
+    out, stem, row = arguments.out, found.stem, ()
     prediction = segmenter(film := read_film_isolated(path, invert=arguments.invert))
     write_array(out / f"{stem}.npy", prediction.masks)
     if arguments.overlay:
@@ -128,8 +175,9 @@ def _predict_film(path: Path, stem: str, segmenter: Segmenter, arguments: Predic
     if arguments.dicom_seg:
         seg, patient = out / f"{stem}.seg.dcm", arguments.copy_patient
         write_segmentation(seg, path, prediction.masks, model=segmenter.name, copy_patient=patient)
-    size, verdict = " x ".join(map(str, film.shape)), "; ".join((prediction.levels.verdict, *prediction.levels.reasons))
-    print(f"{printable(path.name)}: {size}, {prediction.seconds:.1f} s, {verdict}")
+    levels, size = prediction.levels, " x ".join(map(str, film.shape))
+    verdict = "; ".join((levels.verdict, *levels.reasons, *film.remarks))
+    print(f"{printable(found.name)}: {size}, {prediction.seconds:.1f} s, {verdict}")
     return row
 
 
@@ -140,7 +188,8 @@ def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments
 
     levels, facing = prediction.levels, arguments.facing
     measurements = measure_prediction(prediction, film.spacing, row_to_column=film.row_to_column, facing=facing)
-    content = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, **measurements.as_dict()}
+    stated = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, "remarks": film.remarks}
+    content = {**stated, **measurements.as_dict()}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(arguments.out / f"{stem}.json", text + "\n")
     return csv_row(stem, levels, measurements)
@@ -152,7 +201,7 @@ def evaluate(data: Path, out: Path, model: Annotated[Model, Flat] = PUBLISHED) -
     Nothing is scored if the command check finds an error in the folder.
 
     Args:
-        data: folder with img/*.dcm and label/ (MATLAB, NumPy, PNG, TIFF, NIfTI or DICOM segmentations)
+        data: folder with films in img/ and labels in label/ (MATLAB, NumPy, PNG, TIFF, NIfTI or DICOM segmentations)
         out: folder for dice.csv, films.csv and summary.json
         model: what segments them
     """
@@ -179,7 +228,7 @@ def show(
     """Draw a film beside its label's channels, or beside a network's probability maps, as a PNG.
 
     Args:
-        film: DICOM file
+        film: DICOM, PNG, JPEG, TIFF, BMP or WebP
         out: the picture
         label: as train reads them; without it the checkpoint's probability maps are drawn, before post-processing
         model: whose probability maps

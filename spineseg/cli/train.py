@@ -112,7 +112,7 @@ def check(
     """Check a folder of films and labels before training: pairs, sizes, order, doubles. Exit status 1 for any error.
 
     Args:
-        folder: folder with img/*.dcm and label/ (MATLAB, NumPy, PNG, TIFF, NIfTI or DICOM segmentations)
+        folder: folder with films in img/ and labels in label/ (MATLAB, NumPy, PNG, TIFF, NIfTI or DICOM segmentations)
         json_out: also write the findings here, as JSON
         threads: how many films are read at once
     """

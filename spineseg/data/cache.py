@@ -111,14 +111,14 @@ def _on_grid(case: Case, config: GridConfig) -> _Decoded:
 
 def _cache_key(films: Sequence[FilmFiles], config: GridConfig) -> dict[str, Any]:
     """What a cache is made from: changes when a file, the grid, the vertebrae or the cache's form changes."""
-    files = [(f.name, _file_state(f.film), _file_state(f.label) if f.label else None) for f in films]
+    files = [(f.name, _file_state(f.film, f.root), _file_state(f.label, f.root) if f.label else None) for f in films]
     return {"version": _VERSION, "vertebrae": VERTEBRAE, "grid": asdict(config), "films": files}
 
 
-def _file_state(path: Path) -> tuple[str, int, int]:
-    """Folder and name, size, time of change."""
+def _file_state(path: Path, root: Path) -> tuple[str, int, int]:
+    """Path below the folder of films and labels, size, time of change."""
     stat = path.stat()
-    return f"{path.parent.name}/{path.name}", stat.st_size, stat.st_mtime_ns
+    return path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns
 
 
 def _cache_folder(key: Mapping[str, Any], folder: Path) -> Path:
@@ -150,7 +150,7 @@ def build_cache(
     key = _cache_key(films, config)
     where = _cache_folder(key, folder)
     if not where.exists():
-        _prune(folder, films[0].film.parents[1])
+        _prune(folder, films[0].root)
         unfinished = folder / f"{where.name}.{secrets.token_hex(4)}.partial"
         unfinished.mkdir(parents=True)
         try:
@@ -244,6 +244,6 @@ def _current(cache: Path, data: Path) -> bool:
     try:
         stored = json.loads((cache / _KEY_FILE).read_text())
         files = [tuple(part) for _, *parts in stored["films"] for part in parts if part]
-        return stored["version"] == _VERSION and all(_file_state(data / name[0]) == name for name in files)
+        return stored["version"] == _VERSION and all(_file_state(data / name[0], data) == name for name in files)
     except (OSError, ValueError, KeyError, TypeError):
         return False

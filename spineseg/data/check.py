@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from spineseg.data.check_masks import mask_findings
-from spineseg.data.findings import FaultyFolder, Finding, FindingCounts, Severity, sorted_findings
+from spineseg.data.findings import Finding, FindingCounts, Severity, not_used, sorted_findings, without_errors
 from spineseg.film import BadInput, Case, Film
 from spineseg.io.films import read_film
-from spineseg.io.folder import IMAGES, LABELS, FilmFiles, NoFilms, find_films, labels_by_film, no_labels
+from spineseg.io.folder import LABELS, DataFolder, FilmFiles, no_labels, read_folder
 from spineseg.io.labels import Label, read_label
 
 _FLAT = 0.98
@@ -64,26 +64,19 @@ def check_folder(
     threads: int = 1,
     progress: Callable[..., Iterable[Checked]] = lambda checked, **_: checked,
 ) -> FolderReport:
-    """Check every film and label of a folder in the layout of `io.folder.find_films`; changes nothing.
+    """Check every film and label of a folder in the layout of `io.folder.read_folder`; changes nothing.
 
     labelled: read only films that have a label, which is all that training and scoring use. What is wrong with another
     film is a warning, so the errors are the same. threads: how many films are read at once; what takes time is done
     outside Python's lock, and the report is the same. progress: wraps an iterable, given its `total`.
     Raises NoFilms if there is no film at all.
     """
-    folder = Path(folder)
-    try:
-        films = find_films(folder)
-    except NoFilms:
-        if unread := _not_read(folder):
-            said = f"expected films as {IMAGES}/*.dcm, found {unread[0].name}; end each name with .dcm"
-            raise NoFilms(said) from None
-        raise
-    read = [files for files in films if files.label or not labelled]
+    data = read_folder(folder)
+    read = [files for files in data.films if files.label or not labelled]
     with ThreadPoolExecutor(threads) as pool:
         checked = list(progress(pool.map(_check_film, read), total=len(read)))
-    findings = sorted_findings([*name_findings(folder, films), *film_findings(read, checked)])
-    return FolderReport(len(films), sum(files.label is not None for files in films), findings)
+    findings = sorted_findings([*name_findings(data), *film_findings(read, checked)])
+    return FolderReport(len(data.films), sum(files.label is not None for files in data.films), findings)
 
 
 def check_before_use(folder: Path | str, **options: Any) -> tuple[Finding, ...]:
@@ -91,10 +84,12 @@ def check_before_use(folder: Path | str, **options: Any) -> tuple[Finding, ...]:
 
     options: its `threads` and `progress`. Raises FaultyFolder if there are errors, NoFilms if there is no film.
     """
-    findings = check_folder(folder, labelled=True, **options).findings
-    if any(finding.severity == "error" for finding in findings):
-        raise FaultyFolder(findings)
-    return findings
+    return without_errors(check_folder(folder, labelled=True, **options).findings)
+
+
+def check_names(folder: Path | str) -> tuple[Finding, ...]:
+    """The warnings of `name_findings`. Raises FaultyFolder if there are errors, NoFilms if there is no film."""
+    return without_errors(name_findings(read_folder(folder)))
 
 
 def film_findings(films: Sequence[FilmFiles], checked: Sequence[Checked]) -> tuple[Finding, ...]:
@@ -105,29 +100,20 @@ def film_findings(films: Sequence[FilmFiles], checked: Sequence[Checked]) -> tup
 # Names
 
 
-def name_findings(folder: Path, films: Sequence[FilmFiles]) -> Iterator[Finding]:
-    """What the file names say: halves of pairs, two labels of one film, and files that nothing reads."""
-    if not any(files.label for files in films):
-        yield Finding(f"{LABELS}/", "error", "no pair", no_labels(folder, films))
+def name_findings(data: DataFolder) -> Iterator[Finding]:
+    """Halves of pairs, several labels of one film, and files that are not used: an error where one may be lost."""
+    if not any(files.label for files in data.films):
+        yield Finding(f"{LABELS}/", "error", "no pair", no_labels(data))
         return
-    for files in films:
+    for files in data.films:
         if files.label is None:
             yield Finding(files.name, "warning", "no label", "no label has the film’s name; it is not used")
-    by_film, others = labels_by_film(folder, [files.name for files in films])
-    for path in others:
-        yield Finding(path.name, "warning", "no film", "no film has the label’s name; it is not used")
-    for name, (used, *further) in by_film.items():
-        if further:
-            listed = ", ".join(path.name for path in further)
-            yield Finding(name, "warning", "two labels", f"{used.name} is used, {listed} not; keep one")
-    for path in _not_read(folder):
-        yield Finding(path.name, "warning", "not read", "expected a name that ends with .dcm, got another; not used")
-
-
-def _not_read(folder: Path) -> list[Path]:
-    """Files among the films that are not taken for films, 121.DCM among them."""
-    files = (p for p in (folder / IMAGES).glob("*") if p.is_file() and not p.name.startswith("."))
-    return sorted(p for p in files if p.suffix != ".dcm")
+        elif files.further:
+            listed = ", ".join(path.name for path in files.further)
+            yield Finding(files.name, "warning", "two labels", f"{files.label.name} is used, {listed} not; keep one")
+    for name in data.alone:
+        yield Finding(f"{LABELS}/{name}", "warning", "no film", "no film has the label’s name; it is not used")
+    yield from map(not_used, data.left_out)
 
 
 # One film

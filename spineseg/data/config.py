@@ -14,9 +14,9 @@ class ConvertConfig:
     """What is converted, from where to where."""
 
     films: Path
-    """Folder of films: .dcm, .png (grey, 8 or 16 bits, bone bright), .nii or .nii.gz."""
+    """Folder of films: .dcm, .png, .jpg, .tif, .bmp, .webp (bone bright), .nii or .nii.gz."""
     labels: Path
-    """Folder of label maps, <film>.png, .nii or .nii.gz; or of one PNG per vertebra, <film>_L1.png or <film>/L1.png."""
+    """Folder of label maps, <film>.png, .tif, .nii or .nii.gz; or of one PNG per vertebra, <film>_L1.png."""
     out: Path
     """Folder that is made, with img/*.dcm and label/*."""
     values: tuple[str, ...] = tuple(f"{name}={number}" for number, name in enumerate(VERTEBRAE, 1))

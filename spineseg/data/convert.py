@@ -1,4 +1,4 @@
-"""Films with label maps as other tools keep them (PNG, NIfTI) to the folder that `train` reads, whole or not at all.
+"""Films with label maps as other tools keep them (pictures, NIfTI) to the folder that `train` reads, or nothing.
 
 A label map holds a whole number for each pixel, and a table says which vertebra each number is; or there is one PNG
 for each vertebra. NIfTI stores where the axes point, and tools differ in the order in which they store them, so a
@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -22,16 +22,17 @@ from spineseg.data.check_masks import MISPLACED, mask_findings
 from spineseg.data.config import ConvertConfig
 from spineseg.film import VERTEBRAE, BadInput, Film, Masks
 from spineseg.io.dicom_write import write_film
+from spineseg.io.discovery import LeftOut, files_in, search, stem_of
 from spineseg.io.files import naming
 from spineseg.io.films import read_film
 from spineseg.io.folder import IMAGES, LABELS
 from spineseg.io.label_maps import DEEPEST, read_label_map
 from spineseg.io.labels import write_array, write_mat
+from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.io.nifti import Orientation, film_plane, read_nifti
-from spineseg.io.pictures import UnreadablePicture, read_png
+from spineseg.io.picture_decoder import UnreadablePicture
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-FILM_SUFFIXES = (".dcm", ".png", *NIFTI_SUFFIXES)
 MAP_SUFFIXES = (".png", ".tif", ".tiff", *NIFTI_SUFFIXES)
 _ASSIGNMENT = re.compile(r"(?P<vertebra>[A-Za-z]\d+)=(?P<value>\d+)")
 _PART = re.compile(rf"(?:(?P<film>.+)[_.-])?(?P<vertebra>{'|'.join(VERTEBRAE)})", re.IGNORECASE)
@@ -62,10 +63,11 @@ def convert_folder(config: ConvertConfig, *, progress: Callable[[Iterable[str]],
     (with `skip`: if none can).
     """
     table = value_table(config.values)
-    films = _by_stem(config.films, FILM_SUFFIXES, config.film_suffix)
+    films, left_out = _films_by_stem(config)
     labels = _labels_by_stem(config, films)
-    left_out = {films[n].name: "expected a label of its name, found none" for n in films.keys() - labels.keys()}
-    left_out |= {labels[n][0].name: "expected a film of its name, found none" for n in labels.keys() - films.keys()}
+    alone = [(films[n], config.films, "label") for n in films.keys() - labels.keys()]
+    alone += [(labels[n][0], config.labels, "film") for n in labels.keys() - films.keys()]
+    left_out |= {_below(path, top): f"expected a {what} of its name, found none" for path, top, what in alone}
     pairs = sorted(films.keys() & labels.keys())
     if not pairs:
         raise BadInput(
@@ -90,7 +92,7 @@ def _convert_one(
     name: str, film: Path, labels: Sequence[Path], folder: Path, table: Mapping[str, int], config: ConvertConfig
 ) -> None:
     picture = read_picture(film, config.orientation, invert=config.invert)
-    if len(labels) == 1 and _stem(labels[0], MAP_SUFFIXES) == name + config.label_suffix:
+    if len(labels) == 1 and _stem(_below(labels[0], config.labels), MAP_SUFFIXES) == name + config.label_suffix:
         values, spacing = read_label_map(labels[0], config.orientation)
         masks = masks_of_map(values, table, config.ignore)
     else:
@@ -104,6 +106,8 @@ def _convert_one(
             raise UnreadablePicture(f"{finding.sentence}, or give another --orientation or --values")
     picture = replace(picture, spacing=picture.spacing or spacing)
     stored, bits = stored_values(picture)
+    for part in (IMAGES, LABELS):
+        (folder / part / name).parent.mkdir(parents=True, exist_ok=True)
     write_film(folder / IMAGES / f"{name}.dcm", stored, bits_stored=bits)
     write = write_mat if config.label_format == "mat" else write_array
     write(folder / LABELS / f"{name}.{config.label_format}", masks)
@@ -157,40 +161,67 @@ def _masks_of_parts(parts: Sequence[Path], config: ConvertConfig) -> Masks:
 # Which files belong together
 
 
-def _stem(path: Path, suffixes: Sequence[str]) -> str | None:
+def _stem(name: str, suffixes: Sequence[str]) -> str | None:
     """The name without its ending, or None for another kind of file."""
-    ending = next((suffix for suffix in suffixes if path.name.lower().endswith(suffix)), None)
-    return path.name[: -len(ending)] if ending and not path.name.startswith(".") else None
+    ending = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), None)
+    return name[: -len(ending)] if ending and not PurePosixPath(name).name.startswith(".") else None
 
 
-def _by_stem(folder: Path, suffixes: Sequence[str], beyond: str) -> dict[str, Path]:
-    """Files by the name of their film. Raises BadInput for two of one name."""
+def _below(path: Path, top: Path) -> str:
+    return path.relative_to(top).as_posix()
+
+
+def _films_by_stem(config: ConvertConfig) -> tuple[dict[str, Path], dict[str, str]]:
+    """Films at any depth by name, told by content but for PNG and NIfTI; and what each other file is."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        stem = _stem(path, suffixes) if path.is_file() else None
-        if stem is None or not stem.endswith(beyond):
-            continue
-        name = stem.removesuffix(beyond)
-        if name in found:
-            raise BadInput(f"expected one file of each name, got {found[name].name} and {path.name}; remove one")
-        found[name] = path
+    left_out: dict[str, str] = {}
+    for each in search([config.films], archives=False):
+        stem = _stem(each.name, (".png", *NIFTI_SUFFIXES)) if isinstance(each, LeftOut) else stem_of(each.name)
+        if stem is not None and stem.endswith(config.film_suffix):
+            _add(found, stem.removesuffix(config.film_suffix), config.films / each.name)
+        elif isinstance(each, LeftOut):
+            left_out[each.name] = each.reason
+    return found, left_out
+
+
+def _add(found: dict[str, Path], name: str, path: Path) -> None:
+    """Raises BadInput for two of one name."""
+    if name in found:
+        names = sorted((found[name].name, path.name))
+        raise BadInput(f"expected one file of each name, got {names[0]} and {names[1]}; remove one")
+    found[name] = path
+
+
+def _maps_by_stem(config: ConvertConfig) -> dict[str, Path]:
+    """Label maps at any depth by the name of their film."""
+    found: dict[str, Path] = {}
+    for each in files_in(config.labels):
+        stem = None if isinstance(each, LeftOut) else _stem(each[1], MAP_SUFFIXES)
+        if not isinstance(each, LeftOut) and stem is not None and stem.endswith(config.label_suffix):
+            _add(found, stem.removesuffix(config.label_suffix), each[0])
     return found
 
 
 def _labels_by_stem(config: ConvertConfig, films: Collection[str]) -> dict[str, tuple[Path, ...]]:
     """The label map of each film, or the PNGs of its vertebrae: <film>_L1.png and so on, or <film>/L1.png."""
-    maps = _by_stem(config.labels, MAP_SUFFIXES, config.label_suffix)
+    maps = _maps_by_stem(config)
     parts: dict[str, list[Path]] = {}
-    for path in sorted(config.labels.glob("*/*.png")):
-        if _vertebra_of(path, config.label_suffix):
-            parts.setdefault(path.parent.name, []).append(path)
     for stem, path in list(maps.items()):
-        part = _PART.fullmatch(stem)
-        if stem not in films and part and part["film"] in films and path.suffix.lower() == ".png":
-            parts.setdefault(part["film"], []).append(maps.pop(stem))
+        if stem not in films and (film := _film_of_part(stem, path, films)):
+            parts.setdefault(film, []).append(maps.pop(stem))
     if twice := maps.keys() & parts.keys():
         raise BadInput(f"expected a label map or one PNG per vertebra for {min(twice)}, got both; remove one kind")
     return {name: (path,) for name, path in maps.items()} | {name: tuple(paths) for name, paths in parts.items()}
+
+
+def _film_of_part(stem: str, path: Path, films: Collection[str]) -> str | None:
+    """The film of a PNG of one vertebra: `a/7` for a/7_L1.png, a/7/L1.png and a/7/mask_L1.png; else None."""
+    parent, name = str(PurePosixPath(stem).parent), PurePosixPath(stem).name
+    part = _PART.fullmatch(name) if path.suffix.lower() == ".png" else None
+    if part is None:
+        return None
+    beside = str(PurePosixPath(parent, part["film"])) if part["film"] else None
+    return beside if beside in films else parent if parent != "." else None
 
 
 def _vertebra_of(path: Path, beyond: str) -> str | None:
@@ -203,17 +234,14 @@ def _vertebra_of(path: Path, beyond: str) -> str | None:
 
 
 def read_picture(path: Path, orientation: Orientation = "header", *, invert: bool = False) -> Film:
-    """A film from DICOM, PNG or NIfTI, told apart by its ending. Raises UnreadablePicture or UnreadableFilm.
+    """A film from NIfTI, told by its ending, or from any file that `read_film` reads. Raises UnreadableFilm.
 
     NIfTI's spacing is taken for the detector's, which claims less; see `film_plane`.
     """
-    if path.suffix.lower() == ".dcm":
+    if not path.name.lower().endswith(NIFTI_SUFFIXES):
         return read_film(path, invert=invert)
-    if path.suffix.lower() == ".png":
-        values, spacing = read_png(path), None
-    else:
-        values, spacing = film_plane(read_nifti(path), orientation)
-    if min(values.shape) < 64 or not np.isfinite(values).all() or values.min() == values.max():
+    values, spacing = film_plane(read_nifti(path), orientation)
+    if min(values.shape) < DEFAULT_LIMITS.min_side or not np.isfinite(values).all() or values.min() == values.max():
         raise UnreadablePicture("expected a picture of at least 64 x 64 pixels with more than one value, got another")
     film = Film(np.ascontiguousarray(values, dtype=np.float32), spacing)
     return film.inverted() if invert else film

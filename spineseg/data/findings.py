@@ -6,11 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from spineseg.io.discovery import LeftOut
 from spineseg.io.folder import BadDataset
 
 Severity = Literal["error", "warning"]
 _MOST_NAMES = 4
 """Films that a line names, where there are more of a kind."""
+_OF_FILES = ("left out", "no film")
+"""Kinds of findings about files that are not used."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,19 @@ class FaultyFolder(BadDataset):
         super().__init__(f"{first.film}: {first.sentence} ({self.summary})")
 
 
+def not_used(each: LeftOut) -> Finding:
+    """Of a file that is not used: an error where a film or a label may be lost."""
+    return Finding(each.name, "error" if each.lost else "warning", "left out", f"left out: {each.reason}")
+
+
+def without_errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings, if all are warnings. Raises FaultyFolder."""
+    findings = tuple(findings)
+    if any(finding.severity == "error" for finding in findings):
+        raise FaultyFolder(findings)
+    return findings
+
+
 def sorted_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Errors first, then by film."""
     return tuple(sorted(findings, key=lambda finding: (finding.severity != "error", finding.film)))
@@ -82,13 +98,21 @@ def grouped(findings: Iterable[Finding]) -> Iterator[str]:
 
 
 def _line(group: Sequence[Finding], most: int) -> str:
-    """Findings as one line with at most so many names; where their sentences differ, the first one's."""
+    """Findings as one line with at most so many names; where their sentences differ, the first one's.
+
+    Without control characters that a name may hold.
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in _together(group, most))
+
+
+def _together(group: Sequence[Finding], most: int) -> str:
     first, films = group[0], list(dict.fromkeys(finding.film for finding in group))
     if len(group) == 1:
         return str(first)
     if len(films) == 1:
         return f"{first}; {len(group) - 1} more of {first.kind}"
+    count = f"{len(films)} {'files' if first.kind in _OF_FILES else 'films'}"
     names = ", ".join(films[:most]) + (", ..." if len(films) > most else "")
     if len({finding.sentence for finding in group}) == 1:
-        return f"{first.severity}: {len(films)} films ({names}): {first.sentence}"
-    return f"{first.severity}: {len(films)} films ({first.kind}: {names}), such as {first.film}: {first.sentence}"
+        return f"{first.severity}: {count} ({names}): {first.sentence}"
+    return f"{first.severity}: {count} ({first.kind}: {names}), such as {first.film}: {first.sentence}"

@@ -1,8 +1,8 @@
-"""A submission of arrays, one for each film: which files are films, how arrays are named, which folders are valid."""
+"""A submission of arrays, one for each film: which folders are valid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,13 @@ import numpy as np
 from jaxtyping import Shaped
 
 from spineseg.data.check_masks import mask_findings
-from spineseg.data.findings import Finding, FindingCounts
+from spineseg.data.findings import Finding, FindingCounts, not_used
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput
+from spineseg.io.discovery import FoundFilm, LeftOut, is_quiet, no_film, search
 from spineseg.io.films import read_film
 from spineseg.io.labels import to_array
 
-FILM_SUFFIXES = (".dcm", ".dicom", ".ima")
-"""Endings that are no part of an array's name, in either case."""
 ARRAY_SUFFIX = ".npy"
-_NO_FILM = ("DICOMDIR",)
-"""Files without an ending that archives put beside their films."""
 _WARNED_ONLY = ("pieces", "size", "gap", "empty")
 """Findings about masks that leave a submission valid."""
 
@@ -49,77 +46,63 @@ class SubmissionReport(FindingCounts):
         }
 
 
-def films_named(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files themselves, and those of each folder that may be films, by name."""
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith((".", *_NO_FILM)))
-            yield from (p for p in inside if p.suffix.lower() in FILM_SUFFIXES or not _has_ending(p))
-        else:
-            yield path
-
-
-def _has_ending(path: Path) -> bool:
-    """Whether the name has an ending that is no number; a film may be named by its unique identifier, 1.2.840.10008."""
-    return bool(path.suffix) and not path.suffix[1:].isdigit()
-
-
-def array_stem(film: Path) -> str:
-    """Name of a film's array: 121 for 121, 121.dcm and 121.DCM."""
-    return film.stem if _has_ending(film) else film.name
-
-
 def check_submission(
     arrays: Path,
     films: Path,
     *,
-    progress: Callable[[Iterable[Path]], Iterable[Path]] = iter,
+    progress: Callable[[Iterable[FoundFilm]], Iterable[FoundFilm]] = iter,
 ) -> SubmissionReport:
-    """Compare a folder of arrays with a folder of films, as `predict` reads it; changes nothing.
+    """Compare a folder of arrays with a folder or a ZIP archive of films, as `predict` reads it; changes nothing.
 
     progress: wraps the films. Raises BadInput if there is no film.
     """
-    expected = {}
-    findings: list[Finding] = []
-    for film in films_named([films]):
-        if expected.setdefault(array_stem(film), film) != film:
-            findings.append(
-                _error(film.name, "same name", f"expected a name of its own, got that of {array_stem(film)}")
-            )
+    found = list(search([films], apart_from=arrays))
+    expected = {film.stem: film for film in found if isinstance(film, FoundFilm)}
+    left_out = [each for each in found if isinstance(each, LeftOut)]
     if not expected:
-        raise BadInput("expected DICOM films in the folder, found none; name the folder that holds the test films")
+        raise BadInput(no_film("The place of the films", left_out))
+    findings = [not_used(each) for each in left_out]
     for film in progress(expected.values()):
-        findings += _check_one(film, arrays / f"{array_stem(film)}{ARRAY_SUFFIX}")
+        findings += _check_one(film, arrays)
     extras = list(_extras(arrays, expected.keys()))
-    count = sum(1 for _ in arrays.glob(f"[!.]*{ARRAY_SUFFIX}"))
+    count = sum(path.suffix == ARRAY_SUFFIX for path in _files(arrays))
     findings = sorted([*findings, *extras], key=lambda finding: (finding.severity != "error", finding.film))
     return SubmissionReport(len(expected), count, tuple(findings))
 
 
+def _files(arrays: Path) -> list[Path]:
+    """Of the folder and those in it, but for what systems put there."""
+    files = (path for path in sorted(arrays.rglob("*")) if path.is_file())
+    return [path for path in files if not path.name.startswith(".") and not is_quiet(path.name)]
+
+
 def _extras(arrays: Path, stems: Collection[str]) -> Iterator[Finding]:
     """Files that belong to no film."""
-    for path in arrays.glob("[!.]*"):
+    for path in _files(arrays):
+        name = path.relative_to(arrays).as_posix()
         if path.suffix != ARRAY_SUFFIX:
-            yield Finding(path.name, "warning", "no array", "expected .npy arrays alone, found another file; remove it")
-        elif path.stem not in stems:
-            yield _error(path.name, "no film", "expected a film of that name, found none; leave the array out")
+            yield Finding(name, "warning", "no array", "expected .npy arrays alone, found another file; remove it")
+        elif name.removesuffix(ARRAY_SUFFIX) not in stems:
+            yield _error(name, "no film", "expected a film of that name, found none; leave the array out")
 
 
 def _error(name: str, kind: str, sentence: str) -> Finding:
     return Finding(name, "error", kind, sentence)
 
 
-def _check_one(film: Path, array: Path) -> list[Finding]:
+def _check_one(film: FoundFilm, arrays: Path) -> list[Finding]:
+    array, name = arrays / f"{film.stem}{ARRAY_SUFFIX}", f"{film.stem}{ARRAY_SUFFIX}"
     if not array.is_file():
-        return [_error(array.name, "no array", f"expected the array of {film.name}, found none; predict that film")]
+        return [_error(name, "no array", f"expected the array of {film.name}, found none; predict that film")]
     try:
-        shape = read_film(film).shape
+        with film.on_disk() as path:
+            shape = read_film(path).shape
     except BadInput as error:
         return [_error(film.name, "unreadable film", str(error))]
     try:
-        return list(array_findings(array.name, _opened(array, shape)))
+        return list(array_findings(name, _opened(array, shape)))
     except BadInput as error:
-        return [_error(array.name, "form", str(error))]
+        return [_error(name, "form", str(error))]
 
 
 def _opened(path: Path, shape: tuple[int, int]) -> Shaped[np.ndarray, "rows columns channel"]:

@@ -35,9 +35,16 @@ JPEG_FRAMES = {
     "1.2.840.10008.1.2.4.81": (0xF7,),
 }
 """Transfer syntaxes of JPEG and JPEG-LS, with the frame header markers that each may hold (ITU T.81 B.1, T.87 C.1)."""
-JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{end}" for end in (90, 91, 201, 202, 203))
+"""With High-Throughput JPEG 2000, whose codestreams differ in their blocks alone (ITU T.814)."""
 SYNTAXES = (*NATIVE, RLE, *JPEG_FRAMES, *JPEG_2000)
 """Every transfer syntax that is read. Deflated is not: a small file may inflate to gigabytes."""
+_JPEG_XL = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
+"""Which pydicom has no names for. No decoder of it that is free to use comes in a small package."""
 _CROSS_SECTIONAL = ("CT", "MR", "PT", "NM")
 _TAGS = tuple(
     Tag(keyword)
@@ -110,30 +117,34 @@ class Header:
     padding: tuple[int, int] | None = None
 
 
-_PYDICOM_LOCK = threading.Lock()
+_LOGGERS = ("pydicom", "PIL.TiffImagePlugin", "PIL.PngImagePlugin")
+_WARNINGS_LOCK = threading.Lock()
 
 
 @contextmanager
-def without_pydicom_messages() -> Iterator[None]:
-    """Suppress pydicom's warnings and log lines, which quote values of the header.
+def without_library_messages() -> Iterator[None]:
+    """Suppress warnings and log lines of pydicom and Pillow, which quote values of a file.
 
     One thread at a time, as the list of warning filters belongs to the whole process.
     """
-    logger = logging.getLogger("pydicom")
-    with _PYDICOM_LOCK, warnings.catch_warnings():
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        before, logger.disabled = logger.disabled, True
+        before = [logger.disabled for logger in loggers]
         try:
+            for logger in loggers:
+                logger.disabled = True
             yield
         finally:
-            logger.disabled = before
+            for logger, disabled in zip(loggers, before, strict=True):
+                logger.disabled = disabled
 
 
 def read_header_and_pixels(content: bytes, limits: Limits) -> tuple[Header, bytes]:
     """The checked header and the value of Pixel Data, which is read only after the header has passed."""
     stream = BytesIO(content)
     stream.seek(start_of_elements(content) or 0)
-    with without_pydicom_messages():
+    with without_library_messages():
         try:
             syntax = _read_syntax(stream)
             header = _check_header(_read_elements(stream, syntax, _TAGS, last=0x7FE00000), syntax, limits)
@@ -179,11 +190,12 @@ def _read_syntax(stream: BytesIO) -> str:
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
     syntax = str(meta.get("TransferSyntaxUID", ""))
     if syntax not in SYNTAXES:
-        known = UID(syntax).name not in ("", syntax)  # any other could be any text
-        name = UID(syntax).name if known else "an unknown one" if syntax else "none"
+        if not syntax:
+            raise UnreadableFilm("This DICOM file names no transfer syntax; export the film again")
+        name = _JPEG_XL.get(syntax) or UID(syntax).name  # the number itself where it is unknown
+        which = "an unknown transfer syntax" if name == syntax else f"the transfer syntax {name}"
         raise UnreadableFilm(
-            f"expected an uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000 transfer syntax, got {name}; "
-            "export the film uncompressed"
+            f"This film has {which}, which is not read; export it uncompressed, or as RLE, JPEG, JPEG-LS or JPEG 2000"
         )
     return syntax
 
@@ -223,7 +235,7 @@ def _check_header(elements: Dataset, syntax: str, limits: Limits) -> Header:
         )
     _check_kind(elements)
     rows, columns = _integer(elements, "Rows"), _integer(elements, "Columns")
-    _check_size(rows, columns, limits)
+    check_size(rows, columns, limits)
     allocated, stored = _integer(elements, "BitsAllocated"), _integer(elements, "BitsStored")
     high_bit, sign = _integer(elements, "HighBit", stored - 1), _integer(elements, "PixelRepresentation", 0)
     if allocated not in (8, 16) or not 2 <= stored <= high_bit + 1 <= allocated or sign not in (0, 1):
@@ -261,7 +273,8 @@ def _check_kind(elements: Dataset) -> None:
         raise UnreadableFilm(f"expected one frame, got {frames}; export a single image")
 
 
-def _check_size(rows: int, columns: int, limits: Limits) -> None:
+def check_size(rows: int, columns: int, limits: Limits) -> None:
+    """Raises UnreadableFilm for fewer or more pixels than a film may have."""
     low, high = limits.min_side, limits.max_side
     if not (low <= rows <= high and low <= columns <= high):
         raise UnreadableFilm(f"expected {low} to {high} rows and columns, got {rows} x {columns}; choose another film")

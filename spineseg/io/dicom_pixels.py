@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from jaxtyping import Float32, Integer
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_fragments, parse_basic_offsets
 
@@ -98,8 +99,10 @@ def check_compressed(header: Header, pixels: bytes) -> EncodedPixels:
             f"expected a compressed image of {header.rows} x {header.columns} x 1 as the header says, "
             f"got {rows} x {columns} x {channels}; export the film again"
         )
-    if bits < 8:  # GDCM decodes no fewer
-        raise UnreadableFilm(f"expected a compressed image of 8 to 16 bits, got {bits}; export the film uncompressed")
+    if bits < 8 and header.syntax not in JPEG_2000:  # GDCM decodes no fewer
+        raise UnreadableFilm(
+            f"This film is a JPEG image of {bits} bits, of which 8 to 16 are read; export it uncompressed"
+        )
     sign_unknown = header.signed and not signed and bits < header.bits_stored
     if bits > header.bits_allocated or sign_unknown:
         raise UnreadableFilm(
@@ -182,6 +185,8 @@ def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int, int, bool]:
 
 def decode(encoded: EncodedPixels, header: Header) -> Integer[np.ndarray, "rows columns"]:
     """The stored words as GDCM decodes them; MONOCHROME2 without rescale leaves them unchanged."""
+    if encoded.bits < 8:
+        return _decode_shallow(encoded, header)
     try:
         with _saved(_minimal_dataset(encoded, header)) as path:
             reader = sitk.ImageFileReader()
@@ -195,6 +200,18 @@ def decode(encoded: EncodedPixels, header: Header) -> Integer[np.ndarray, "rows 
     if words.shape != (1, header.rows, header.columns) or words.dtype.kind not in "iu" or words.dtype.itemsize > 2:
         raise UnreadableFilm("expected the image that the header states, got another; export the film again")
     return words[0]
+
+
+def _decode_shallow(encoded: EncodedPixels, header: Header) -> Integer[np.ndarray, "rows columns"]:
+    """JPEG 2000 with fewer than 8 bits, by Pillow, which stretches them to 8 and makes them unsigned."""
+    try:
+        image = Jpeg2KImageFile(BytesIO(encoded.content))
+        if (image.mode, image.height, image.width) != ("L", header.rows, header.columns):
+            raise ValueError
+        words = np.asarray(image).astype(np.int16) >> (8 - encoded.bits)
+    except (OSError, SyntaxError, ValueError, struct.error):
+        raise UnreadableFilm("expected pixels that can be decoded, got damaged ones; export the film again") from None
+    return words - 2 ** (encoded.bits - 1) if encoded.signed else words
 
 
 @contextmanager
@@ -214,7 +231,8 @@ def _saved(dataset: Dataset) -> Iterator[str]:
 
 def _minimal_dataset(encoded: EncodedPixels, header: Header) -> Dataset:
     """The smallest header that GDCM can decode by: nothing of the original but checked numbers."""
-    dataset = new_dataset(_SECONDARY_CAPTURE, "2.25.1", encoded.syntax)
+    syntax = JPEG_2000[1] if encoded.syntax in JPEG_2000 else encoded.syntax  # GDCM knows no later name of it
+    dataset = new_dataset(_SECONDARY_CAPTURE, "2.25.1", syntax)
     set_pixel_module(dataset, (header.rows, header.columns), encoded.bits, encoded.signed, "MONOCHROME2")
     if encoded.syntax == EXPLICIT:
         dataset.add_new(PIXEL_DATA, "OW", encoded.content)

@@ -12,6 +12,7 @@ from typing import Any
 from spineseg import __version__
 from spineseg.film import ANATOMY, VERTEBRAE, BadInput, Masks, Vertebra
 from spineseg.io.files import replacing
+from spineseg.io.kinds import DICOM, HEAD_BYTES, kind_of
 
 PATIENT = (
     "PatientID",
@@ -49,6 +50,7 @@ def write_segmentation(
     Source: DICOM PS3.3 A.51, C.8.20.
     """
     hd = require_highdicom()
+    _check_dicom(film_path)
     filled = [k for k in range(len(VERTEBRAE)) if masks[k].any()]
     if not filled:
         raise NoSegmentation("expected at least one vertebra, found none; there is nothing to write")
@@ -75,6 +77,15 @@ def write_segmentation(
     segmentation.PatientOrientation = None
     with replacing(path) as stream:
         segmentation.save_as(stream, enforce_file_format=True)
+
+
+def _check_dicom(film_path: str | os.PathLike[str]) -> None:
+    with open(film_path, "rb") as stream:
+        kind = kind_of(stream.read(HEAD_BYTES))
+    if kind is not DICOM:
+        raise NoSegmentation(
+            f"This is {kind.article}, and a DICOM segmentation refers to a DICOM film; choose that one"
+        )
 
 
 def require_highdicom() -> Any:

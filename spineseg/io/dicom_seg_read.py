@@ -18,7 +18,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from spineseg.film import ANATOMY, VERTEBRAE, BadInput
-from spineseg.io.dicom_header import without_pydicom_messages
+from spineseg.io.dicom_header import without_library_messages
 from spineseg.io.label_readers import Stored, UnreadableLabel, check_array
 
 _SEGMENTATION, _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
@@ -40,7 +40,7 @@ def read_segmentation(stream: BinaryIO, shape: tuple[int, int]) -> Stored:
     """
     masks = np.zeros((len(VERTEBRAE), *shape), np.bool_)
     try:
-        with without_pydicom_messages():
+        with without_library_messages():
             dataset = _checked(stream, shape)
             for k, mask in _masks(dataset, _segment_numbers(dataset)):
                 masks[k] = mask

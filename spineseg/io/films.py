@@ -8,19 +8,26 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 
 from spineseg.film import Film
 from spineseg.io.dicom_header import UnreadableFilm
 from spineseg.io.dicom_pixels import read_dicom
-from spineseg.io.kinds import DICOM, HEAD_BYTES, Kind, kind_of
+from spineseg.io.kinds import DICOM, HEAD_BYTES, PICTURES, Kind, kind_of
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
+from spineseg.io.picture_films import read_picture_film
 
-_READERS: dict[Kind, Callable[[bytes, Limits], Film]] = {DICOM: read_dicom}
+_READERS: dict[Kind, Callable[[bytes, Limits], Film]] = {
+    DICOM: read_dicom,
+    **{kind: partial(read_picture_film, kind) for kind in PICTURES},
+}
 """For each kind of file that can be a film, what turns its content into one."""
+FILM_KINDS = frozenset(_READERS)
+"""Kinds of files that can be films."""
 
 
 def read_film(path: str | os.PathLike[str], *, invert: bool = False, limits: Limits = DEFAULT_LIMITS) -> Film:
-    """Read one grey radiograph: brighter = denser as the file has it.
+    """Read one radiograph from DICOM, PNG, JPEG, TIFF, BMP or WebP, told by content: brighter = denser as stated.
 
     invert: exchange bright and dark, for inverted grayscale (bone dark) that the file does not state.
     Raises UnreadableFilm; its sentence holds neither the path nor a word of the header.
@@ -30,7 +37,7 @@ def read_film(path: str | os.PathLike[str], *, invert: bool = False, limits: Lim
         film = _READERS[kind_of(content[:HEAD_BYTES])](content, limits)
         return film.inverted() if invert else film
     except MemoryError:
-        raise UnreadableFilm("expected a film that fits into memory, got a larger one; export it smaller") from None
+        raise UnreadableFilm("This film does not fit into memory; export it smaller") from None
 
 
 def _read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
@@ -38,18 +45,21 @@ def _read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:
     try:
         with open(path, "rb", opener=_without_waiting) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise UnreadableFilm("expected a DICOM file, got a folder or a device; choose one file")
+                raise UnreadableFilm("This is a folder or a device, not a film; choose one file")
             content = stream.read(limits.max_bytes + 1) or b""  # None where a special file has no data yet
     except (OSError, ValueError) as error:
         if isinstance(error, UnreadableFilm):
             raise
-        kind = "a folder" if isinstance(error, IsADirectoryError) else "one that is missing or may not be opened"
-        raise UnreadableFilm(f"expected a DICOM file, got {kind}; choose one file that can be read") from None
+        if isinstance(error, IsADirectoryError):
+            raise UnreadableFilm("This is a folder, not a film; choose one file") from None
+        raise UnreadableFilm("This file is missing or may not be opened; choose one that can be read") from None
     if len(content) > limits.max_bytes:
         megabytes = limits.max_bytes / 2**20
-        raise UnreadableFilm(f"expected a file of at most {megabytes:.0f} MB, got a larger one; export a single film")
+        raise UnreadableFilm(
+            f"This file is larger than the {megabytes:.0f} MB allowed; export a single film, compressed"
+        )
     if (kind := kind_of(content[:HEAD_BYTES])) not in _READERS:
-        raise UnreadableFilm(f"expected a DICOM file, got {kind.article}; export the film as DICOM")
+        raise UnreadableFilm(f"This is {kind.article}, not a film; {kind.remedy}")
     return content
 
 

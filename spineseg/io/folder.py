@@ -1,13 +1,14 @@
-"""A folder of films and labels: `img/<stem>.dcm` with `label/<stem>` and a suffix of `LABEL_SUFFIXES`."""
+"""A folder of films and labels: `img/<film>` with `label/<film>` and a suffix of `LABEL_SUFFIXES`, at any depth."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from spineseg.film import BadInput, Case
 from spineseg.io.dicom_write import write_film
+from spineseg.io.discovery import FoundFilm, LeftOut, files_in, no_film, search, stem_of
 from spineseg.io.films import read_film
 from spineseg.io.label_formats import LABEL_SUFFIXES, either, films_of_label
 from spineseg.io.labels import read_label, write_mat
@@ -25,57 +26,107 @@ class NoFilms(BadDataset):
 
 @dataclass(frozen=True)
 class FilmFiles:
-    """Where a film and its label are; label is None where there is none."""
+    """Where a film and its label are; label is None where there is none.
+
+    name: path of the film below `img` with "/" between folders, without a film's ending. further: labels of it that are
+    not used.
+    """
 
     name: str
     film: Path
     label: Path | None
+    further: tuple[Path, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds `img` and `label`."""
+        return self.film.parents[len(PurePosixPath(self.name).parts)]
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """A folder of films and labels, with every file in its `img` and `label`.
+
+    alone: labels without a film, by their names below `label`. left_out: what is neither a film nor a label, and
+    further films of one name.
+    """
+
+    path: Path
+    films: tuple[FilmFiles, ...]
+    alone: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def read_folder(folder: Path | str) -> DataFolder:
+    """The films in `img` at any depth, told by content, each with its label, and the files that are not used.
+
+    A label has the film's path below `label`, as `films_of_label` takes it apart; of several the first one is used.
+    Raises NoFilms.
+    """
+    folder = Path(folder)
+    if not (folder / IMAGES).is_dir():
+        raise NoFilms(f"This folder has no {IMAGES}/ with films; name the folder that holds {IMAGES}/ and {LABELS}/")
+    found = list(search([folder / IMAGES], archives=False))
+    left_out = [replace(each, name=f"{IMAGES}/{each.name}") for each in found if isinstance(each, LeftOut)]
+    films: dict[str, Path] = {}
+    for film in sorted((each for each in found if isinstance(each, FoundFilm)), key=lambda film: film.name):
+        if (stem := stem_of(film.name)) in films:
+            left_out.append(LeftOut(f"{IMAGES}/{film.name}", f"another film of the name {stem}"))
+        else:
+            films[stem] = film.path
+    if not films:
+        raise NoFilms(no_film(f"{IMAGES}/", left_out))
+    labels, alone, others = _labels(folder / LABELS, films)
+    paired = tuple(_paired(name, film, labels.get(name, [])) for name, film in films.items())
+    return DataFolder(folder, paired, tuple(alone), (*left_out, *others))
+
+
+def _paired(name: str, film: Path, labels: Sequence[Path]) -> FilmFiles:
+    return FilmFiles(name, film, labels[0] if labels else None, tuple(labels[1:]))
+
+
+def _labels(folder: Path, films: Collection[str]) -> tuple[dict[str, list[Path]], list[str], list[LeftOut]]:
+    """The labels of each film, the one that is used first; names of those without a film; and what is no label."""
+    ranked: dict[str, list[tuple[int, str, Path]]] = {}
+    alone: list[str] = []
+    left_out: list[LeftOut] = []
+    for each in files_in(folder) if folder.is_dir() else ():
+        if isinstance(each, LeftOut):
+            left_out.append(replace(each, name=f"{LABELS}/{each.name}"))
+            continue
+        path, name = each
+        owners = list(films_of_label(name))
+        if owner := next((owner for owner in owners if owner[0] in films), None):
+            ranked.setdefault(owner[0], []).append((owner[1], name, path))
+        elif owners:
+            alone.append(name)
+        else:
+            left_out.append(LeftOut(f"{LABELS}/{name}", "a file without a label’s ending"))
+    return {film: [path for *_, path in sorted(found)] for film, found in ranked.items()}, alone, left_out
+
+
+def no_labels(data: DataFolder) -> str:
+    """Says that none of the films has a label, and where labels were looked for."""
+    labels, film, endings = data.path / LABELS, data.films[0].name, either(LABEL_SUFFIXES)
+    if not labels.is_dir():
+        return f"there is no folder {labels}; put the labels there, as <film>{endings}"
+    if data.alone:
+        count = len(data.alone)
+        return f"{labels} holds {count} labels, as {data.alone[0]}, but none of a film, as {film}; name them alike"
+    return f"{labels} holds no label for {len(data.films)} films, as {film}; save them as <film>{endings}"
 
 
 def find_films(folder: Path | str) -> tuple[FilmFiles, ...]:
-    """The films `img/*.dcm` of the folder by name, each with its label: the first of `labels_by_film`.
-
-    Raises NoFilms.
-    """
-    films = sorted(path for path in (Path(folder) / IMAGES).glob("*.dcm") if not path.name.startswith("."))
-    if not films:
-        raise NoFilms(f"expected films as {IMAGES}/*.dcm, found none; name the folder that holds {IMAGES} and {LABELS}")
-    labels, _ = labels_by_film(folder, [film.stem for film in films])
-    return tuple(FilmFiles(film.stem, film, labels.get(film.stem, (None,))[0]) for film in films)
-
-
-def labels_by_film(folder: Path | str, names: Collection[str]) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, ...]]:
-    """The label files of each film, the one that is used first, and those that belong to no film."""
-    known, found, others = set(names), dict[str, list[tuple[int, Path]]](), list[Path]()
-    for path in sorted((Path(folder) / LABELS).glob("[!.]*")):
-        films = list(films_of_label(path.name)) if path.is_file() else []
-        if film := next((film for film in films if film[0] in known), None):
-            found.setdefault(film[0], []).append((film[1], path))
-        elif films:
-            others.append(path)
-    return {name: tuple(path for _, path in sorted(found[name])) for name in sorted(found)}, tuple(others)
-
-
-def no_labels(folder: Path | str, films: Collection[FilmFiles]) -> str:
-    """Says that none of the films has a label, and where labels were looked for."""
-    labels = Path(folder) / LABELS
-    _, others = labels_by_film(folder, ())
-    if not labels.is_dir():
-        return f"there is no folder {labels}; put the labels there, as <film>{either(LABEL_SUFFIXES)}"
-    film = min(files.name for files in films)
-    if others:
-        return (
-            f"{labels} holds {len(others)} labels, as {others[0].name}, but none of a film, as {film}; name them alike"
-        )
-    return f"{labels} holds no label for {len(films)} films, as {film}; save them as <film>{either(LABEL_SUFFIXES)}"
+    """The films of `read_folder`. Raises NoFilms."""
+    return read_folder(folder).films
 
 
 def labelled_films(folder: Path | str) -> list[FilmFiles]:
     """Those of `find_films` that have a label. Raises BadDataset if none has."""
-    films = find_films(folder)
-    labelled = [files for files in films if files.label]
+    data = read_folder(folder)
+    labelled = [files for files in data.films if files.label]
     if not labelled:
-        raise BadDataset(no_labels(folder, films))
+        raise BadDataset(no_labels(data))
     return labelled
 
 
@@ -92,6 +143,6 @@ def read_case(files: FilmFiles) -> Case:
 def write_case(folder: Path, case: Case) -> None:
     """Write one case in the layout that `find_films` reads; 12-bit DICOM and compressed .mat."""
     for part in (IMAGES, LABELS):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+        (folder / part / case.name).parent.mkdir(parents=True, exist_ok=True)
     write_mat(folder / LABELS / f"{case.name}.mat", case.masks)
     write_film(folder / IMAGES / f"{case.name}.dcm", case.film)

@@ -77,6 +77,12 @@ def start_ahead(count: int = 1) -> None:
     _shared().start_ahead(count)
 
 
+def close_readers() -> None:
+    """End those of the shared readers that wait for a file."""
+    for readers in _SHARED:
+        readers.close()
+
+
 _SHARED: list[Readers] = []
 _SHARED_LOCK = threading.Lock()
 
@@ -85,7 +91,7 @@ def _shared() -> Readers:
     with _SHARED_LOCK:
         if not _SHARED:
             _SHARED.append(Readers())
-            atexit.register(_SHARED[0].close)
+            atexit.register(close_readers)
         return _SHARED[0]
 
 

@@ -14,8 +14,9 @@ from typing import BinaryIO
 from scipy.io.matlab import MatReadError
 
 from spineseg.film import BadInput
+from spineseg.io.dicom_header import start_of_elements
 from spineseg.io.dicom_seg_read import read_segmentation
-from spineseg.io.kinds import DICOM, GZIP, HEAD_BYTES, JPEG, NIFTI, NUMPY, PNG, TIFF, ZIP, Kind, kind_of
+from spineseg.io.kinds import GZIP, HEAD_BYTES, JPEG, NIFTI, NUMPY, PNG, TIFF, ZIP, Kind, kind_of
 from spineseg.io.label_maps import read_jpeg, read_map
 from spineseg.io.label_readers import Stored, UnreadableLabel, check_array, read_mat5, read_mat73, read_npy, read_npz
 
@@ -48,6 +49,10 @@ def _of(*kinds: Kind) -> Callable[[bytes], bool]:
     return lambda head: kind_of(head) in kinds
 
 
+def _is_dicom(head: bytes) -> bool:
+    return start_of_elements(head) is not None
+
+
 LABEL_FORMATS = (
     LabelFormat("MATLAB", (".mat",), lambda head: _HDF5 in (head[: len(_HDF5)], head[512:]), read_mat73),
     LabelFormat("MATLAB", (".mat",), lambda head: head.startswith(b"MATLAB 5.0 MAT-file"), read_mat5),
@@ -56,7 +61,7 @@ LABEL_FORMATS = (
     LabelFormat("PNG", ("-labels.png", ".png"), _of(PNG), read_map),
     LabelFormat("TIFF", (".tif", ".tiff"), _of(TIFF), read_map),
     LabelFormat("NIfTI", (".nii.gz", ".nii"), _of(NIFTI, GZIP), read_map),
-    LabelFormat("DICOM segmentation", (".seg.dcm", ".dcm"), _of(DICOM), read_segmentation),
+    LabelFormat("DICOM segmentation", (".seg.dcm", ".dcm"), _is_dicom, read_segmentation),
     LabelFormat("PNG", (), _of(JPEG), read_jpeg),
 )
 """In the order in which a file's content is compared with them, and in which a film's label is looked for."""

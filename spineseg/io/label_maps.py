@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Int32, Shaped
-from PIL.TiffImagePlugin import TiffImageFile
+from jaxtyping import Int32
 
 from spineseg.film import Spacing
 from spineseg.io.kinds import GZIP, HEAD_BYTES, NIFTI, PNG, TIFF, Kind, kind_of
 from spineseg.io.label_readers import Stored, UnreadableLabel, check_array
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.io.nifti import Orientation, film_plane, read_nifti
-from spineseg.io.pictures import UnreadablePicture, read_png
+from spineseg.io.picture_decoder import Plane, UnreadablePicture, decode_picture
 
 DEEPEST = 2**16 - 1
 """Largest number in a label map."""
-_TIFF_MODES = ("1", "L", "P", "I", "F", "I;16", "I;16B")
-"""Pillow's names of pictures with one number for each pixel."""
-Plane = Shaped[np.ndarray, "rows columns"]
+_OF_ANY_SIZE = replace(DEFAULT_LIMITS, min_side=1)
 
 
 def read_label_map(
@@ -43,31 +40,22 @@ def _read_plane(path: Path, orientation: Orientation) -> tuple[Plane, Spacing | 
         kind = kind_of(stream.read(HEAD_BYTES))
     if kind in (NIFTI, GZIP):
         return film_plane(read_nifti(path), orientation)
-    if kind not in _PICTURES:
+    if kind not in (PNG, TIFF):
         raise UnreadablePicture(f"this is {kind.article}, not a label map; save it as PNG, TIFF or NIfTI")
-    return _PICTURES[kind](path), None
+    return _picture_numbers(path.read_bytes(), kind), None
 
 
-def _read_tiff(path: Path) -> Plane:
-    """The stored numbers of a grey or palette TIFF: of a palette the index.
+def _picture_numbers(content: bytes, kind: Kind) -> Plane:
+    """The stored numbers of a grey or palette picture: of a palette the index, of few bits the number itself.
 
-    Raises UnreadablePicture, before anything is decoded if there are more pixels than a film may have.
+    Raises UnreadablePicture, or UnreadableFilm before anything is decoded if it has more pixels than a film may have.
     """
-    try:
-        picture = TiffImageFile(path)
-        with picture:
-            if picture.width * picture.height > DEFAULT_LIMITS.max_pixels:
-                raise UnreadablePicture(f"the picture has more than {DEFAULT_LIMITS.max_pixels:,} pixels; crop it")
-            if picture.mode not in _TIFF_MODES or picture.n_frames > 1:
-                raise UnreadablePicture("the TIFF has colours or several pages; save one page, grey or with a palette")
-            return np.array(picture)
-    except UnreadablePicture:
-        raise
-    except Exception:  # Pillow lets a damaged TIFF raise nearly anything
-        raise UnreadablePicture("the TIFF is damaged; save it again") from None
-
-
-_PICTURES: dict[Kind, Callable[[Path], Plane]] = {PNG: read_png, TIFF: _read_tiff}
+    values = decode_picture(content, kind, _OF_ANY_SIZE, indices=True).values
+    if values.ndim == 3:
+        if np.ptp(values, axis=2).any():
+            raise UnreadablePicture("the label has colours, not one number per pixel; save it grey or with a palette")
+        values = values[..., 0]
+    return values
 
 
 def read_map(stream: BinaryIO, shape: tuple[int, int]) -> Stored:

@@ -11,10 +11,9 @@ _MAX_PIXELS = 40_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """The first four hold wherever a film is read, the others only in a process of its own (`isolation`).
+    """The first four hold wherever a film is read; most others only in a process of its own (`isolation`).
 
-    There the first holds for labels too.
-
+    There the first holds for labels too. Those of ZIP archives hold where one is opened (`archives`).
     The operating system enforces memory, processor time, size of written files and number of open ones: all on Linux,
     some on macOS, none on Windows, where wall time and the sizes remain.
     """
@@ -43,6 +42,12 @@ class Limits:
     """Files and pipes that the process may hold open."""
     result_bytes: int = max(4, len(VERTEBRAE)) * _MAX_PIXELS
     """Size of the result: four bytes for each pixel of a film, one for each pixel and vertebra of a label."""
+    max_members: int = 10_000
+    """Files in a ZIP archive."""
+    max_unpacked_bytes: int = 32 * 2**30
+    """Their sizes together; one of them may take `max_bytes`, and only one at a time lies on the disk."""
+    max_directory_bytes: int = 8 * 2**20
+    """Size of a ZIP archive's list of files, which is read as a whole."""
     at_once: int = 6
     """Files being read at the same time; the next one waits. Five that take all of `wall_s` leave room for others."""
 

@@ -26,7 +26,7 @@ from jaxtyping import Float, Shaped
 from spineseg.film import Spacing
 from spineseg.io.dicom_header import UnreadableFilm
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
-from spineseg.io.pictures import UnreadablePicture
+from spineseg.io.picture_decoder import UnreadablePicture
 
 _FARTHEST = 2**24
 """Where the first pixel of a file may be, in bytes; before it are notes of the program that wrote it."""

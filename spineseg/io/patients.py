@@ -12,7 +12,8 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from spineseg.film import BadInput
-from spineseg.io.dicom_header import without_pydicom_messages
+from spineseg.io.dicom_header import without_library_messages
+from spineseg.io.discovery import stem_of
 
 FILM, PATIENT, FOLD = "film", "patient", "fold"
 """Columns of a table of patients."""
@@ -47,11 +48,13 @@ def patients_in_dicom(films: Sequence[Path]) -> list[int]:
 def _patient_digest(film: Path, salt: bytes) -> bytes | None:
     """A digest of the patient's identifier, None where the film has none."""
     try:
-        with without_pydicom_messages():
+        with without_library_messages():
             header = pydicom.dcmread(film, stop_before_pixels=True, specific_tags=["PatientID"])
             identifier = str(header.get("PatientID") or "").strip()
     except (InvalidDicomError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError):
-        raise BadInput(f"{film.stem}: expected a DICOM file, got something else or half of one") from None
+        raise BadInput(
+            f"{film.stem}: expected a DICOM file, got something else or half of one; name the patients in a CSV"
+        ) from None
     return hashlib.sha256(salt + identifier.encode()).digest() if identifier else None
 
 
@@ -90,11 +93,11 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 
 def _column(table: Path, column: str, films: Sequence[str]) -> list[str]:
-    """The column's entry for each film, whose name in the table may end in .dcm."""
+    """The column's entry for each film, whose name in the table may have a film's ending."""
     rows = _rows(table)
     if column not in rows[0]:
         raise BadPatients(f"expected a column {column}, got a table without; add it")
-    stated = {(row[FILM] or "").strip().removesuffix(".dcm"): (row[column] or "").strip() for row in rows}
+    stated = {stem_of((row[FILM] or "").strip()): (row[column] or "").strip() for row in rows}
     missing = [film for film in films if not stated.get(film)]
     if missing:
         few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")

@@ -76,6 +76,8 @@ def read_card_and_id(weights: Path) -> tuple[Card, str]:
     try:
         return parse_card(card_path(weights).read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if not weights.exists():
+            raise BadCheckpoint(f"The weights {weights.name} are missing; check the path of the checkpoint") from None
         raise BadCheckpoint("expected a JSON card beside the weights, found none; keep both files together") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadCheckpoint(not_understood(type(error).__name__)) from None

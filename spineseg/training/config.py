@@ -18,7 +18,7 @@ class TrainConfig(SplitConfig):
     """Everything that a run is made of; saved beside it as config.json."""
 
     data: Path
-    """Folder with img/*.dcm and label/*.mat or *.npy."""
+    """Folder with films in img/ and labels in label/, as img/a/1.dcm and label/a/1.mat."""
     out: Path
     """Where checkpoints and history go."""
     name: str = "spineseg"

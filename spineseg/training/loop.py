@@ -27,13 +27,13 @@ from tqdm import tqdm
 
 from spineseg.data.augment import Transform
 from spineseg.data.cache import GridCache, build_cache
-from spineseg.data.check import name_findings
+from spineseg.data.check import check_names
 from spineseg.data.dataset import FilmDataset
 from spineseg.data.findings import grouped
 from spineseg.data.split import split_films
 from spineseg.film import BadInput
 from spineseg.io.files import write_text
-from spineseg.io.folder import find_films, labelled_films
+from spineseg.io.folder import labelled_films
 from spineseg.model.architectures import build_network, completed
 from spineseg.model.card import Card
 from spineseg.model.checkpoint import load_checkpoint, save_checkpoint
@@ -173,8 +173,7 @@ def _say(run: _Run, text: str) -> None:
 
 def _announce(run: _Run) -> None:
     """What is odd about films and labels, and how large the run is."""
-    folder = run.config.data
-    for line in grouped([*name_findings(folder, find_films(folder)), *run.films.cache.findings]):
+    for line in grouped([*check_names(run.config.data), *run.films.cache.findings]):
         print(line)
     weights, processes = parameter_count(run.network), run.accelerator.num_processes
     films = f"{len(run.films)} films to train on, {len(run.held_back)} held back, {weights:,} weights"
@@ -210,6 +209,7 @@ def _datasets(
 ) -> tuple[FilmDataset, FilmDataset]:
     """To train on, with random changes; held back, without."""
     labelled = labelled_films(config.data)
+    check_names(config.data)
     trained_on, held_back = split_films(labelled, config)
     progress = partial(tqdm, desc="reading films", disable=not accelerator.is_local_main_process)
     with accelerator.local_main_process_first():

@@ -66,6 +66,7 @@ def report(state: SessionState) -> bytes:
             "rows": state.film.shape[0],
             "columns": state.film.shape[1],
             "spacing": state.film.spacing and asdict(state.film.spacing),
+            "remarks": state.film.remarks,
             "stored the wrong way round": state.inverted,
         },
         "levels": asdict(layer.levels),

@@ -218,7 +218,7 @@ class Handlers:
         """Segment the vertebrae on a lateral lumbar radiograph; for research, not for diagnosis.
 
         Args:
-            film: DICOM file
+            film: DICOM, PNG, JPEG, TIFF, BMP or WebP file
             model: name of a model on the page; empty for the first
             invert: True for inverted grayscale (bone dark)
 
@@ -235,17 +235,17 @@ class Handlers:
         """Measure the spine on a lateral lumbar radiograph; for research, not for diagnosis.
 
         Args:
-            film: DICOM file
+            film: DICOM, PNG, JPEG, TIFF, BMP or WebP file
             model: name of a model on the page; empty for the first
             invert: True for inverted grayscale (bone dark)
 
         Returns:
-            JSON: verdict, reasons, and figures by key, each with name, value, unit, error (half the width of the 95 %
-            interval) and source
+            JSON: verdict, reasons, remarks on the file, and figures by key, each with name, value, unit, error (half
+            the width of the 95 % interval) and source
         """
         read, prediction = self._read_and_predict(film, model, invert)
         levels = prediction.levels
-        stated = {"verdict": levels.verdict, "reasons": levels.reasons}
+        stated = {"verdict": levels.verdict, "reasons": levels.reasons, "remarks": read.remarks}
         return {**stated, **measure_prediction(prediction, read.spacing).as_dict()}
 
     def _read_and_predict(self, film: Mapping[str, Any], model: str, invert: bool) -> tuple[Film, Prediction]:

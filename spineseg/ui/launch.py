@@ -1,4 +1,7 @@
-"""Starts the page: reads the command line, loads models, serves."""
+"""Starts the page: reads the command line, loads models, serves.
+
+Gradio is imported in `main`, once a signal can end the process and there is a folder for uploads.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,23 @@ import argparse
 import asyncio
 import atexit
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if "GRADIO_TEMP_DIR" not in os.environ:  # uploads lie in a folder of this process, removed when it ends
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="spineseg-")
-    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+from typing import TYPE_CHECKING, NoReturn
 
 from spineseg.allocator import limit_arenas
 from spineseg.film import BadInput
 from spineseg.io.files import shipped
-from spineseg.io.isolation import read_film_isolated, read_label_isolated, start_ahead
+from spineseg.io.isolation import close_readers, read_film_isolated, read_label_isolated, start_ahead
 from spineseg.ui.access import account
-from spineseg.ui.handlers import Model
-from spineseg.ui.mcp_tools import require_mcp
-from spineseg.ui.page import build_page
-from spineseg.ui.server import LazyModels, filter_logs, serve
-from spineseg.ui.zero_gpu import ON_ZERO_GPU, on_borrowed_gpu
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -40,6 +35,37 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, starts the page, says where it is, and waits."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        login = account()
+    except BadInput as error:
+        parser.error(str(error))
+    shipped_ones = [str(path) for path in shipped_checkpoints(shipped("checkpoints"))]
+    checkpoints = chosen.checkpoint or from_environment() or shipped_ones
+    missing = [name for name in checkpoints if not name.startswith("hf://") and not Path(name).is_file()]
+    if missing or not checkpoints:
+        parser.error(f"expected a checkpoint, found none at {', '.join(missing) or 'checkpoints/'}; give --checkpoint")
+    known = tuple(chosen.architecture)
+    loaders = {name: partial(load, checkpoint, known) for name, checkpoint in named(checkpoints).items()}
+    end = partial(end_process, os.getpid(), own_upload_folder())
+    for stopped_by in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stopped_by, lambda *_: end(0))
+    limit_arenas()
+    threading.Thread(target=start_ahead, daemon=True).start()
+    try:
+        page, address = asyncio.run(start(loaders, chosen.host, chosen.port or None, login, mcp=chosen.mcp))
+    except BadInput as error:
+        parser.error(str(error))
+    except (OSError, OverflowError):
+        taken = chosen.port or "none free from 7860"
+        print(f"{parser.prog}: error: expected a free port, got {taken}; choose another with --port", file=sys.stderr)
+        end(2)
+    print(f"spineseg is at {address} (Ctrl+C stops it)", flush=True)
+    page.block_thread()
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Serve the spineseg page.")
     parser.add_argument(
         "--checkpoint",
@@ -56,48 +82,59 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="network of your own that a checkpoint may hold the weights of; repeatable",
     )
     parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="(default: GRADIO_SERVER_PORT, else the first free one from 7860)")
+    parser.add_argument("--port", type=int, help="0: a free one (default: GRADIO_SERVER_PORT, else one from 7860)")
     parser.add_argument("--mcp", action="store_true", help="offer /segment and /measure as MCP tools too")
-    chosen = parser.parse_args(arguments)
-    try:
-        login = account()
-        if chosen.mcp:
-            require_mcp(login)
-    except BadInput as error:
-        parser.error(str(error))
-    checkpoints = (
-        chosen.checkpoint or from_environment() or [str(path) for path in shipped_checkpoints(shipped("checkpoints"))]
-    )
-    missing = [name for name in checkpoints if not name.startswith("hf://") and not Path(name).is_file()]
-    if missing or not checkpoints:
-        parser.error(f"expected a checkpoint, found none at {', '.join(missing) or 'checkpoints/'}; give --checkpoint")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads go with the server, however it is stopped
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    filter_logs()
-    limit_arenas()
-    known = tuple(chosen.architecture)
-    loaders = {name: partial(load, checkpoint, known) for name, checkpoint in named(checkpoints).items()}
-    try:
-        models = on_borrowed_gpu(loaders) if ON_ZERO_GPU else LazyModels(loaders)
-    except BadInput as error:
-        parser.error(str(error))
-    threading.Thread(target=start_ahead, daemon=True).start()
-    try:
-        page, address = asyncio.run(start(models, chosen.host, chosen.port, login, mcp=chosen.mcp))
-    except (OSError, OverflowError):
-        parser.error(f"expected a free port, got {chosen.port or 'none free from 7860'}; choose another with --port")
-    print(f"spineseg is at {address} (Ctrl+C stops it)", flush=True)
-    page.block_thread()
+    return parser
+
+
+def own_upload_folder() -> str | None:
+    """A new folder for uploads, removed when the process ends; None where GRADIO_TEMP_DIR names one that stays."""
+    if "GRADIO_TEMP_DIR" in os.environ:
+        return None
+    folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="spineseg-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def end_process(server: int, uploads: str | None, status: int) -> NoReturn:
+    """End this process at once, while models load too, and leave nothing of a film.
+
+    An exception would be swallowed in a callback of the import system, and the interpreter waits for every thread.
+    server: its process. In a fork of it, which a borrowed GPU runs in, nothing is removed.
+    """
+    if os.getpid() == server:
+        for borrowed_gpu in multiprocessing.active_children():
+            borrowed_gpu.kill()
+        close_readers()
+        if uploads:
+            shutil.rmtree(uploads, ignore_errors=True)
+    sys.stdout.flush()
+    os._exit(status)
 
 
 async def start(
-    models: Mapping[str, Model], host: str | None, port: int | None, login: tuple[str, str] | None, *, mcp: bool = False
+    loaders: Mapping[str, Callable[[], Segmenter]],
+    host: str | None,
+    port: int | None,
+    login: tuple[str, str] | None,
+    *,
+    mcp: bool = False,
 ) -> tuple[gr.Blocks, str]:
-    """The page, served in a thread, and its address.
+    """The page, served in a thread, and its address. Raises BadInput, or OSError where the port is taken.
 
     A coroutine because Gradio makes an event loop for each lock where none runs, and never closes it. The garbage
     collector may close such a loop's sockets before the loop, which Python 3.12 then reports at length.
     """
+    from spineseg.ui.mcp_tools import require_mcp
+    from spineseg.ui.page import build_page
+    from spineseg.ui.server import LazyModels, filter_logs, serve
+    from spineseg.ui.zero_gpu import ON_ZERO_GPU, on_borrowed_gpu
+
+    if mcp:
+        require_mcp(login)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    filter_logs()
+    models = on_borrowed_gpu(loaders) if ON_ZERO_GPU else LazyModels(loaders)
     page = build_page(models, read_film_isolated, read_label_isolated, shipped("examples"))
     return page, serve(page, host, port, login, mcp=mcp)
 

@@ -252,7 +252,7 @@ def _session(request: gr.Request) -> str:
 def _add_api(handlers: Handlers) -> None:
     """`/segment` and `/measure` for gradio_client and curl: the events that are public."""
     with gr.Row(visible=False):
-        film = gr.File(label="film: DICOM file")
+        film = gr.File(label=f"film: {texts.FILM_FORMATS} file")
         model = gr.Textbox(next(iter(handlers.segmenters)), label="model: name of a model on the page")
         invert = gr.Checkbox(False, label="invert: true for inverted grayscale (bone dark)")
         array, figures = gr.File(label="masks: .npy file"), gr.JSON(label="figures with units and errors")

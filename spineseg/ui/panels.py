@@ -39,7 +39,7 @@ def panels(state: SessionState | None) -> tuple[str, str, str]:
 
 
 def findings(state: SessionState | None) -> str:
-    """Size, model, device, seconds; the verdict with its reasons; each vertebra with its confidence and correction."""
+    """Size, model, device, seconds; the verdict with its reasons; what to know of the file; each vertebra."""
     if state is None:
         return _note(texts.NO_FILM)
     rows, columns = state.film.shape
@@ -51,6 +51,7 @@ def findings(state: SessionState | None) -> str:
     return (
         f'<p class="verdicts">{_verdict(state, layer)}</p><p class="facts">{" · ".join(facts)}</p>'
         + _sentences("reasons", layer.levels.reasons)
+        + _sentences("remarks", state.film.remarks)
         + _sentences("corrected", state.correction.sentences(layer.present))
         + _vertebrae(state, layer)
     )

@@ -20,9 +20,12 @@ READY = "Ready: {model} on {device}"
 EXAMPLES = "Simulated examples"
 
 
+FILM_FORMATS = "DICOM, PNG, JPEG, TIFF, BMP or WebP"
+
+
 def film_hint(max_bytes: int) -> str:
     """Under `CHOOSE_FILM`; max_bytes: of one upload."""
-    return f"or drop it here: DICOM, up to {max_bytes / 2**20:g} MB; several at once give one ZIP"
+    return f"or drop it: DICOM, PNG, JPEG, TIFF, up to {max_bytes / 2**20:g} MB; several, a folder or a ZIP give a ZIP"
 
 
 # ---- right: findings ----
@@ -109,6 +112,7 @@ NO_SESSION = "Expected a session with a random name, got none; open the page aga
 MCP_FILE = "Expected the address of a film on this page, got another; upload it to /gradio_api/upload first"
 UNKNOWN_MODEL = "Expected one of the models {}, got another; choose one"
 UNKNOWN_DOWNLOAD = "Expected one of {}, got another kind of file; choose one"
+TOO_LARGE = "This file exceeds the maximum allowed size of {:g} MB; export a single film, compressed"
 NO_UPLOAD = "Expected {}, got nothing; choose a file"
 UPLOAD_GONE = "Expected {}, but it is no longer here; choose it again"
 NO_VERTEBRA_LEFT = (

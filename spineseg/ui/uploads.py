@@ -83,6 +83,8 @@ class RandomNameParser(GradioMultiPartParser):
             for file in self._files_to_close_on_error:
                 file.close()
                 Path(file.name).unlink(missing_ok=True)
+            if isinstance(error, MultiPartException) and "maximum allowed size" in error.message:
+                raise MultiPartException(texts.TOO_LARGE.format(self.max_file_size / 2**20)) from None
             if isinstance(error, ClientDisconnect | FormParserError):
                 raise MultiPartException("Expected a multipart upload, got another or a cut one") from None
             raise

@@ -34,8 +34,8 @@ where it lies on the film). lines: measurement lines. file: a file to save.
 UNCHANGED: Payload = {"unchanged": True}
 """Leaves the viewer as it is, but replaces the last value, which Gradio keeps for the length of the session."""
 SCRIPTS = {
-    "upload": ("files.js", "upload.js"),
-    "batch": ("files.js", "batch.js"),
+    "upload": ("files.js", "folders.js", "unzip.js", "upload.js"),
+    "batch": ("files.js", "folders.js", "unzip.js", "batch.js"),
     "viewer": (
         *("files.js", "viewer-1-state.js", "viewer-2-draw.js", "viewer-3-move.js"),
         *("viewer-4-controls.js", "viewer-5-downloads.js"),

@@ -168,15 +168,24 @@ def test_halves_of_pairs(tmp_path: Path):
     (folder / "label" / "1.mat").rename(folder / "label" / "01.mat")
     write_array(folder / "label" / "2.npy", bodies(22))
     (folder / "img" / "3.DCM").write_bytes(b"")
-    (folder / "img" / ".hidden").touch()
+    (folder / "img" / "notes").write_text("no film")
+    (folder / "img" / "._0.dcm").write_bytes(b"\0\5\x16\7")
     report = check_folder(folder)
     assert said(report) == [
-        ("01.mat", "warning", "no film"),
+        ("img/3.DCM", "error", "left out"),
         ("1", "warning", "no label"),
         ("2", "warning", "two labels"),
-        ("3.DCM", "warning", "not read"),
+        ("img/notes", "warning", "left out"),
+        ("label/01.mat", "warning", "no film"),
     ]
-    assert (report.films, report.pairs, report.errors) == (3, 2, 0)
+    assert [finding.sentence for finding in report.findings] == [
+        "left out: an empty file",
+        "no label has the film’s name; it is not used",
+        "2.mat is used, 2.npy not; keep one",
+        "left out: a file of another kind",
+        "no film has the label’s name; it is not used",
+    ]
+    assert (report.films, report.pairs, report.errors) == (3, 2, 1)
 
 
 def test_of_several_labels_the_one_that_is_used_is_named(tmp_path: Path):
@@ -201,7 +210,7 @@ def test_what_is_wrong_with_a_film_without_a_label_is_a_warning_and_need_not_be_
     folder = folder_of(tmp_path, bodies(18), bodies(19), bodies(20))
     (folder / "label" / "0.mat").unlink()
     (folder / "label" / "1.mat").write_bytes(b"no label")
-    (folder / "img" / "0.dcm").write_bytes(b"no film")
+    (folder / "img" / "0.dcm").write_bytes((folder / "img" / "0.dcm").read_bytes()[:3000])
     report = check_folder(folder)
     assert said(report) == [
         ("1", "error", "unreadable label"),
@@ -234,11 +243,11 @@ def test_a_link_repeats_a_film_on_purpose(tmp_path: Path):
 
 
 def test_no_pair_at_all(tmp_path: Path):
-    with pytest.raises(NoFilms, match="expected films as"):
+    with pytest.raises(NoFilms, match="This folder has no img/ with films"):
         check_folder(tmp_path)
     (tmp_path / "img").mkdir()
     (tmp_path / "img" / "1.DCM").touch()
-    with pytest.raises(NoFilms, match=r"found 1\.DCM; end each name with \.dcm"):
+    with pytest.raises(NoFilms, match=r"img/ holds no film: 1 file was looked at \(1 empty file\); name a folder"):
         check_folder(tmp_path)
     write_film(tmp_path / "img" / "1.dcm", noise(1))
     finding = check_folder(tmp_path).findings[0]
@@ -266,12 +275,18 @@ def test_what_cannot_be_read_is_said_and_the_rest_goes_on(tmp_path: Path):
     write_film(folder / "img" / "3.dcm", noise(3, (200, 180)))
     save_label(folder / "label" / "3.mat", to_array(bodies(21))[:, :180].transpose(1, 0, 2))
     save_label(folder / "label" / "4.mat", to_array(bodies(22)) * 3)
+    write_case(folder, Case("6", noise(6), bodies(24)))
+    (folder / "img" / "6.dcm").write_bytes((folder / "img" / "6.dcm").read_bytes()[:3000])
     report = check_folder(folder, threads=2)
     sentences = {finding.film: finding.sentence for finding in report.findings}
     assert [(f.severity, f.kind) for f in report.findings] == [
-        ("error", "unreadable film"),
         *[("error", "unreadable label")] * 4,
+        ("error", "unreadable film"),
+        ("error", "left out"),
+        ("warning", "no film"),
     ]
+    assert sentences["img/0.dcm"] == "left out: a file of another kind"
+    assert sentences["label/0.mat"] == "no film has the label’s name; it is not used"
     assert "the film has 200 x 200 rows x columns, the label 150 x 200 x 7; " in sentences["2"]
     assert "transpose it" in sentences["3"]
     assert "other values than 0 and 1" in sentences["4"]

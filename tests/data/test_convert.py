@@ -32,10 +32,11 @@ from spineseg.film import BadInput, Film, Masks, Spacing
 from spineseg.io.dicom_header import UnreadableFilm
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
+from spineseg.io.folder import read_folder
 from spineseg.io.label_maps import read_label_map
 from spineseg.io.labels import read_label
 from spineseg.io.nifti import Volume, film_plane, read_nifti
-from spineseg.io.pictures import UnreadablePicture
+from spineseg.io.picture_decoder import UnreadablePicture
 
 SHAPE = (200, 150)
 TABLE = value_table(ConvertConfig(Path(), Path(), Path()).values)
@@ -137,14 +138,14 @@ def test_more_pixels_than_a_film_may_have_are_not_decoded(tmp_path: Path):
     content[16:24] = struct.pack(">II", 7000, 7000)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     path.write_bytes(content)
-    with pytest.raises(UnreadablePicture, match="at most 40,000,000 pixels"):
+    with pytest.raises(UnreadableFilm, match="at most 40 million pixels"):
         read_label_map(path)
 
 
 def test_colours_are_refused(tmp_path: Path):
     labels = np.repeat(label_map(bodies())[..., None], 3, axis=2)
     labels[0, 0, 1] = 7
-    with pytest.raises(UnreadablePicture, match="expected one number per pixel, got colours"):
+    with pytest.raises(UnreadablePicture, match="has colours, not one number per pixel"):
         read_label_map(write_png(tmp_path / "a.png", labels))
 
 
@@ -152,7 +153,7 @@ def test_colours_are_refused(tmp_path: Path):
     ("content", "words"),
     [
         (b"", "this is an empty file, not a label map"),
-        (b"\x89PNG\r\n\x1a\n", "expected a PNG picture"),
+        (b"\x89PNG\r\n\x1a\n", "This is a PNG picture that is damaged"),
         (b"\xff\xd8\xff" + bytes(40), "this is a JPEG picture, not a label map; save it as PNG, TIFF or NIfTI"),
     ],
 )
@@ -166,7 +167,7 @@ def test_no_png(tmp_path: Path, content: bytes, words: str):
 def test_half_a_png(tmp_path: Path, kind: int):
     path = png(tmp_path / "a.png", label_map(bodies()), 8, kind, bytes(21) if kind else b"")
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UnreadablePicture, match="expected a whole PNG picture"):
+    with pytest.raises(UnreadablePicture, match="This is a PNG picture that is damaged"):
         read_label_map(path)
 
 
@@ -282,11 +283,11 @@ def test_films_of_every_kind(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros((100, 100), np.uint8), np.arange(63 * 100).reshape(63, 100).astype(np.uint16)]
+    "array", [np.zeros((100, 100), np.int16), np.arange(63 * 100).reshape(63, 100).astype(np.int16)]
 )
 def test_what_is_no_film(tmp_path: Path, array: np.ndarray):
     with pytest.raises(UnreadablePicture, match="expected a picture of at least 64 x 64"):
-        read_picture(write_png(tmp_path / "a.png", array))
+        read_picture(nifti(tmp_path / "a.nii.gz", array, np.diag([-0.2, -0.3, 1, 1])))
 
 
 @pytest.mark.parametrize(
@@ -409,6 +410,25 @@ def test_names_with_more_at_their_end(config: ConvertConfig):
     assert_converted(config)
 
 
+def test_films_and_labels_at_any_depth(config: ConvertConfig):
+    """With equal paths below their folders; a film without an ending too, and what is no film is named."""
+    for k, path in enumerate(("a/1", "b/1")):
+        for folder in (config.films, config.labels):
+            (folder / path).parent.mkdir()
+            (folder / f"{k}.png").rename(folder / f"{path}.png")
+    write_film(config.films / "b" / "plain", Film(grey(5).astype(np.float32)))
+    write_png(config.labels / "b" / "plain.png", label_map(bodies()))
+    (config.films / "b" / "report").write_bytes(b"%PDF-1.7")
+    assert convert_folder(config) == convert.Converted(("a/1", "b/1", "b/plain"), {"b/report": "a PDF document"})
+    found = read_folder(config.out)
+    assert (
+        [files.name for files in found.films] == ["a/1", "b/1", "b/plain"]
+        and all(files.label for files in found.films)
+        and found.left_out == found.alone == ()
+    )
+    assert np.array_equal(read_film(found.films[1].film).image, grey(1))
+
+
 def test_halves_of_pairs_are_told(config: ConvertConfig):
     write_png(config.films / "7.png", grey())
     write_png(config.labels / "8.png", label_map(bodies()))
@@ -425,7 +445,7 @@ SPOILT: dict[str, tuple[np.ndarray | bytes, str]] = {
     "upside down": (label_map(bodies())[::-1], "reverse the channels, or give another --orientation"),
     "values": (label_map(bodies(), 2), "expected numbers that --values explains, got also 7"),
     "order": (label_map(bodies()[[1, 0, 2, 3, 4, 5]]), "got L1 and L2 exchanged"),
-    "film": (b"no film", "expected a PNG picture, got another kind of file"),
+    "film": (b"no film", "This is another kind of file, not a film"),
 }
 
 

@@ -21,7 +21,7 @@ from spineseg.data.dataset import FilmDataset
 from spineseg.data.findings import FaultyFolder
 from spineseg.film import Film
 from spineseg.inference.grid import film_to_grid, masks_to_grid
-from spineseg.io.folder import BadDataset, NoFilms, labelled_films, read_case
+from spineseg.io.folder import BadDataset, NoFilms, labelled_films, read_case, read_folder
 from spineseg.io.labels import KEY, write_array
 from spineseg.model.config import GridConfig
 from spineseg.simulate import SimulateConfig, simulate_case
@@ -64,11 +64,45 @@ def test_mat_comes_before_npy(folder: Path):
 
 
 def test_a_folder_without_films_or_labels_is_refused(folder: Path, tmp_path: Path):
-    with pytest.raises(NoFilms, match=r"^expected films as img/\*\.dcm, found none"):
+    with pytest.raises(NoFilms, match=r"^This folder has no img/ with films; name the folder that holds img/"):
         labelled_films(tmp_path)
     shutil.rmtree(folder / "label")
     with pytest.raises(BadDataset, match=r"there is no folder .*label; put the labels there, as <film>\.mat, \.npy, "):
         labelled_films(folder)
+
+
+def test_films_count_by_content_and_lie_at_any_depth(folder: Path, tmp_path: Path):
+    """Upper-case endings, none at all, subfolders with equal paths below img and label; a cache knows them apart."""
+    names = [files.name for files in labelled_films(folder)]
+    moved = {names[0]: "a/1", names[1]: "b/1"}
+    for old, new in moved.items():
+        for part, before, after in (("img", ".dcm", ".DCM"), ("label", ".mat", ".MAT")):
+            (target := folder / part / f"{new}{after}").parent.mkdir(exist_ok=True)
+            (folder / part / f"{old}{before}").rename(target)
+    (folder / "img" / f"{names[2]}.dcm").rename(folder / "img" / names[2])
+    found = read_folder(folder)
+    assert [files.name for files in found.films] == [*names[2:], *moved.values()]
+    assert all(files.label and files.root == folder for files in found.films) and found.left_out == found.alone == ()
+    cache = build_cache(found.films, GRID, tmp_path / "cache")
+    assert not np.array_equal(cache.images[-1], cache.images[-2])
+    assert cached(found.films, GRID, tmp_path / "cache") is not None
+    shutil.copy(folder / "img" / "b" / "1.DCM", folder / "img" / "a" / "1.DCM")
+    assert cached(found.films, GRID, tmp_path / "cache") is None
+
+
+def test_every_file_that_is_not_used_is_named(folder: Path):
+    names = [files.name for files in labelled_films(folder)]
+    shutil.copy(folder / "img" / f"{names[0]}.dcm", folder / "img" / f"{names[0]}.ima")
+    (folder / "label" / f"{names[1]}.mat").unlink()
+    shutil.make_archive(str(folder / "img" / "more"), "zip", folder / "label")
+    (folder / "label" / "readme.txt").write_text("by two readers")
+    (folder / "label" / ".DS_Store").touch()
+    assert [str(finding) for finding in check.name_findings(read_folder(folder))] == [
+        f"warning: {names[1]}: no label has the film’s name; it is not used",
+        "error: img/more.zip: left out: a ZIP archive; unpack it",
+        f"warning: img/{names[0]}.ima: left out: another film of the name {names[0]}",
+        "warning: label/readme.txt: left out: a file without a label’s ending",
+    ]
 
 
 def test_films_are_decoded_once(folder: Path, tmp_path: Path, decoded: list[str]):

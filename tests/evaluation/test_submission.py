@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from small import rectangles
 
-from spineseg.evaluation.submission import SubmissionReport, array_stem, check_submission, films_named
+from spineseg.evaluation.submission import SubmissionReport, check_submission
 from spineseg.film import BadInput, Film, Masks
 from spineseg.io.dicom_write import write_film
 from spineseg.io.labels import to_array, write_array
@@ -30,9 +31,8 @@ def films(tmp_path: Path) -> Path:
     for k, (name, shape) in enumerate(zip(NAMES, SHAPES, strict=True)):
         image = np.random.default_rng(k).integers(0, 4096, shape).astype(np.float32)
         write_film(folder / name, Film(image))
-    (folder / "DICOMDIR").touch()
-    (folder / "notes.txt").touch()
-    (folder / ".hidden").touch()
+    (folder / "._121.dcm").write_bytes(b"\0\5\x16\7")
+    (folder / "Thumbs.db").touch()
     return folder
 
 
@@ -51,16 +51,7 @@ def said(report: SubmissionReport) -> list[tuple[str, str, str]]:
     return [(finding.film, finding.severity, finding.kind) for finding in report.findings]
 
 
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [("121", "121"), ("121.dcm", "121"), ("121.DCM", "121"), ("121.ima", "121"), ("1.2.840.7", "1.2.840.7")],
-)
-def test_the_name_of_an_array(name: str, stem: str):
-    assert array_stem(Path("test") / name) == stem
-
-
 def test_a_valid_submission(films: Path, arrays: Path):
-    assert [path.name for path in films_named([films])] == list(NAMES)
     report = check_submission(arrays, films)
     assert report == SubmissionReport(4, 4, ())
     assert report.summary == "a valid submission: 4 films, 4 arrays, 0 errors, 0 warnings"
@@ -152,14 +143,38 @@ def test_a_file_that_is_no_array_or_a_pickle(films: Path, arrays: Path):
 
 
 def test_films_that_cannot_be_read_or_share_a_name(films: Path, arrays: Path):
-    (films / "122.dcm").write_bytes(b"no film")
+    (films / "122.dcm").write_bytes((films / "122.dcm").read_bytes()[:3000])
     (films / "121.ima").write_bytes((films / "121").read_bytes())
     assert said(check_submission(arrays, films)) == [
-        ("121.ima", "error", "same name"),
+        ("121.ima.npy", "error", "no array"),
         ("122.dcm", "error", "unreadable film"),
     ]
 
 
+def test_what_is_no_film_is_named(films: Path, arrays: Path):
+    """A warning, or an error where a film may be behind it."""
+    (films / "report").write_bytes(b"%PDF-1.7")
+    (films / "gone.dcm").symlink_to("nowhere")
+    report = check_submission(arrays, films)
+    assert said(report) == [("gone.dcm", "error", "left out"), ("report", "warning", "left out")]
+    assert report.findings[1].sentence == "left out: a PDF document" and report.errors == 1
+
+
+def test_films_in_a_tree_or_an_archive(films: Path, arrays: Path, tmp_path: Path):
+    """Arrays lie as their films do."""
+    for folder, name, kept in ((films, "122.dcm", "122.dcm"), (arrays, "122.npy", "122.npy")):
+        (folder / "a" / "b").mkdir(parents=True)
+        (folder / name).rename(folder / "a" / "b" / kept)
+    assert check_submission(arrays, films) == SubmissionReport(4, 4, ())
+    archive = shutil.make_archive(str(tmp_path / "films"), "zip", films)
+    assert check_submission(arrays, Path(archive)) == SubmissionReport(4, 4, ())
+    (arrays / "a" / "b" / "122.npy").rename(arrays / "122.npy")
+    assert said(check_submission(arrays, films)) == [
+        ("122.npy", "error", "no film"),
+        ("a/b/122.npy", "error", "no array"),
+    ]
+
+
 def test_no_films(arrays: Path):
-    with pytest.raises(BadInput, match="expected DICOM films in the folder, found none"):
+    with pytest.raises(BadInput, match=r"holds no film: 4 files were looked at \(4 NumPy arrays\); name a folder"):
         check_submission(arrays, arrays)

@@ -107,7 +107,7 @@ def test_what_cannot_be_written_is_one_sentence(film: Path, monkeypatch: pytest.
     with pytest.raises(NoSegmentation, match="StudyInstanceUID"):
         written(film, MASKS)
     film.write_bytes(b"nothing of use")
-    with pytest.raises(NoSegmentation, match="damaged"):
+    with pytest.raises(NoSegmentation, match="refers to a DICOM film"):
         written(film, MASKS)
     assert not film.with_name("seg.dcm").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pydicom
 import pytest
 from dicom_files import (
     EXPLICIT,
+    HIGH_THROUGHPUT,
     IMPLICIT,
     JPEG_2000,
     JPEG_LOSSLESS,
@@ -28,7 +30,6 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.sequence import Sequence
-from pydicom.uid import UID
 
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
@@ -135,12 +136,52 @@ def test_run_length_codes_that_end_in_zeros_stay_whole(tmp_path: Path) -> None:
 
 
 def test_fewer_bits_than_the_decoder_takes_are_named(tmp_path: Path) -> None:
-    stream = bytearray(jpeg_2000((VALUES // 32).astype(np.uint8)))
-    stream[stream.index(b"\xff\x4f\xff\x51") + 42] = 6
-    made = dataset((VALUES // 32).astype(np.uint8), bits=7, syntax=JPEG_2000, stream=even(bytes(stream)))
-    assert "8 to 16 bits, got 7" in refusal(save(tmp_path / "a.dcm", made))
-    made.file_meta.TransferSyntaxUID = UID(JPEG_LS)
-    assert refusal(save(tmp_path / "b.dcm", made))
+    stream = jpeg_2000((VALUES // 32).astype(np.uint8))
+    made = dataset((VALUES // 32).astype(np.uint8), bits=7, syntax=JPEG_LS, stream=even(stream))
+    assert refusal(save(tmp_path / "a.dcm", made))
+    seven = bytes.fromhex("ffd8fff7000b07") + struct.pack(">HH", ROWS, COLUMNS) + bytes.fromhex("01011100ffda000801")
+    made = dataset((VALUES // 32).astype(np.uint8), bits=7, syntax=JPEG_LS, stream=even(seven + b"\xff\xd9"))
+    assert "of 7 bits, of which 8 to 16 are read" in refusal(save(tmp_path / "b.dcm", made))
+
+
+@pytest.mark.parametrize("bits", [2, 4, 7])
+def test_jpeg_2000_of_fewer_than_8_bits(tmp_path: Path, bits: int) -> None:
+    words = (VALUES >> (12 - bits)).astype(np.uint8)
+    made = dataset(words, bits=bits, syntax=JPEG_2000, stream=shallow(words, bits))
+    path = save(tmp_path / "a.dcm", made)
+    np.testing.assert_array_equal(read_film(path).image, words)
+    assert same_as_pydicom(path)
+    made.PixelData = encapsulate([shallow(words, bits)[:-40] + b"\xff\xd9"])
+    assert "damaged" in refusal(save(tmp_path / "b.dcm", made))
+
+
+def shallow(words: np.ndarray, bits: int) -> bytes:
+    """Lossless JPEG 2000 of 8 bits whose values are moved so that the same codestream means fewer bits.
+
+    A decoder adds half of the range to what is coded (ITU T.800 G.1).
+    """
+    stream = bytearray(jpeg_2000(words + np.uint8(128 - 2 ** (bits - 1))))
+    stream[stream.index(b"\xff\x4f\xff\x51") + 42] = bits - 1
+    return even(bytes(stream))
+
+
+# ---- High-Throughput JPEG 2000 ----
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("end", ["201", "202", "203"])
+def test_high_throughput_jpeg_2000(tmp_path: Path, end: str, signed: bool) -> None:
+    rows, columns = np.mgrid[:66, :71]
+    values = rows * 60 + columns - 2000 * signed
+    stream, syntax = HIGH_THROUGHPUT[signed], f"1.2.840.10008.1.2.4.{end}"
+    made = dataset(values.astype(np.uint16), bits=16, signed=signed, syntax=syntax, stream=stream)
+    np.testing.assert_array_equal(read_film(save(tmp_path / "a.dcm", made)).image, values)
+
+
+def test_jpeg_xl_is_named(tmp_path: Path) -> None:
+    made = content_of(dataset(VALUES, syntax="1.2.840.10008.1.2.4.201", stream=b"\xff\x0a" + bytes(20)))
+    path = save(tmp_path / "a.dcm", made.replace(b"1.2.4.201", b"1.2.4.110"))
+    assert "JPEG XL Lossless, which is not read" in refusal(path)
 
 
 # ---- Modality LUT ----

@@ -26,6 +26,7 @@ import reader_functions
 import scipy.io
 from dicom_files import NAME, dataset, is_anonymous_sentence, of_every_syntax, save, wheel_file
 from label_files import every_label
+from picture_files import by_pillow, png, tiff
 from small import rectangles
 
 from spineseg.film import BadInput
@@ -79,6 +80,30 @@ def label_files(folder: Path) -> list[Path]:
     return [*paths, *every_label(folder, rectangles(SHAPE, 2, 6, 4, 10, 10)).values()]
 
 
+def picture_files(folder: Path) -> list[Path]:
+    """A picture of every format, of the depths and numbers of channels that take ways of their own."""
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    grey = (rows * 4 + columns * 3 + rows * columns % 7).astype(np.uint8)
+    deep, colour = grey.astype(np.uint16) * 200, np.dstack([grey, grey // 2, 255 - grey])
+    contents = {
+        "grey.png": png(grey, 8),
+        "deep.png": png(deep, 16),
+        "shallow.png": png(grey >> 4, 4),
+        "deep-colour.png": png(np.dstack([deep, deep[::-1], deep]), 16),
+        "palette.png": by_pillow(grey, "PNG", mode="P", transparency=3),
+        "grey.jpg": by_pillow(grey, "JPEG", orientation=6),
+        "cmyk.jpg": by_pillow(colour, "JPEG", mode="CMYK"),
+        "grey.tif": by_pillow(grey, "TIFF", compression="tiff_lzw", orientation=3),
+        "deep.tif": tiff(deep, white=True),
+        "colour.tif": tiff(np.dstack([deep, deep[::-1], deep]), order=">"),
+        "colour.bmp": by_pillow(colour, "BMP"),
+        "palette.bmp": by_pillow(colour, "BMP", mode="P"),
+        "colour.webp": by_pillow(np.dstack([colour, grey]), "WEBP", lossless=True, orientation=2),
+        "grey.webp": by_pillow(grey, "WEBP"),
+    }
+    return [save(folder / name, content) for name, content in contents.items()]
+
+
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> list[Base]:
     folder = tmp_path_factory.mktemp("bases")
@@ -86,11 +111,13 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> list[Base]:
     paths += [wheel_file(name) for name in ("CT_small.dcm", "MR_small_RLE.dcm", "examples_overlay.dcm", "693_J2KI.dcm")]
     if shared := os.environ.get("SPINESEG_SHARED"):
         paths += [path for path in sorted(Path(shared, "dicom").glob("*.dcm")) if path.stat().st_size < 50_000]
+    pictures = picture_files(folder)
     films = []
-    for path in paths:
+    for path in [*paths, *pictures]:
         with suppress(BadInput):
             films.append(Base(path.name, path.read_bytes(), read_film(path, limits=LIMITS).image, False))
-    assert len(films) >= 16
+    assert len(films) >= 16 + len(pictures)
+    assert {path.name for path in pictures} <= {base.name for base in films}
     labels = [Base(p.name, p.read_bytes(), read_label(p, SHAPE).masks, True) for p in label_files(folder)]
     return films + labels
 

@@ -151,6 +151,11 @@ def test_what_is_no_checkpoint_is_refused(saved: Path, sentence: str, spoil: Cha
     assert str(saved.parent) not in str(caught.value)
 
 
+def test_missing_weights_are_named_and_not_their_card(tmp_path: Path):
+    with pytest.raises(BadCheckpoint, match=r"The weights nothere\.safetensors are missing; check the path"):
+        load_checkpoint(tmp_path / "nothere.safetensors")
+
+
 @pytest.mark.parametrize(
     "text",
     [

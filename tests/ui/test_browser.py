@@ -364,6 +364,50 @@ def test_a_batch_becomes_one_zip_and_can_be_stopped(visitor: Visitor, made: Made
         assert len(archive.namelist()) == 4 * int(ready[1]) + 1
 
 
+def test_a_folder_or_an_archive_is_accounted_for_and_keeps_its_tree(
+    visitor: Visitor, made: Made, tmp_path: Path
+) -> None:
+    """The same folder chosen and as a ZIP: two films of one name, one in a subfolder, and what is no film."""
+    page, folder = visitor.page, tmp_path / "export"
+    for name in ("a.dcm", "a.ima", f"sub/{NAME} A.B", "__MACOSX/._a.dcm", "sub/Thumbs.db"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made.film if "sub" in name else made.other, folder / name)
+    (folder / "report.pdf").write_bytes(b"%PDF-1.7")
+    shutil.copy(shutil.make_archive(str(tmp_path / "inner"), "zip", made.label.parent), folder / "inner")
+    archive = shutil.make_archive(str(tmp_path / "export"), "zip", folder)
+    with zipfile.ZipFile(archive, "a") as more:
+        more.writestr("../out.dcm", made.film.read_bytes())
+        more.writestr("locked.dcm", b"")
+    content = bytearray(Path(archive).read_bytes())
+    content[content.rindex(b"PK\1\2") + 8] |= 1  # encrypted
+    Path(archive).write_bytes(content)
+    stems = ("a", "a.ima", f"sub/{NAME} A.B")
+    arrays = []
+    for field, given, top, ready in (
+        ("#film .drop input", archive, "", "3 of 7 films are ready"),
+        ("#film .folder input", folder, "export/", r"3 of \d+ films are ready"),
+    ):
+        with page.expect_download() as download:
+            page.set_input_files(field, given)
+        assert re.search(ready, page.inner_text("#batch .lead"))
+        with zipfile.ZipFile(download.value.path()) as written:
+            assert written.testzip() is None
+            arrays.append([written.read(f"{top}{stem}.npy") for stem in stems])
+            assert len(written.namelist()) == 3 * 4 + 1
+            rows = {
+                row["file"]: row["error"] for row in csv.DictReader(io.StringIO(written.read("films.csv").decode()))
+            }
+        assert f"{top}a.ima" in rows and not any("MACOSX" in name or "Thumbs" in name for name in rows)
+        assert rows[f"{top}report.pdf"]
+        if not top:
+            assert rows["inner"].startswith("a ZIP archive in another")
+            assert rows["../out.dcm"].startswith("a file whose path leads out")
+            assert rows["locked.dcm"].startswith("an encrypted file")
+        assert page.inner_text('#batch .films li:has-text("a.ima")').endswith(f"saved as {top}a.ima")
+    assert arrays[0] == arrays[1] and arrays[0][2] == made.array and arrays[0][0] == arrays[0][1]
+    assert [url for url in visitor.requests if NAME in url] == []
+
+
 def test_phone(browser: Browser, server: Server, made: Made) -> None:
     size = {"width": 390, "height": 844}
     visitor = Visitor(browser, server, viewport=size, has_touch=True, is_mobile=True, color_scheme="dark")

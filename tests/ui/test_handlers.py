@@ -47,6 +47,15 @@ def test_upload_is_read_then_gone_with_its_folder(upload: dict, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_remarks_on_the_file_stand_on_the_page_and_in_the_json(upload: dict) -> None:
+    film = replace(FILM, remarks=("a PNG picture of 8 bits <b>", "no pixel spacing"))
+    page = handlers(read=lambda path: film)
+    state = page.segment(SessionState(film, "token"), "bands", False, "")
+    assert '<p class="remarks">A PNG picture of 8 bits &lt;b&gt;; no pixel spacing.</p>' in panels.findings(state)
+    assert "remarks" not in panels.findings(segmented())
+    assert page.measure_file(upload)["remarks"] == film.remarks
+
+
 def test_an_upload_whose_folder_went_at_the_same_moment_is_still_read(upload: dict) -> None:
     read = handlers(read=lambda path: (shutil.rmtree(path.parent), FILM)[1])
     assert read.open_upload(None, upload).film is FILM

@@ -13,6 +13,7 @@ import pytest
 from ui_fakes import FILM, Bands, read_label
 
 from spineseg.film import CHANNELS
+from spineseg.io.discovery import FILM_ENDINGS
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui import server, viewer
 from spineseg.ui.page import build_page
@@ -91,7 +92,7 @@ def test_the_upload_limit_is_stated_in_one_place(monkeypatch: pytest.MonkeyPatch
 
 def test_no_other_text_states_a_limit() -> None:
     stated = f"{DEFAULT_LIMITS.max_bytes / 2**20:g} MB"
-    for document in ("docs/how-to/use-from-programs.md", "docs/reference/array.md", "SECURITY.md"):
+    for document in ("docs/how-to/use-from-programs.md", "docs/reference/films.md", "SECURITY.md"):
         assert stated in (ROOT / document).read_text(encoding="utf-8")
     for path in [*STATIC.iterdir(), *STATIC.parent.glob("*.py")]:
         text = path.read_text(encoding="utf-8").replace("takes 50 MB", "")  # of memory
@@ -139,3 +140,9 @@ def test_no_file_of_the_page_counts_the_vertebrae(path: Path) -> None:
     """Examples in docstrings and comments apart, no name and no number of vertebrae or channels stands in the page."""
     text = re.sub(r'"""(.|\n)*?"""|(#|//) .*', "", path.read_text(encoding="utf-8"))
     assert not re.search(r"\b(L[1-4]|S1|[Ss]ix|[Ss]even)\b|\[1-[67]\]|[1¹] to [67]|columns [x×] 7|repeat\(6,", text)
+
+
+def test_the_browser_strips_the_endings_that_the_command_line_strips() -> None:
+    (listed,) = re.findall(r"\\\.\(([a-z0-9|?]+)\)\$/i", (STATIC / "files.js").read_text(encoding="utf-8"))
+    assert [ending for ending in FILM_ENDINGS if not re.fullmatch(f"\\.({listed})", ending)] == []
+    assert len(listed.split("|")) + listed.count("?") == len(FILM_ENDINGS)

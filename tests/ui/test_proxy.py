@@ -61,10 +61,11 @@ class Forbids(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def proxies() -> Iterator[dict[str, str]]:
-    """One that refuses, and the address of none."""
+    """One that refuses, and two addresses of none."""
     with serving(Forbids) as forbids, socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        yield {"refuses": forbids, "is dead": f"http://127.0.0.1:{unused.getsockname()[1]}"}
+        dead = f"127.0.0.1:{unused.getsockname()[1]}"
+        yield {"http_proxy": forbids, "HTTP_PROXY": f"http://{dead}", "all_proxy": f"socks5://{dead}"}
 
 
 def start(proxy: dict[str, str], hosts: list[str]) -> subprocess.Popen[str]:
@@ -79,9 +80,8 @@ def test_the_page_starts_where_a_proxy_is_set(proxies: dict[str, str]) -> None:
     hosts = {"": "127.0.0.1", "0.0.0.0": "localhost", "localhost": "localhost", "::1": "[::1]"}
     if not Path("/proc/net/if_inet6").exists():
         del hosts["::1"]
-    given = zip(("http_proxy", "HTTP_PROXY", "all_proxy"), 2 * list(proxies.values()), strict=False)
     with ExitStack() as stack:
-        programs = [stack.enter_context(start({name: proxy}, list(hosts))) for name, proxy in given]
+        programs = [stack.enter_context(start({name: proxy}, list(hosts))) for name, proxy in proxies.items()]
         for program in programs:
             stack.callback(program.kill)
         for program in programs:

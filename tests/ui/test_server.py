@@ -20,8 +20,10 @@ from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 import numpy as np
 import pytest
 from gradio import queueing, routes
+from gradio_client import Client, handle_file
 from ui_server import ask, running, stored
 
+from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui import launch as app
 from spineseg.ui.access import BadAccount, account, refused
 from spineseg.ui.server import StripMessages, filter_logs
@@ -197,6 +199,22 @@ def test_damaged_uploads_are_answered_and_leave_nothing(
             Path(path).unlink(missing_ok=True)
         assert stored(uploads) == before, number
     assert {200, 400} <= answered <= {200, 400, 413}
+
+
+@pytest.mark.usefixtures("no_name_anywhere")
+def test_a_film_that_is_too_large_is_told_the_limit_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(vars(DEFAULT_LIMITS), "max_bytes", 2**20)
+    (tmp_path / "film.dcm").write_bytes(bytes(2**20 + 1))
+    with running() as page:
+        body = part(DISPOSITIONS[0].replace("{}", NAME), bytes(2**20 + 1)) + b"--B--\r\n"
+        status, content = answer_to(f"{page}/gradio_api/upload", body, MULTIPART)
+        client = Client(page, verbose=False, download_files=tmp_path)
+        with pytest.raises(ValueError, match=r"film\.dcm exceeds the maximum file size of 1048576 bytes"):
+            client.predict(handle_file(str(tmp_path / "film.dcm")), api_name="/segment")
+    assert status == 413
+    assert b"exceeds the maximum allowed size of 1 MB; export a single film, compressed" in content
 
 
 # ---- the log ----

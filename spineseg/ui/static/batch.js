@@ -7,38 +7,63 @@ const TEXTS = {
   skipped: 'left out',
   tooLarge: `larger than ${megabytes(props.max_bytes)}`,
   failed: 'could not be sent',
+  unreadable: 'cannot be opened',
+  looking: 'Looking for films',
+  renamed: (stem) => `, saved as ${stem}`,
   verdict: (verdict) => (verdict === 'sure' ? 'levels sure' : 'levels unsure'),
   progress: (n, count) => `Film ${n} of ${count}`,
   stopping: 'Stopping',
   ready: (good, count) => `${good} of ${count} films are ready`,
   stopped: (good, count) => `Stopped: ${good} of ${count} films are ready`,
 };
-const MOST_FILMS = 200;
+const MOST_ZIP_BYTES = 2 ** 31; // a ZIP without the 64-bit extension holds 4 GB
+const MOST_ZIP_ENTRIES = 60000; // and 65,535 files
 const box = element.querySelector('.batch');
 const [lead, bar, list, cancelButton, saveButton, closeButton] = ['.lead', 'progress', '.films', '.cancel', '.save', '.close'].map((name) => box.querySelector(name));
-let batch = null; // { files, entries, rows, stems, cancelled, over }
+let batch = null; // { films, entries, rows, stems, cancelled, over }
 let request = null; // { token, resolve } of the film that is being segmented
 
-document.addEventListener('spineseg:batch', (event) => { if (!batch || batch.over) start([...event.detail].slice(0, MOST_FILMS)); });
+document.addEventListener('spineseg:batch', (event) => { if (!batch || batch.over) start(event.detail); });
 cancelButton.addEventListener('click', () => { if (batch) { batch.cancelled = true; request?.resolve(null); lead.textContent = TEXTS.stopping; } });
 closeButton.addEventListener('click', () => { box.hidden = true; batch = null; });
 saveButton.addEventListener('click', () => saveZip(batch));
 
-async function start(files) {
-  const mine = (batch = { files, entries: [], rows: [], stems: new Map(), cancelled: false, over: false });
+// found: see folders.js.
+async function start(found) {
+  const mine = (batch = { films: [], entries: [], rows: [], stems: new Set(), cancelled: false, over: false });
   box.hidden = false;
   cancelButton.hidden = false;
   saveButton.hidden = closeButton.hidden = true;
-  bar.max = files.length;
   bar.value = 0;
-  list.replaceChildren(...files.map((file) => listItem(file.name)));
-  for (const [n, file] of files.entries()) {
+  list.replaceChildren();
+  lead.textContent = TEXTS.looking;
+  const films = (mine.films = await withMembers(found));
+  bar.max = films.length || 1;
+  list.replaceChildren(...films.map(({ name }) => listItem(name)));
+  for (const [n, film] of films.entries()) {
     if (mine.cancelled) break;
-    lead.textContent = TEXTS.progress(n + 1, files.length);
-    await segment(mine, file, list.children[n]);
+    lead.textContent = TEXTS.progress(n + 1, films.length);
+    await segment(mine, film, list.children[n]);
     bar.value = n + 1;
   }
   finish(mine);
+}
+
+// Each file and each file of an archive: { name, size, read } or { name, error }.
+async function withMembers(found) {
+  const films = [];
+  for (const { name, file } of found) {
+    if (!file) films.push({ name, error: TEXTS.unreadable });
+    else if (!(await isArchive(file).catch(() => false))) films.push({ name, size: file.size, read: async () => file });
+    else
+      try {
+        const prefix = found.length > 1 ? `${name}/` : '';
+        for (const member of withoutQuiet(await membersOf(file))) films.push({ ...member, name: prefix + member.name });
+      } catch (error) {
+        films.push({ name, error: Object.values(ZIP_TEXTS).includes(error.message) ? error.message : TEXTS.unreadable });
+      }
+  }
+  return films;
 }
 
 function listItem(name) {
@@ -47,20 +72,26 @@ function listItem(name) {
   return item;
 }
 
-async function segment(mine, file, item) {
+async function segment(mine, film, item) {
   const report = (text, failed = false) => { item.lastChild.textContent = text; item.classList.toggle('failed', failed); item.scrollIntoView({ block: 'nearest' }); };
   report(TEXTS.segmenting);
-  const answer = await answerTo(file).catch(() => ({ error: TEXTS.failed }));
+  const answer = await answerTo(film).catch((error) => ({ error: error.message === ZIP_TEXTS.damaged ? ZIP_TEXTS.damaged : TEXTS.failed }));
   if (answer === null) return report(TEXTS.cancelled);
-  const stem = uniqueStem(mine, stemOf(file.name));
-  mine.rows.push({ file: file.name, ...answer, entries: undefined, token: undefined });
+  mine.rows.push({ file: film.name, ...answer, entries: undefined, token: undefined });
   if (answer.error) return report(answer.error, true);
-  for (const { ending, crc, size, content } of answer.entries) mine.entries.push({ name: stem + ending, crc, size, method: DEFLATED, content: await bytesOf(content) });
-  report(TEXTS.verdict(answer.verdict));
+  const stem = uniqueStem(mine, film.name);
+  for (const { ending, crc, size, content } of answer.entries) {
+    const deflated = new Blob([await bytesOf(content)]); // a Blob: the browser may keep it on the disk
+    mine.entries.push({ name: stem + ending, crc, size, method: DEFLATED, content: deflated });
+  }
+  report(TEXTS.verdict(answer.verdict) + (stem === stemOf(film.name) ? '' : TEXTS.renamed(stem)));
 }
 
-async function answerTo(file) {
-  if (file.size > props.max_bytes) return { error: TEXTS.tooLarge };
+async function answerTo(film) {
+  if (film.error) return { error: film.error };
+  if (film.size > props.max_bytes) return { error: TEXTS.tooLarge };
+  const file = await film.read();
+  if (await isArchive(file)) return { error: ZIP_TEXTS.nested };
   const sent = await sendUnnamed(file);
   return new Promise((resolve) => {
     request = { token: sent.orig_name, resolve };
@@ -78,17 +109,19 @@ watch('value', () => {
   props.value = null; // nothing of a film stays in Gradio's record of the page
 });
 
-function uniqueStem(mine, stem) {
-  const count = (mine.stems.get(stem) || 0) + 1;
-  mine.stems.set(stem, count);
-  return count === 1 ? stem : `${stem}-${count}`;
+// As the command line does: without its ending, with it, or with a number.
+function uniqueStem(mine, name) {
+  let stem = stemOf(name);
+  for (let n = 1; mine.stems.has(stem.toLowerCase()); n++) stem = n === 1 ? name : `${name}-${n}`;
+  mine.stems.add(stem.toLowerCase());
+  return stem;
 }
 
 function finish(mine) {
   mine.over = true;
   request = null;
   const good = mine.rows.filter((row) => !row.error).length;
-  lead.textContent = (mine.cancelled ? TEXTS.stopped : TEXTS.ready)(good, mine.files.length);
+  lead.textContent = (mine.cancelled ? TEXTS.stopped : TEXTS.ready)(good, mine.films.length);
   cancelButton.hidden = true;
   closeButton.hidden = false;
   saveButton.hidden = !good;
@@ -107,18 +140,22 @@ function csv(rows) {
 
 const STORED = 0, DEFLATED = 8, UTF8_NAME = 0x0800, FIRST_OF_JANUARY_1980 = 0x21;
 
+// Several archives where one would be too large; the table is in the last.
 function saveZip({ entries, rows }) {
   const table = new TextEncoder().encode(csv(rows));
-  save(zip([...entries, { name: 'films.csv', crc: crc32(table), size: table.length, method: STORED, content: table }]), 'spineseg.zip', 'application/zip');
+  const parts = inParts([...entries, { name: 'films.csv', crc: crc32(table), size: table.length, method: STORED, content: new Blob([table]) }]);
+  for (const [n, part] of parts.entries()) save(zip(part), parts.length === 1 ? 'spineseg.zip' : `spineseg-${n + 1}.zip`, 'application/zip');
 }
 
-function crc32(bytes) {
-  let crc = -1;
-  for (const byte of bytes) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (0xedb88320 & -(crc & 1));
+function inParts(entries) {
+  const parts = [[]];
+  let bytes = 0;
+  for (const entry of entries) {
+    bytes += entry.content.size;
+    if (bytes > MOST_ZIP_BYTES || parts.at(-1).length === MOST_ZIP_ENTRIES) { parts.push([]); bytes = entry.content.size; }
+    parts.at(-1).push(entry);
   }
-  return (crc ^ -1) >>> 0;
+  return parts;
 }
 
 function zip(entries) {
@@ -126,11 +163,11 @@ function zip(entries) {
   let offset = 0;
   for (const { name, crc, size, method, content } of entries) {
     const encoded = new TextEncoder().encode(name);
-    const fields = [20, UTF8_NAME, method, 0, FIRST_OF_JANUARY_1980, crc, content.length, size, encoded.length, 0];
+    const fields = [20, UTF8_NAME, method, 0, FIRST_OF_JANUARY_1980, crc, content.size, size, encoded.length, 0];
     const header = littleEndian([0x04034b50, ...fields], [4, 2, 2, 2, 2, 2, 4, 4, 4, 2, 2]);
     directory.push(littleEndian([0x02014b50, 20, ...fields, 0, 0, 0, 0, offset], [4, 2, 2, 2, 2, 2, 2, 4, 4, 4, 2, 2, 2, 2, 2, 4, 4]), encoded);
     files.push(header, encoded, content);
-    offset += header.length + encoded.length + content.length;
+    offset += header.length + encoded.length + content.size;
   }
   const length = directory.reduce((sum, part) => sum + part.length, 0);
   return [...files, ...directory, littleEndian([0x06054b50, 0, 0, entries.length, entries.length, length, offset, 0], [4, 2, 2, 2, 2, 4, 4, 2])];

@@ -1,6 +1,6 @@
 // Shared by the upload fields, the batch and the viewer: a file's way to the server and onto the visitor's disk.
 const megabytes = (bytes) => `${bytes / 2 ** 20} MB`;
-const stemOf = (name) => name.replace(/\.(dcm|dicom|ima)$/i, '');
+const stemOf = (name) => name.replace(/([^/])\.(dcm|dicom|dic|dc3|dcm30|ima|img|png|jpe?g|tiff?|bmp|webp)$/i, '$1'); // io/discovery.py has the same list
 const bytesOf = async (base64) => new Uint8Array(await (await fetch('data:application/octet-stream;base64,' + base64)).arrayBuffer());
 
 // Sends a file under a random name: its own name stays in this tab. Returns Gradio's description of the stored file.

@@ -1,13 +1,15 @@
-// An upload field. Several films at once go to the batch.
+// An upload field. Several films at once, a folder or a ZIP archive go to the batch.
 const TEXTS = {
   tooLarge: `That file is larger than ${megabytes(props.max_bytes)}; ${props.kind === 'film' ? 'choose a single film' : 'save the label as .npz, compressed .mat or PNG'}`,
   sending: (name) => `Sending ${name}`,
   sent: (name) => `${name} was sent; choose or drop another`,
   failed: 'The file could not be sent; try again',
+  nothing: 'That folder is empty; choose one with films',
 };
 const field = element.querySelector('.drop'), input = field.querySelector('input'), status = field.querySelector('.status');
 const hint = status.textContent;
 input.multiple = props.several;
+element.querySelector('.folder').hidden = !props.several;
 
 function show(text, state) {
   status.textContent = text;
@@ -31,20 +33,29 @@ async function send(file) {
   }
 }
 
-function accept(files) {
-  if (files.length === 1 || !props.several) send(files[0]);
-  else document.dispatchEvent(new CustomEvent('spineseg:batch', { detail: [...files] }));
-  input.value = '';
+// found: see folders.js.
+async function accept(found) {
+  const alone = found.length === 1 && found[0].file;
+  if (!found.length) show(TEXTS.nothing, 'wrong');
+  else if (alone && (!props.several || !(await isArchive(alone)))) send(alone);
+  else if (!props.several) send(found[0].file);
+  else document.dispatchEvent(new CustomEvent('spineseg:batch', { detail: found }));
 }
 
-input.addEventListener('change', () => input.files.length && accept(input.files));
+for (const chooser of element.querySelectorAll('input'))
+  chooser.addEventListener('change', () => {
+    const found = chosenFiles(chooser.files);
+    chooser.value = '';
+    accept(found);
+  });
+const drop = (transfer) => droppedFiles(transfer).then(accept);
 if (props.kind === 'film') {
-  document.addEventListener('spineseg:files-dropped', (event) => accept(event.detail));
+  document.addEventListener('spineseg:files-dropped', (event) => drop(event.detail));
   document.addEventListener('spineseg:example-opened', () => show(hint));
 } else document.addEventListener('spineseg:film-changed', () => show(hint));
 for (const kind of ['dragover', 'dragleave', 'drop'])
   field.addEventListener(kind, (event) => {
     event.preventDefault();
     field.classList.toggle('over', kind === 'dragover');
-    if (kind === 'drop' && event.dataTransfer.files.length) accept(event.dataTransfer.files);
+    if (kind === 'drop' && event.dataTransfer.files.length) drop(event.dataTransfer);
   });

@@ -8,7 +8,7 @@ for (const kind of ['dragover', 'dragleave', 'drop'])
     event.preventDefault();
     stage.classList.toggle('over', kind === 'dragover');
     if (kind === 'drop' && event.dataTransfer.files.length)
-      document.dispatchEvent(new CustomEvent('spineseg:files-dropped', { detail: event.dataTransfer.files }));
+      document.dispatchEvent(new CustomEvent('spineseg:files-dropped', { detail: event.dataTransfer }));
   });
 
 const nameOfFilm = () => shown.name || stemOf(NAMED.get(shown.film) ?? 'film');

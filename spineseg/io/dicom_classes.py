@@ -1,0 +1,51 @@
+"""DICOM files that hold no image, told by their SOP class: indexes, reports, presentation states, waveforms ..."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from pydicom.uid import UID
+
+_CLASS_TAGS = (b"\x02\0\x02\0", b"\x08\0\x16\0")
+"""Media Storage SOP Class UID and, in files without file meta information, SOP Class UID."""
+_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+_WITHOUT_IMAGE = (
+    ("Media Storage Directory", "a DICOMDIR index"),
+    (" SR ", "a DICOM structured report"),
+    ("Key Object Selection", "a DICOM structured report"),
+    ("Presentation State", "a DICOM presentation state"),
+    ("Segmentation", "a DICOM segmentation"),
+    ("Encapsulated PDF", "a PDF document in DICOM"),
+    ("Waveform", "a DICOM waveform"),
+)
+"""Part of a class's name in PS3.6 Annex A, and what such a file is."""
+OTHER_OBJECT = "a DICOM object that is no radiograph"
+
+
+def object_without_image(head: bytes, start: int) -> str | None:
+    """What a DICOM file without an image is, "a DICOM structured report"; None for an image or an unknown class.
+
+    head: the file's beginning. start: of its first element.
+    """
+    for tag in _CLASS_TAGS:
+        if (at := head.find(tag, start)) >= 0 and (uid := _value(head, at)) is not None:
+            return _object_of(uid)
+    return None
+
+
+def _value(head: bytes, at: int) -> str | None:
+    """The unique identifier of the element at this place, with an explicit VR or without; None for anything else."""
+    explicit = head[at + 4 : at + 6] == b"UI"
+    length = int.from_bytes(head[at + 6 : at + 8] if explicit else head[at + 4 : at + 8], "little")
+    text = head[at + 8 : at + 8 + min(length, 64)].rstrip(b"\0 ").decode("latin-1")
+    return text if _UID.fullmatch(text) else None
+
+
+@lru_cache(maxsize=256)
+def _object_of(uid: str) -> str | None:
+    """By the name that the standard gives the class. Names of images hold "Image Storage"; private ones have none."""
+    name = UID(uid).name
+    if "Storage" not in name or "Image Storage" in name:
+        return None
+    return next((what for part, what in _WITHOUT_IMAGE if part in name), OTHER_OBJECT)
