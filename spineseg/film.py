@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
+
+from spineseg.exposed_field import Box, exposed_field
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,11 @@ class Film:
     def row_to_column(self) -> float:
         """Height of a pixel over its width."""
         return self.spacing.row_to_column if self.spacing else self.aspect
+
+    @cached_property
+    def field(self) -> Box:
+        """Rows and columns of the radiograph, without borders around it; see `exposed_field`."""
+        return exposed_field(self.image)
 
     def inverted(self) -> Film:
         """The film with its grey values inverted within their own range, for one stored with dark bone."""

@@ -51,11 +51,11 @@ _CAPITAL_PX = 21.0
 def to_uint8(film: Film, low_percentile: float = 1.0, high_percentile: float = 99.5) -> Grey:
     """The film as grey values, its low percentile black and its high percentile white.
 
-    The percentiles (0..100) are those of every n-th row and column, about 512 of each. Where they are equal (a film
-    almost all of one value), the film's minimum becomes black and its maximum white.
+    The percentiles (0..100) are those of every n-th row and column of the film's field, about 512 of each. Where they
+    are equal (a film almost all of one value), the film's minimum becomes black and its maximum white.
     """
-    image = film.image
-    sample = image[:: max(1, image.shape[0] // _DECIMATED_PX), :: max(1, image.shape[1] // _DECIMATED_PX)]
+    image, field = film.image, film.image[film.field]
+    sample = field[:: max(1, field.shape[0] // _DECIMATED_PX), :: max(1, field.shape[1] // _DECIMATED_PX)]
     low, high = (float(value) for value in np.percentile(sample, (low_percentile, high_percentile)))
     if low == high:
         low, high = float(image.min()), float(image.max())

@@ -215,6 +215,8 @@ def test_predict_takes_a_picture_as_the_film_itself(film: Path, checkpoint: Path
     before = picture.read_bytes()
     assert main(["predict", str(picture), "--out", str(folder), "--checkpoint", str(checkpoint), "--overlay"]) == 1
     assert "a.png in the folder of results is no result" in capsys.readouterr().err and picture.read_bytes() == before
+    assert main(["predict", str(out), "--out", str(tmp_path / "again"), "--checkpoint", str(checkpoint)]) == 1
+    assert "2 pictures that spineseg drew" in capsys.readouterr().err
 
 
 def test_predict_takes_every_name_that_a_file_can_have(film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):

@@ -148,12 +148,18 @@ def _predict_film(found: FoundFilm, segmenter: Segmenter, arguments: PredictArgu
 
 
 def _refuse_to_replace(found: FoundFilm, arguments: PredictArguments) -> None:
-    """Raises BadInput if a file of another origin is where results go: a film, or one without an array."""
+    """Raises BadInput if a file of another origin is where results go: no picture of ours, or one without an array."""
+    from spineseg.io.kinds import HEAD_BYTES, OVERLAY, kind_of
+
     endings = {".png": arguments.overlay, ".json": arguments.measure, ".seg.dcm": arguments.dicom_seg}
     array = arguments.out / f"{found.stem}.npy"
     for ending in (ending for ending, wanted in endings.items() if wanted):
         there = arguments.out / f"{found.stem}{ending}"
-        if there.exists() and (not array.exists() or there.samefile(found.path)):
+        if not there.exists():
+            continue
+        with there.open("rb") as stream:
+            drawn = ending != ".png" or kind_of(stream.read(HEAD_BYTES)) is OVERLAY
+        if not (drawn and array.exists()):
             raise BadInput(f"{there.name} in the folder of results is no result; name another folder as --out")
 
 

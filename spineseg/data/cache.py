@@ -28,7 +28,7 @@ from spineseg.inference.grid import film_to_grid, masks_to_grid
 from spineseg.io.folder import FilmFiles
 from spineseg.model.config import GridConfig
 
-_VERSION = 6
+_VERSION = 7
 """Of what a cache's files hold; another one is made anew."""
 _FOLDER_NAME = re.compile(r"[0-9a-f]{16}(\.[0-9a-f]+\.partial)?")
 """Names of the folders that a cache is in, or was to be in: nothing else is ever removed."""

@@ -54,8 +54,9 @@ class FaultyFolder(BadDataset):
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(finding for finding in findings if finding.severity == "error")
         films = len({finding.film for finding in self.findings})
+        noun = "file" if any(finding.kind in _OF_FILES for finding in self.findings) else "film"
         first, errors = self.findings[0], "1 error" if len(self.findings) == 1 else f"{len(self.findings)} errors"
-        which = "this film" if films == 1 else f"these {films} films"
+        which = f"this {noun}" if films == 1 else f"these {films} {noun}s"
         self.summary = f"{errors} in the folder; correct what is wrong, or move {which} out of it"
         super().__init__(f"{first.film}: {first.sentence} ({self.summary})")
 

@@ -1,8 +1,8 @@
 """Film to the network's grid and exactly back.
 
-A film is scaled by one factor until it fits, and stands in the middle of the grid. Going there, each grid pixel is
-the mean over the area that it covers (masks become area fractions); coming back, values are interpolated between
-grid pixel centres. Both use the same affine map, so nothing shifts by half a pixel.
+The exposed field of a film is scaled by one factor until it fits, and stands in the middle of the grid. Going there,
+each grid pixel is the mean over the area that it covers (masks become area fractions); coming back, values are
+interpolated between grid pixel centres. Both use the same affine map, so nothing shifts by half a pixel.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy import sparse
 
+from spineseg.exposed_field import Box
 from spineseg.film import Film, Masks, bounding_box
 from spineseg.model.config import GridConfig
 
@@ -24,14 +25,15 @@ Strided = Float32[np.ndarray, "strided_rows strided_columns"]
 Channels = Float32[np.ndarray, "channel rows columns"]
 GridImage = Float32[np.ndarray, "grid_rows grid_columns"]
 GridChannels = Float32[np.ndarray, "channel grid_rows grid_columns"]
-Box = tuple[slice, slice]
-"""Rows and columns of a film."""
 Coordinate = TypeVar("Coordinate", float, np.ndarray)
 
 
 @dataclass(frozen=True)
 class GridFit:
-    """Where a film lies on a grid: grid coordinate = film coordinate * scale + offset, pixel edges at whole numbers."""
+    """Where the field of a film lies on a grid: grid coordinate = coordinate in the field * scale + offset.
+
+    Pixel edges are at whole numbers. field: the rows and columns of the film that the grid shows.
+    """
 
     film_rows: int
     film_columns: int
@@ -41,42 +43,59 @@ class GridFit:
     column_scale: float
     row_offset: float
     column_offset: float
+    field: Box
+
+    @property
+    def field_rows(self) -> int:
+        """How many rows of the film the grid shows."""
+        return self.field[0].stop - self.field[0].start
+
+    @property
+    def field_columns(self) -> int:
+        """How many columns of the film the grid shows."""
+        return self.field[1].stop - self.field[1].start
 
     def grid_row(self, film_row: Coordinate) -> Coordinate:
         """Where rows of the film lie on the grid."""
-        return film_row * self.row_scale + self.row_offset
+        return (film_row - self.field[0].start) * self.row_scale + self.row_offset
 
     def grid_column(self, film_column: Coordinate) -> Coordinate:
         """Where columns of the film lie on the grid."""
-        return film_column * self.column_scale + self.column_offset
+        return (film_column - self.field[1].start) * self.column_scale + self.column_offset
 
     def grid_rows(self, film_rows: slice) -> tuple[float, float]:
         """First row of a part of the film on the grid, and one past its last."""
         return self.grid_row(float(film_rows.start)), self.grid_row(float(film_rows.stop))
 
     def inside(self) -> Bool[np.ndarray, "rows columns"]:
-        """Grid pixels whose centre lies on the film."""
+        """Grid pixels whose centre lies on the field."""
         row = (np.arange(self.rows) + 0.5 - self.row_offset) / self.row_scale
         column = (np.arange(self.columns) + 0.5 - self.column_offset) / self.column_scale
-        return np.outer((row > 0) & (row < self.film_rows), (column > 0) & (column < self.film_columns))
+        return np.outer((row > 0) & (row < self.field_rows), (column > 0) & (column < self.field_columns))
 
 
-def grid_fit(shape: tuple[int, int], config: GridConfig, row_to_column: float = 1.0) -> GridFit:
-    """Place a film of (rows, columns) on the grid. row_to_column: height of a film's pixel over its width."""
-    film_rows, film_columns = shape
-    row_scale, column_scale = config.rows / film_rows, config.columns / film_columns
+def grid_fit(
+    shape: tuple[int, int], config: GridConfig, row_to_column: float = 1.0, field: Box | None = None
+) -> GridFit:
+    """Place the field of a film of (rows, columns) on the grid, all of it where no field is given.
+
+    row_to_column: height of a film's pixel over its width.
+    """
+    rows, columns = field or (slice(0, shape[0]), slice(0, shape[1]))
+    field_rows, field_columns = rows.stop - rows.start, columns.stop - columns.start
+    row_scale, column_scale = config.rows / field_rows, config.columns / field_columns
     if config.keep_aspect:
         column_scale = min(row_scale / row_to_column, column_scale)
         row_scale = column_scale * row_to_column
     return GridFit(
-        film_rows,
-        film_columns,
+        *shape,
         config.rows,
         config.columns,
         row_scale,
         column_scale,
-        (config.rows - film_rows * row_scale) / 2,
-        (config.columns - film_columns * column_scale) / 2,
+        (config.rows - field_rows * row_scale) / 2,
+        (config.columns - field_columns * column_scale) / 2,
+        (rows, columns),
     )
 
 
@@ -102,25 +121,25 @@ def _area_weights(film_size: int, grid_size: int, scale: float, offset: float) -
 def _weights(fit: GridFit) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Area weights along rows and along columns."""
     return (
-        _area_weights(fit.film_rows, fit.rows, fit.row_scale, fit.row_offset),
-        _area_weights(fit.film_columns, fit.columns, fit.column_scale, fit.column_offset),
+        _area_weights(fit.field_rows, fit.rows, fit.row_scale, fit.row_offset),
+        _area_weights(fit.field_columns, fit.columns, fit.column_scale, fit.column_offset),
     )
 
 
 def _to_grid(image: Image, down: sparse.csr_array, across: sparse.csr_array) -> GridImage:
-    """Mean over each grid pixel's whole area, what lies off the film counting as 0."""
+    """Mean over each grid pixel's whole area, what lies off the image counting as 0."""
     return np.ascontiguousarray((across @ (down @ image).T).T, dtype=np.float32)
 
 
 def film_to_grid(film: Film, config: GridConfig) -> tuple[GridImage, GridFit]:
-    """The film's image on the grid in its own units, 0 off the film; and where it lies.
+    """The film's field on the grid in its own units, 0 off the field; and where it lies.
 
-    A pixel at the border holds the mean of what the film covers of it, so that no dark rim appears.
+    A pixel at the border holds the mean of what the field covers of it, so that no dark rim appears.
     """
-    fit = grid_fit(film.shape, config, film.row_to_column)
+    fit = grid_fit(film.shape, config, film.row_to_column, film.field)
     down, across = _weights(fit)
     covered = np.outer(down.sum(1), across.sum(1)).astype(np.float32)
-    return _to_grid(film.image, down, across) / np.maximum(covered, 1e-6), fit
+    return _to_grid(film.image[fit.field], down, across) / np.maximum(covered, 1e-6), fit
 
 
 def masks_to_grid(masks: Masks, fit: GridFit) -> GridChannels:
@@ -128,26 +147,27 @@ def masks_to_grid(masks: Masks, fit: GridFit) -> GridChannels:
     down, across = _weights(fit)
     fractions = np.zeros((len(masks), fit.rows, fit.columns), np.float32)
     for fraction, mask in zip(fractions, masks, strict=True):
-        fraction[:] = _to_grid(mask.astype(np.float32), down, across)
+        fraction[:] = _to_grid(mask[fit.field].astype(np.float32), down, across)
     return np.clip(fractions, 0, 1)
 
 
 def film_box(channel: GridImage, fit: GridFit) -> Box:
-    """The smallest box of the film outside of which the interpolated channel is 0."""
+    """The smallest box of the field, in the film's pixels, outside of which the interpolated channel is 0."""
     rows, columns = bounding_box(channel != 0)
     if rows.start == rows.stop:
         return rows, columns
     return (
-        _reached(rows, fit.row_scale, fit.row_offset, fit.film_rows),
-        _reached(columns, fit.column_scale, fit.column_offset, fit.film_columns),
+        _reached(rows, fit.row_scale, fit.row_offset, fit.field[0]),
+        _reached(columns, fit.column_scale, fit.column_offset, fit.field[1]),
     )
 
 
-def _reached(used: slice, scale: float, offset: float, size: int) -> slice:
+def _reached(used: slice, scale: float, offset: float, field: slice) -> slice:
     """Film pixels whose centre lies within one grid pixel of those used, and one more on either side."""
     first = math.floor((used.start - 0.5 - offset) / scale) - 1
     last = math.ceil((used.stop + 0.5 - offset) / scale) + 1
-    return slice(min(max(first, 0), size), min(max(last, 0), size))
+    size = field.stop - field.start
+    return slice(field.start + min(max(first, 0), size), field.start + min(max(last, 0), size))
 
 
 def grid_to_film(channels: GridChannels, fit: GridFit, box: Box | None = None) -> Channels:

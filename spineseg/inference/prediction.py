@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
+from spineseg.exposed_field import Box
 from spineseg.film import Masks
-from spineseg.inference.grid import Box, GridFit
+from spineseg.inference.grid import GridFit
 from spineseg.inference.levels import LevelReport
 
 

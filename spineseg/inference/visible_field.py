@@ -7,8 +7,9 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float
 
+from spineseg.exposed_field import Box
 from spineseg.film import bounding_box
-from spineseg.inference.grid import Box, GridFit, Image
+from spineseg.inference.grid import GridFit, Image
 
 _LEAST_SPREAD = 0.08
 """Least span of a visible line's 10th to 90th percentile, as a share of the film's 1st to 99th."""
@@ -30,8 +31,8 @@ def visible_field(image: Image, fit: GridFit) -> Box:
         down = _span(_spread(unit[:, across], 1) > _LEAST_SPREAD)
         across = _span(_spread(unit[down], 0) > _LEAST_SPREAD)
     return (
-        _on_film(down, unit.shape[0], fit.row_scale, fit.film_rows),
-        _on_film(across, unit.shape[1], fit.column_scale, fit.film_columns),
+        _on_film(down, unit.shape[0], fit.row_scale, fit.field[0]),
+        _on_film(across, unit.shape[1], fit.column_scale, fit.field[1]),
     )
 
 
@@ -46,11 +47,11 @@ def _span(lines: Bool[np.ndarray, "line"]) -> slice:
     return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, len(lines))
 
 
-def _on_film(field: slice, size: int, scale: float, film_size: int) -> slice:
-    """Film pixels of a range of grid pixels; grid pixel 0 is the film's first, `size` is how many the film covers.
+def _on_film(visible: slice, size: int, scale: float, field: slice) -> slice:
+    """Film pixels of a range of grid pixels; grid pixel 0 is the field's first, `size` is how many the field covers.
 
-    The outermost grid pixel, which an edge may halve, is left out; the film's own edge stays where it is.
+    The outermost grid pixel, which an edge may halve, is left out; the field's own edge stays where it is.
     """
-    first = math.ceil((field.start + 1) / scale) if field.start > 0 else 0
-    last = math.floor((field.stop - 1) / scale) if field.stop < size else film_size
-    return slice(first, last) if first < last else slice(0, film_size)
+    first = field.start + math.ceil((visible.start + 1) / scale) if visible.start > 0 else field.start
+    last = field.start + math.floor((visible.stop - 1) / scale) if visible.stop < size else field.stop
+    return slice(first, last) if first < last else field

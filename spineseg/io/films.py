@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from spineseg.film import Film
@@ -35,9 +36,18 @@ def read_film(path: str | os.PathLike[str], *, invert: bool = False, limits: Lim
     try:
         content = _read_bytes(path, limits)
         film = _READERS[kind_of(content[:HEAD_BYTES])](content, limits)
-        return film.inverted() if invert else film
+        return _with_field(film.inverted() if invert else film)
     except MemoryError:
         raise UnreadableFilm("This film does not fit into memory; export it smaller") from None
+
+
+def _with_field(film: Film) -> Film:
+    """The film, with a remark if only a part of it is a radiograph."""
+    rows, columns = film.field
+    if (rows.stop - rows.start, columns.stop - columns.start) == film.shape:
+        return film
+    used = f"rows {rows.start + 1} to {rows.stop}, columns {columns.start + 1} to {columns.stop}"
+    return replace(film, remarks=(*film.remarks, f"Borders left out: {used} are used."))
 
 
 def _read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:

@@ -47,6 +47,10 @@ HDF5 = Kind("hdf5", "an HDF5 file", _LABEL)
 NUMPY = Kind("numpy", "a NumPy array", _LABEL)
 EMPTY = Kind("empty", "an empty file", "copy the film again")
 OTHER = Kind("other", "another kind of file")
+OVERLAY = Kind("overlay", "a picture that spineseg drew", "choose the film that it shows")
+OVERLAY_MARK = b"tEXtSoftware\0spineseg"
+"""Type and content of the chunk behind the header of a PNG that spineseg drew."""
+PNG_HEADER_BYTES = 33
 PICTURES = (PNG, JPEG, TIFF, BMP, WEBP)
 _STARTS = (
     (b"\x89PNG\r\n\x1a\n", PNG),
@@ -71,6 +75,8 @@ def kind_of(head: bytes) -> Kind:
     if (start := start_of_elements(head)) is not None:
         what = object_without_image(head, start)
         return Kind(what, what) if what else DICOM
+    if head[PNG_HEADER_BYTES + 4 :].startswith(OVERLAY_MARK):
+        return OVERLAY
     if head.startswith(b"BM") and head[6:10] == bytes(4):
         return BMP
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"avif"):

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float, Float32
 from scipy import ndimage
 
+from spineseg.exposed_field import Box
 from spineseg.film import VERTEBRAE
-from spineseg.inference.grid import Box, GridFit
+from spineseg.inference.grid import GridFit
 from spineseg.measure.corners import Body, intersection
 from spineseg.measure.spine import Spine
 

@@ -109,8 +109,8 @@ def _maps(layer: MaskLayer) -> Payload | None:
         "values": _gzipped(layer.probabilities),
         "rows": fit.rows,
         "columns": fit.columns,
-        "top": -fit.row_offset / fit.row_scale,
-        "left": -fit.column_offset / fit.column_scale,
+        "top": fit.field[0].start - fit.row_offset / fit.row_scale,
+        "left": fit.field[1].start - fit.column_offset / fit.column_scale,
         "height": fit.rows / fit.row_scale,
         "width": fit.columns / fit.column_scale,
     }

@@ -237,7 +237,7 @@ def write_folder(folder: Path) -> None:
 
 def test_a_folder_on_disk(tmp_path: Path):
     write_folder(tmp_path)
-    (tmp_path / "img" / "F9.dcm").write_bytes(b"not a film")
+    (tmp_path / "img" / "F9.dcm").write_bytes(bytes(128) + b"DICM, and nothing else")
     (tmp_path / "label" / "F9.mat").write_bytes(b"not a label")
     found = find_films(tmp_path)
     assert [files.name for files in found] == ["F0", "F1", "F2", "F9"]

@@ -174,3 +174,21 @@ def test_without_memory_on_the_cpu_nothing_is_tried_again(
     monkeypatch.setattr(predict, "_run", without_memory)
     with pytest.raises(torch.OutOfMemoryError):
         segmenter(films[0])
+
+
+@pytest.mark.parametrize("value", [0.0, 2000.0, 4095.0, -32768.0, 65535.0])
+@pytest.mark.parametrize("widths", [(60, 60, 60, 60), (0, 0, 150, 0), (0, 0, 400, 400), (70, 0, 0, 60)])
+def test_a_border_moves_the_masks_and_changes_nothing_else(
+    segmenter: Segmenter, value: float, widths: tuple[int, int, int, int]
+):
+    film = Film(np.random.default_rng(3).uniform(0, 4095, (200, 150)).astype(np.float32))
+    top, bottom, left, right = widths
+    sides = ((top, bottom), (left, right))
+    alone, bordered = segmenter(film), segmenter(Film(np.pad(film.image, sides, constant_values=np.float32(value))))
+    assert alone.masks.any() and np.array_equal(bordered.masks, np.pad(alone.masks, ((0, 0), *sides)))
+    assert np.array_equal(bordered.probabilities, alone.probabilities) and bordered.levels == alone.levels
+    rows, columns = alone.visible
+    assert bordered.visible == (
+        slice(rows.start + top, rows.stop + top),
+        slice(columns.start + left, columns.stop + left),
+    )

@@ -522,22 +522,21 @@ OTHERS = {
     "Deflated": ["image_dfl.dcm"],
     "colour": ["SC_rgb_jpeg.dcm", "SC_rgb_rle_2frame.dcm"],
     "palette": ["examples_palette.dcm"],
-    "frame": ["rtdose.dcm"],
-    "32 of 32": ["rtdose_1frame.dcm"],
-    "1 of 1": ["liver_1frame.dcm"],
+    "DICOM segmentation": ["liver_1frame.dcm"],
+    "DICOM object that is no radiograph": [
+        "rtdose.dcm",
+        "rtdose_1frame.dcm",
+        "rtstruct.dcm",
+        "rtplan_truncated.dcm",
+        "badVR.dcm",
+    ],
     "8192 bytes": ["MR_truncated.dcm"],
     "1024 x 256 x 1": ["JPEG2000-embedded-sequence-delimiter.dcm"],
-    "report": [
-        "rtstruct.dcm",
-        "test-SR.dcm",
-        "waveform_ecg.dcm",
-        "rtplan_truncated.dcm",
-        "empty_charset_LEI.dcm",
-        "DICOMDIR",
-    ],
+    "report": ["test-SR.dcm", "empty_charset_LEI.dcm"],
+    "DICOM waveform": ["waveform_ecg.dcm"],
+    "DICOMDIR index": ["DICOMDIR"],
     "another kind": ["no_meta.dcm"],
     "no transfer syntax": ["meta_missing_tsyntax.dcm"],
-    "expected": ["badVR.dcm"],
 }
 
 

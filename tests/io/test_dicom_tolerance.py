@@ -252,6 +252,36 @@ def test_padding_is_as_dark_as_the_darkest_pixel(
     np.testing.assert_array_equal(np.diff(inside), sign * np.diff(values[5:, 20:]))
 
 
+@pytest.mark.parametrize("columns", [60, 150, 400])
+@pytest.mark.parametrize("sides", ["l", "lr", "tblr"])
+@pytest.mark.parametrize(
+    ("elements", "padding"),
+    [
+        ({"bits": 16}, 0),
+        ({"bits": 16}, 65535),
+        ({"bits": 16, "signed": True}, -32768),
+        ({"bits": 16, "PhotometricInterpretation": "MONOCHROME1"}, 65535),
+    ],
+)
+def test_a_padded_film_is_the_film_with_its_border_at_the_darkest_value(
+    tmp_path: Path, elements: dict[str, Any], padding: int, sides: str, columns: int
+) -> None:
+    inverted = "PhotometricInterpretation" in elements
+    values = np.random.default_rng(1).integers(1000, 9000, (90, 80))
+    around = [columns * (side in sides) for side in "tblr"]
+    widths = (tuple(around[:2]), tuple(around[2:]))
+    films = {}
+    for name, value in (("padded", padding), ("dark", values.max() if inverted else values.min())):
+        words = np.pad(values, widths, constant_values=value).astype(np.int16 if padding < 0 else np.uint16)
+        made = dataset(words.view(np.uint16), **elements)
+        if name == "padded":
+            made.add_new("PixelPaddingValue", "US", padding % 65536)
+        films[name] = read_film(save(tmp_path / f"{name}.dcm", made))
+    np.testing.assert_array_equal(films["padded"].image, films["dark"].image)
+    rows, used = films["padded"].field
+    assert (rows.start, used.start) == (around[0], around[2]) and films["padded"].image[rows, used].shape == (90, 80)
+
+
 def test_padding_everywhere_is_no_picture(tmp_path: Path) -> None:
     made = dataset(np.full_like(VALUES, 7) + (VALUES > 9) * np.uint16(1), PixelPaddingValue=7, PixelPaddingRangeLimit=8)
     assert "one single value" in refusal(save(tmp_path / "a.dcm", made))

@@ -151,7 +151,7 @@ FILMS: list[tuple[Callable[[Path], Path], str]] = [
 LABELS: list[tuple[Callable[[Path], Path], str]] = [
     (lambda path: mat(path, label=ARRAY), KEY),
     (lambda path: npy(path, ARRAY[1:]), "39 x 30"),
-    (lambda path: mat(path, **{KEY: ARRAY[:3, :3].astype(object)}), "another kind of values"),
+    (lambda path: mat(path, **{KEY: ARRAY[:3, :3].astype(object)}), "other values than numbers"),
     (lambda path: written(path, b"just text"), "another kind of file"),
     (pipe, "there is no label file"),
 ]

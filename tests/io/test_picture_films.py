@@ -151,6 +151,13 @@ def test_in_isolation_the_film_is_the_same(tmp_path: Path, grey: np.ndarray):
 # ---- what is no film ----
 
 
+def copied(content: bytes) -> bytes:
+    """The same picture, saved by another program."""
+    copy = BytesIO()
+    Image.open(BytesIO(content)).save(copy, "PNG")
+    return copy.getvalue()
+
+
 def test_a_label_is_told(tmp_path: Path):
     masks = rectangles((ROWS, COLUMNS), 2, 6, 4, 20, 20)
     film = Film(np.arange(ROWS * COLUMNS, dtype=np.float32).reshape(ROWS, COLUMNS))
@@ -166,7 +173,9 @@ def test_a_label_is_told(tmp_path: Path):
         assert "This is a PNG of a label or a drawing with 7 values, not a film; choose the radiograph" in said
     assert "with 2 values" in refusal(saved(tmp_path / "a", png(masks[0], 1)))
     assert "TIFF of a label" in refusal(saved(tmp_path / "a", tiff(numbers.astype(np.uint8))))
-    assert read_film(saved(tmp_path / "a", png_bytes(overlay(film, masks)))).shape == (ROWS, COLUMNS)
+    drawn = png_bytes(overlay(film, masks))
+    assert "This is a picture that spineseg drew, not a film; " in refusal(saved(tmp_path / "a", drawn))
+    assert read_film(saved(tmp_path / "a", copied(drawn))).shape == (ROWS, COLUMNS)
 
 
 def test_a_dithered_film_of_one_bit_is_a_film(tmp_path: Path, grey: np.ndarray):

@@ -305,6 +305,17 @@ def test_probability_maps_lie_where_the_film_does() -> None:
     assert (top, left) == (pytest.approx(22, abs=1), pytest.approx(5, abs=1)), "the bar of L3 begins there"
 
 
+def test_probability_maps_move_with_the_field_that_they_show() -> None:
+    before = segmented()
+    assert before.layer and before.layer.bone_map
+    bone_map = before.layer.bone_map
+    rows, columns = bone_map.fit.field
+    field = slice(rows.start + 7, rows.stop + 7), slice(columns.start + 3, columns.stop + 3)
+    moved = replace(before.layer, bone_map=replace(bone_map, fit=replace(bone_map.fit, field=field)))
+    maps, later = ((update(None, state) or {})["a"]["maps"] for state in (before, replace(before, layer=moved)))
+    assert later == maps | {"top": maps["top"] + 7, "left": maps["left"] + 3}
+
+
 def test_viewer_is_sent_only_what_changed() -> None:
     before = segmented()
     assert update(before, before) == {"film": "token"}
