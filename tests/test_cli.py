@@ -372,6 +372,26 @@ def test_a_submission_is_checked(data: Path, tmp_path: Path, capsys: Captured):
     assert capsys.readouterr().out.startswith("error: 122.npy: expected the array of 122.dcm, found none")
 
 
+def test_a_film_that_may_be_lost_stops_train_and_evaluate_and_other_files_do_not(
+    copied: Path, tmp_path: Path, capsys: Captured
+):
+    (copied / "img" / "empty").touch()
+    (copied / "label" / "readme.txt").write_text("by two readers")
+    lines = ["error: img/empty: left out: an empty file"]
+    lines += ["warning: label/readme.txt: left out: a file without a label’s ending"]
+    assert main(["check", str(copied)]) == 1
+    assert capsys.readouterr().out.splitlines()[:2] == lines
+    for command in ("train", "evaluate"):
+        assert main([command, "--data", str(copied), "--out", str(tmp_path / "out")]) == 1
+        *_, error, summary = capsys.readouterr().err.splitlines()
+        assert error == lines[0]
+        assert summary == "spineseg: 1 error in the folder; correct what is wrong, or move this file out of it"
+    assert not (tmp_path / "out").exists()
+    (copied / "img" / "empty").unlink()
+    assert main(["check", str(copied)]) == 0
+    assert lines[1] in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from label_files import every_label
 from small import rectangles
 
 from spineseg.data.check import FolderReport, check_before_use, check_folder
@@ -15,8 +16,9 @@ from spineseg.data.check_masks import mask_findings
 from spineseg.data.findings import FaultyFolder, Finding
 from spineseg.film import Case, Film, Masks
 from spineseg.io.dicom_write import write_film
-from spineseg.io.folder import NoFilms, write_case
-from spineseg.io.labels import KEY, to_array, write_array
+from spineseg.io.folder import NoFilms, read_folder, write_case
+from spineseg.io.label_formats import LABEL_SUFFIXES
+from spineseg.io.labels import KEY, read_label, to_array, write_array
 from spineseg.io.pictures import write_png
 from spineseg.render import label_picture
 
@@ -199,6 +201,24 @@ def test_of_several_labels_the_one_that_is_used_is_named(tmp_path: Path):
     assert finding.sentence == "1.npy is used, 1.PNG, 1-corrected-labels.png not; keep one"
     (folder / "label" / "1.npy").unlink()
     assert single(check_folder(folder)).sentence == "1.PNG is used, 1-corrected-labels.png not; keep one"
+
+
+def test_label_files_in_subfolders_are_labels_and_never_films(tmp_path: Path):
+    """Each format, with an ending in either case, below label as the film is below img."""
+    paths = every_label(tmp_path, bodies(18))
+    for k, (name, path) in enumerate(paths.items()):
+        write_film(folder_for(tmp_path / "d" / "img" / f"{k}") / "1.DCM", noise(k))
+        ending = next(suffix for suffix in LABEL_SUFFIXES if name.endswith(suffix))
+        path.rename(folder_for(tmp_path / "d" / "label" / f"{k}") / f"1{ending.upper()}")
+    data = read_folder(tmp_path / "d")
+    assert sorted(files.name for files in data.films) == sorted(f"{k}/1" for k in range(len(paths)))
+    assert data.left_out == data.alone == ()
+    assert all(files.label and read_label(files.label, SHAPE).masks.any() for files in data.films)
+
+
+def folder_for(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
 
 
 def single(report: FolderReport) -> Finding:

@@ -27,6 +27,13 @@ def test_a_line_for_each_kind():
     assert list(grouped([])) == list(listed([])) == []
 
 
+def test_files_that_are_not_used_are_called_files_and_do_nothing_to_a_terminal():
+    unused = [Finding(name, "warning", "left out", "left out: a PDF document") for name in ("img/a\x1b[2J", "img/b")]
+    assert list(grouped(unused)) == ["warning: 2 files (img/a?[2J, img/b): left out: a PDF document"]
+    lost = Finding("img/c", "error", "left out", "left out: an empty file")
+    assert FaultyFolder([lost]).summary.endswith("or move this file out of it")
+
+
 def test_errors_keep_their_words():
     errors = [Finding(f"f{k}", "error", "unreadable label", f"it has {k} axes; transpose it") for k in range(2)]
     assert list(grouped(errors)) == [f"error: f{k}: it has {k} axes; transpose it" for k in range(2)]
