@@ -25,6 +25,7 @@ from experiments.records import Row
 from spineseg.evaluation.metrics import anatomy_faults, dice, levels_right
 from spineseg.film import Case, Film
 from spineseg.inference.segmenter import Segmenter
+from spineseg.inference.verdict import NOT_LUMBAR, RELIABLE
 from spineseg.io.files import write_text
 from spineseg.io.folder import labelled_films, read_case
 from spineseg.simulate import SimulateConfig, build_atlas, simulate_case
@@ -116,7 +117,7 @@ def judge(segmenter: Segmenter, cases: Iterable[Case]) -> list[Row]:
                 "film": case.name,
                 "dice": float(np.nanmean(dice(prediction.masks, case.masks))),
                 "right": bool(right),
-                "sure": prediction.levels.verdict == "sure",
+                "verdict": prediction.levels.verdict,
                 "margin": prediction.levels.margin,
                 "confidence": min((c for c in prediction.levels.confidence if c), default=0.0),
                 "faults": anatomy_faults(prediction.masks, case.masks).count,
@@ -128,16 +129,16 @@ def judge(segmenter: Segmenter, cases: Iterable[Case]) -> list[Row]:
 
 def line(name: str, results: list[Row]) -> Row:
     """One row of the table."""
-    count = [
-        [sum(r["right"] == right and r["sure"] == sure for r in results) for sure in (True, False)] for right in (1, 0)
-    ]
+    right = [r["verdict"] for r in results if r["right"]]
+    wrong = [r["verdict"] for r in results if not r["right"]]
     return {
         "set": name,
         "films": len(results),
         "dice": round(float(np.mean([r["dice"] for r in results])), 4),
-        "right": sum(count[0]),
-        "right but flagged": count[0][1],
-        "wrong and not flagged": count[1][0],
+        "right": len(right),
+        "right but flagged": len(right) - right.count(RELIABLE),
+        "wrong and not flagged": wrong.count(RELIABLE),
+        "called no lumbar film": (right + wrong).count(NOT_LUMBAR),
         "anatomy faults": sum(int(r["faults"]) for r in results),
     }
 

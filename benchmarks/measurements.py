@@ -29,6 +29,7 @@ from experiments.records import Row
 from spineseg.evaluation.metrics import levels_right
 from spineseg.film import VERTEBRAE, Case, Film
 from spineseg.inference.segmenter import Segmenter
+from spineseg.inference.verdict import RELIABLE
 from spineseg.io.folder import labelled_films, read_case
 from spineseg.io.pictures import write_png
 from spineseg.measure.measurements import Measurements, measure, measure_corners, measure_prediction
@@ -160,11 +161,11 @@ def labelled(segmenter: Segmenter, folder: Path) -> Measured:
 def half_hidden(series: str, segmenter: Segmenter, cases: Iterable[Case]) -> list[Row]:
     """What is said of films on which a shutter, turned a little, hides one half of a vertebra.
 
-    How often it is measured all the same, how often the film is called sure, and how many vertebrae beside it are left
-    out for the shutter.
+    How often it is measured all the same, how often the numbering is called reliable, and how many vertebrae beside it
+    are left out for the shutter.
     """
     rng = np.random.default_rng(TRUE_SEED)
-    nothing = {"films": 0, "measured": 0, "sure": 0, "others left out": 0}
+    nothing = {"films": 0, "measured": 0, "reliable": 0, "others left out": 0}
     counts: dict[str, Row] = {name: {**nothing} for name in ("L1", "S1")}
     for case in cases:
         for name, count in counts.items():
@@ -175,7 +176,7 @@ def half_hidden(series: str, segmenter: Segmenter, cases: Iterable[Case]) -> lis
             shuttered = [v for v, reason in measured.left_out.items() if reason.endswith("what the film shows")]
             count["films"] += 1
             count["measured"] += name in measured.corners
-            count["sure"] += prediction.levels.verdict == "sure"
+            count["reliable"] += prediction.levels.verdict == RELIABLE
             count["others left out"] += len(set(shuttered) - {name})
     return [{"set": series, "hidden": name, **count} for name, count in counts.items()]
 

@@ -82,12 +82,14 @@ class Film:
     image: brighter = denser (bone bright), in the stored units; finite, not constant, read-only.
     spacing: None where the file states none. aspect: height of a pixel over its width, used where there is no spacing
     (Pixel Aspect Ratio, 0028,0034). remarks: what a user of the film must know of the file, as short sentences.
+    polarity_known: a person said that bone is bright here; else the picture decides (`inference.polarity`).
     """
 
     image: Float32[np.ndarray, "rows columns"]
     spacing: Spacing | None = None
     aspect: float = 1.0
     remarks: tuple[str, ...] = ()
+    polarity_known: bool = False
 
     def __post_init__(self) -> None:
         self.image.setflags(write=False)
@@ -112,6 +114,10 @@ class Film:
         """The film with its grey values inverted within their own range, for one stored with dark bone."""
         low, high = self.image.min(), self.image.max()
         return replace(self, image=np.asarray(low + high - self.image, dtype=np.float32))
+
+    def as_told(self, *, invert: bool) -> Film:
+        """The film of a person who says whether bone is dark in it (`invert`) or bright."""
+        return replace(self.inverted() if invert else self, polarity_known=True)
 
 
 @dataclass(frozen=True, eq=False)

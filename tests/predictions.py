@@ -8,9 +8,10 @@ from spineseg.film import VERTEBRAE, Masks
 from spineseg.inference.grid import GridFit, grid_fit, masks_to_grid
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.prediction import Prediction
+from spineseg.inference.verdict import RELIABLE
 from spineseg.model.config import GridConfig
 
-CERTAIN = LevelReport((True,) * len(VERTEBRAE), (0.9,) * len(VERTEBRAE), 1.0, "sure", ())
+CERTAIN = LevelReport((True,) * len(VERTEBRAE), (0.9,) * len(VERTEBRAE), 1.0, RELIABLE, ())
 
 
 def predicted(

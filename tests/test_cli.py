@@ -20,8 +20,9 @@ from picture_files import png
 from small import write_checkpoint
 
 from spineseg.cli import COMMANDS, main
-from spineseg.film import VERTEBRAE
+from spineseg.film import VERTEBRAE, Film
 from spineseg.inference.segmenter import Segmenter
+from spineseg.inference.verdict import NOT_LUMBAR
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
 from spineseg.io.labels import KEY, read_label, to_array, write_array
@@ -189,6 +190,22 @@ def test_predict_can_invert(film: Path, checkpoint: Path, tmp_path: Path, capsys
     assert capsys.readouterr().err == ""
 
 
+def test_predict_marks_what_is_no_lateral_lumbar_film(tmp_path: Path, capsys: Captured):
+    """With the published weights: an array, but nothing drawn, measured or written for an archive."""
+    write_film(tmp_path / "noise.dcm", Film(np.random.default_rng(0).uniform(0, 4095, (300, 200)).astype(np.float32)))
+    given = ["predict", str(tmp_path / "noise.dcm"), "--out", str(tmp_path), "--overlay", "--measure", "--dicom-seg"]
+    assert main([*given, "--as-stored"]) == 0
+    said = f"{NOT_LUMBAR}; no DICOM segmentation was written\n"
+    assert said in capsys.readouterr().out
+    assert np.load(tmp_path / "noise.npy").shape == (300, 200, 7)
+    stored = json.loads((tmp_path / "noise.json").read_text())
+    assert (stored["verdict"], stored["figures"]) == (NOT_LUMBAR, {})
+    assert NOT_LUMBAR in (tmp_path / "measurements.csv").read_text()
+    picture = cv2.imread(str(tmp_path / "noise.png"))
+    assert picture is not None and (picture[..., 0] == picture[..., 2]).all(), "nothing is drawn"
+    assert not (tmp_path / "noise.seg.dcm").exists()
+
+
 def test_predict_writes_segmentation_objects(film: Path, checkpoint: Path, tmp_path: Path):
     pytest.importorskip("highdicom", reason="needs the extra dicom-seg: pip install highdicom")
     given = ["predict", str(film), "--out", str(tmp_path), "--checkpoint", str(checkpoint), "--dicom-seg"]
@@ -258,6 +275,7 @@ def test_show_draws_a_label_or_a_network(data: Path, film: Path, checkpoint: Pat
         ("predict {film} --out {out} --checkpoint {bad}", "expected a JSON card"),
         ("predict {film} --out {file} --checkpoint {good}", "File exists"),
         ("predict {film} --out {out} --copy-patient", "expected --copy-patient together with --dicom-seg"),
+        ("predict {film} --out {out} --invert --as-stored", "--invert and --as-stored exclude each other"),
         ("predict {film} --out {out} --facing left", "expected --facing together with --measure"),
         ("evaluate --data {empty} --out {out} --checkpoint {good}", "This folder has no img/ with films; name the"),
         ("show {bad} --out {out}/a.png", "bad.safetensors: This is another kind of file, not a film"),

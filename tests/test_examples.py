@@ -11,6 +11,7 @@ from benchmarks.measurements import behind_shutter
 from spineseg.evaluation.metrics import dice
 from spineseg.film import VERTEBRAE, Case
 from spineseg.inference.segmenter import Segmenter
+from spineseg.inference.verdict import CHECK, RELIABLE
 from spineseg.io.films import read_film
 from spineseg.measure.measurements import measure, measure_prediction
 from spineseg.simulate import SimulateConfig, simulate_case
@@ -35,17 +36,17 @@ def test_an_example_is_what_its_tool_writes(example: tuple[Path, Case]) -> None:
     np.testing.assert_array_equal(read_film(path).image, case.film.image)
 
 
-def test_an_example_is_segmented_well_or_called_unsure(example: tuple[Path, Case], segmenter: Segmenter) -> None:
+def test_an_example_is_segmented_well_or_to_be_checked(example: tuple[Path, Case], segmenter: Segmenter) -> None:
     path, case = example
     prediction = segmenter(read_film(path))
     if case.masks.any((1, 2)).all():
-        assert prediction.levels.verdict == "sure"
+        assert prediction.levels.verdict == RELIABLE
         assert dice(prediction.masks, case.masks).min() > 0.85
     else:
-        assert prediction.levels.verdict == "unsure"
+        assert prediction.levels.verdict == CHECK
 
 
-def test_a_vertebra_half_behind_a_shutter_makes_the_film_unsure_and_is_not_measured(
+def test_a_vertebra_half_behind_a_shutter_is_reason_to_check_and_is_not_measured(
     example: tuple[Path, Case], segmenter: Segmenter
 ) -> None:
     _, case = example
@@ -53,7 +54,7 @@ def test_a_vertebra_half_behind_a_shutter_makes_the_film_unsure_and_is_not_measu
         if (mask := case.masks[VERTEBRAE.index(name)]).any():
             rng = np.random.default_rng(1)
             prediction = segmenter(behind_shutter(case.film, mask, below=name == "S1", rng=rng))
-            assert prediction.levels.verdict == "unsure"
+            assert prediction.levels.verdict == CHECK
             assert name not in measure_prediction(prediction).corners
 
 

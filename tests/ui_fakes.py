@@ -12,6 +12,7 @@ from predictions import predicted
 from spineseg.film import VERTEBRAE, Film, Masks, Spacing
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.prediction import Prediction
+from spineseg.inference.verdict import CHECK, RELIABLE
 from spineseg.io.labels import Label
 from spineseg.simulate import SimulateConfig, simulate_case
 from spineseg.ui.handlers import Handlers
@@ -57,7 +58,7 @@ class Bands:
         present = tuple(k not in self.absent for k in range(len(VERTEBRAE)))
         lost = f"not found: {', '.join(VERTEBRAE[k] for k in self.absent)}"
         reasons = (lost, "the best <b>path</b> is close") if self.absent else ()
-        verdict = "unsure" if self.absent else "sure"
+        verdict = CHECK if self.absent else RELIABLE
         levels = LevelReport(present, (0.9, 0.8, 0.7, 0.95, 0.99, 0.6), 0.5, verdict, reasons)
         return predicted(masks, levels, device="cuda:0")
 

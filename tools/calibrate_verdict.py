@@ -2,7 +2,7 @@
 
 Usage: python -m tools.calibrate_verdict [--films 100] [--checkpoint FILE] [--atlas FILE]
 
-A verdict costs trust when a wrong answer is called sure, and a look when a right one is called unsure. Every set of
+A verdict costs trust when a wrong answer is called reliable, and a look when a right one is not. Every set of
 thresholds is tried; for each number of right answers on untouched films that would be flagged, the set that lets fewest
 wrong answers pass is printed, with how often each of the other rules speaks. No real film is used. With --atlas
 (spineseg.simulate.save_atlas) every other film has projected bones.
@@ -44,7 +44,7 @@ class Outcome:
     strongest: float
     other: tuple[str, ...]
 
-    def sure(self, thresholds: Thresholds) -> bool:
+    def reliable(self, thresholds: Thresholds) -> bool:
         """The verdict under (margin, agreement, bone, strongest)."""
         margin, agreement, bone, strongest = thresholds
         levels = self.margin >= margin and self.agreement > agreement
@@ -67,8 +67,8 @@ def sweep(outcomes: list[Outcome]) -> dict[int, tuple[int, Thresholds]]:
     kept = [o for o in outcomes if o.right and not o.spoiled]
     best: dict[int, tuple[int, Thresholds]] = {}
     for thresholds in itertools.product(MARGINS, AGREEMENTS, BONE, STRONGEST):
-        flagged = sum(not o.sure(thresholds) for o in kept)
-        found = sum(o.sure(thresholds) for o in wrong), thresholds
+        flagged = sum(not o.reliable(thresholds) for o in kept)
+        found = sum(o.reliable(thresholds) for o in wrong), thresholds
         best[flagged] = min(best.get(flagged, found), found)
     return best
 
@@ -97,8 +97,8 @@ def main() -> None:
     now = (config_now.sure_margin, config_now.sure_agreement, config_now.sure_bone, config_now.sure_strongest)
     rows = sweep(outcomes)
     flagged, passing = (
-        sum(not o.sure(now) for o in kept),
-        Counter(o.spoiled or "untouched" for o in wrong if o.sure(now)),
+        sum(not o.reliable(now) for o in kept),
+        Counter(o.spoiled or "untouched" for o in wrong if o.reliable(now)),
     )
     print(f"now {now}: right but flagged {flagged}, wrong and not flagged {passing.total()} {dict(passing)}")
     fewest = len(wrong) + 1

@@ -63,7 +63,9 @@ class PredictArguments:
     """Folder for the arrays."""
     model: Annotated[Model, Flat] = PUBLISHED
     invert: bool = False
-    """The films have inverted grayscale, bone dark."""
+    """Bone is dark in the films as the files state them: invert them all, whatever the pictures show."""
+    as_stored: bool = False
+    """Bone is bright in the films as the files state them: invert none, whatever the pictures show."""
     overlay: bool = False
     """Also write <stem>.png, the film with its vertebrae in colour."""
     measure: bool = False
@@ -80,6 +82,10 @@ class PredictArguments:
         if self.copy_patient and not self.dicom_seg:
             raise BadInput(
                 "expected --copy-patient together with --dicom-seg, got it alone; arrays hold no patient field"
+            )
+        if self.invert and self.as_stored:
+            raise BadInput(
+                "--invert and --as-stored exclude each other; give one, or neither to let the picture decide"
             )
         if self.facing and not self.measure:
             raise BadInput("expected --facing together with --measure, got it alone; masks do not depend on it")
@@ -165,6 +171,7 @@ def _refuse_to_replace(found: FoundFilm, arguments: PredictArguments) -> None:
 
 def _predict_file(path: Path, found: FoundFilm, segmenter: Segmenter, arguments: PredictArguments) -> tuple[str, ...]:
     """Write what was asked for and print a line; the film's row of measurements, if they were asked for."""
+    from spineseg.inference.verdict import NOT_LUMBAR
     from spineseg.io.dicom_seg import write_segmentation
     from spineseg.io.isolation import read_film_isolated
     from spineseg.io.labels import write_array
@@ -172,17 +179,22 @@ def _predict_file(path: Path, found: FoundFilm, segmenter: Segmenter, arguments:
     from spineseg.render import overlay
 
     out, stem, row = arguments.out, found.stem, ()
-    prediction = segmenter(film := read_film_isolated(path, invert=arguments.invert))
+    film = read_film_isolated(path, invert=arguments.invert)
+    prediction = segmenter(film.as_told(invert=False) if arguments.as_stored else film)
+    film = prediction.seen(film)
     write_array(out / f"{stem}.npy", prediction.masks)
     if arguments.overlay:
-        write_png(out / f"{stem}.png", overlay(film, prediction.masks))
+        write_png(out / f"{stem}.png", overlay(film, prediction.drawn))
     if arguments.measure:
         row = _write_measurements(stem, prediction, film, arguments)
-    if arguments.dicom_seg:
+    remarks = prediction.remarks
+    if arguments.dicom_seg and prediction.levels.verdict == NOT_LUMBAR:
+        remarks = (*remarks, "no DICOM segmentation was written")
+    elif arguments.dicom_seg:
         seg, patient = out / f"{stem}.seg.dcm", arguments.copy_patient
         write_segmentation(seg, path, prediction.masks, model=segmenter.name, copy_patient=patient)
     levels, size = prediction.levels, " x ".join(map(str, film.shape))
-    verdict = "; ".join((levels.verdict, *levels.reasons, *film.remarks))
+    verdict = "; ".join((levels.verdict, *levels.reasons, *film.remarks, *remarks))
     print(f"{printable(found.name)}: {size}, {prediction.seconds:.1f} s, {verdict}")
     return row
 
@@ -194,7 +206,8 @@ def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments
 
     levels, facing = prediction.levels, arguments.facing
     measurements = measure_prediction(prediction, film.spacing, row_to_column=film.row_to_column, facing=facing)
-    stated = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, "remarks": film.remarks}
+    remarks = (*film.remarks, *prediction.remarks)
+    stated = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, "remarks": remarks}
     content = {**stated, **measurements.as_dict()}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(arguments.out / f"{stem}.json", text + "\n")
@@ -256,7 +269,8 @@ def show(
         channels = np.moveaxis(to_array(read.masks), -1, 0).astype(bool)
         picture = figure_channels(shown, channels, (*VERTEBRAE, BACKGROUND))
     else:
-        probabilities = model.load()(shown).probabilities
+        prediction = model.load()(shown)
+        shown, probabilities = prediction.seen(shown), prediction.probabilities
         titles = [f"{name}: at most {p.max():.2f}" for name, p in zip(VERTEBRAE, probabilities, strict=True)]
         picture = figure_channels(shown, probabilities, titles)
     write_png(out, picture)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +26,7 @@ from spineseg.evaluation.metrics import (
 )
 from spineseg.film import VERTEBRAE, BadInput, Case, Film, Masks
 from spineseg.inference.prediction import Prediction
+from spineseg.inference.verdict import VERDICTS, Verdict
 from spineseg.io.files import nullified, write_table, write_text
 from spineseg.io.folder import FilmFiles, read_case
 
@@ -60,7 +60,7 @@ class FilmScore:
     in_reference: tuple[bool, ...]
     in_prediction: tuple[bool, ...]
     confidence: tuple[float, ...]
-    verdict: Literal["sure", "unsure"]
+    verdict: Verdict
     reasons: tuple[str, ...]
     levels_right: bool
     faults: AnatomyFaults
@@ -239,7 +239,7 @@ def _estimate(values: Sequence[float], seed: int) -> Estimate:
 
 
 def _verdicts(scores: Sequence[FilmScore]) -> dict[str, dict[str, int]]:
-    verdicts = {verdict: {"right": 0, "wrong": 0} for verdict in ("sure", "unsure")}
+    verdicts: dict[str, dict[str, int]] = {verdict: {"right": 0, "wrong": 0} for verdict in VERDICTS}
     for score in scores:
         verdicts[score.verdict]["right" if score.levels_right else "wrong"] += 1
     return verdicts

@@ -9,7 +9,6 @@ arXiv 2402.16368). The margin to the second-best path measures how ambiguous the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32
 from scipy import ndimage
 
 from spineseg.film import VERTEBRAE
+from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, Verdict, traces
 
 Channels = Float32[np.ndarray, "vertebra rows columns"]
 Agreement = Float[np.ndarray, "body vertebra"]
@@ -44,9 +44,9 @@ class LevelConfig:
     skipped_level: float = 0.8
     """Cost of a level missing between two that are there."""
     sure_margin: float = 0.35
-    """Least margin to the second-best path at which levels count as sure."""
+    """Least margin to the second-best path at which the numbering counts as reliable."""
     sure_agreement: float = 0.3
-    """A body counts as sure if its level's channel holds more than this share of all probability on it."""
+    """The level of a body counts as reliable if its channel holds more than this share of all probability on it."""
     sure_bone: float = 0.90
     """Least mean probability of bone, over all that is above 0.5, at which bone outlines count as reliable."""
     sure_strongest: float = 0.84
@@ -65,12 +65,12 @@ class LevelConfig:
 
 @dataclass(frozen=True)
 class LevelReport:
-    """present, confidence (0..1): per vertebra in channel order. reasons: why the verdict is "unsure", as sentences."""
+    """present, confidence (0..1): per vertebra in channel order. reasons: why to check the numbering, as sentences."""
 
     present: tuple[bool, ...]
     confidence: tuple[float, ...]
     margin: float
-    verdict: Literal["sure", "unsure"]
+    verdict: Verdict
     reasons: tuple[str, ...]
 
 
@@ -299,11 +299,16 @@ def _faint(probabilities: Channels, config: LevelConfig) -> list[str]:
 
 
 def decode_ordered(
-    probabilities: Channels, config: LevelConfig = LevelConfig(), *, visible_rows: tuple[float, float] | None = None
+    probabilities: Channels,
+    config: LevelConfig = LevelConfig(),
+    *,
+    visible_rows: tuple[float, float] | None = None,
+    most_traces: float | None = None,
 ) -> Decoded:
     """Split the bone into bodies, name them along one path, and restrict each channel to its body.
 
     visible_rows: first visible row of the film on the grid, and one past its last; the whole grid if not given.
+    most_traces: of the network's card; without it no film is turned away.
     """
     bone = np.minimum(probabilities.sum(0), 1.0)
     bodies, count = find_bodies(bone, probabilities.argmax(0), config)
@@ -319,7 +324,9 @@ def decode_ordered(
     reasons = _reasons(present, confidence, margin, odd_sized, _unexplained(path), config)
     reasons += _faint(probabilities, config)
     reasons += _film_ends(channels, visible_rows or (0.0, float(probabilities.shape[1])), config)
-    verdict = "unsure" if reasons else "sure"
+    verdict = CHECK if reasons else RELIABLE
+    if most_traces is not None and traces(bone) > most_traces:
+        verdict, reasons = NOT_LUMBAR, []
     return Decoded(channels, LevelReport(tuple(present), tuple(confidence), round(margin, 4), verdict, tuple(reasons)))
 
 
@@ -353,4 +360,4 @@ def decode_raw(probabilities: Channels) -> Decoded:
     present = tuple(bool((c > 0.5).any()) for c in channels)
     confidence = tuple(round(float(c[c > 0.5].mean()), 4) if (c > 0.5).any() else 0.0 for c in channels)
     reason = "this model's channels are shown without any rule of anatomy"
-    return Decoded(channels, LevelReport(present, confidence, 0.0, "unsure", (reason,)))
+    return Decoded(channels, LevelReport(present, confidence, 0.0, CHECK, (reason,)))

@@ -8,9 +8,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from spineseg.exposed_field import Box
-from spineseg.film import Masks
+from spineseg.film import Film, Masks
 from spineseg.inference.grid import GridFit
 from spineseg.inference.levels import LevelReport
+from spineseg.inference.verdict import NOT_LUMBAR
+
+INVERTED = "the picture shows bone dark although the file says otherwise; it was inverted"
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +22,8 @@ class Prediction:
 
     masks: at the film's size, disjoint. probabilities: 0..1 on the grid, the mean over views, before post-processing.
     seconds: film to masks. device: where the network ran; "cpu" also where the device asked for ran out of memory.
-    visible: rows and columns of the film within shutter and collimator (`visible_field`).
+    visible: rows and columns of the film within shutter and collimator (`visible_field`). inverted: the film was
+    segmented with bright and dark exchanged, as its picture shows bone dark.
     """
 
     masks: Masks
@@ -29,3 +33,18 @@ class Prediction:
     seconds: float
     device: str
     visible: Box
+    inverted: bool = False
+
+    def seen(self, film: Film) -> Film:
+        """The film as it was segmented, with bright bone."""
+        return film.inverted() if self.inverted else film
+
+    @property
+    def drawn(self) -> Masks:
+        """The masks that are shown unasked: none where the film does not look like a lateral lumbar radiograph."""
+        return np.zeros_like(self.masks) if self.levels.verdict == NOT_LUMBAR else self.masks
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user must know of how the film was segmented, as short sentences."""
+        return (INVERTED,) if self.inverted else ()

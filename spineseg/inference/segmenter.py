@@ -12,10 +12,12 @@ from torch import nn
 from torch.nn import functional
 
 from spineseg.film import VERTEBRAE, BadInput, Film
-from spineseg.inference.grid import film_to_grid, normalise
+from spineseg.inference.grid import GridFit, Image, film_to_grid, normalise
 from spineseg.inference.levels import decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks
+from spineseg.inference.polarity import bone_is_dark
 from spineseg.inference.prediction import Prediction
+from spineseg.inference.verdict import NOT_LUMBAR
 from spineseg.inference.views import ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged
 from spineseg.inference.visible_field import visible_field
 from spineseg.io.files import DEFAULT_CHECKPOINT
@@ -75,32 +77,49 @@ class Segmenter:
         return cls(network, with_revision(card, weights), device, views)
 
     def __call__(self, film: Film, run: Callable[[Channels], Probabilities] | None = None) -> Prediction:
-        """Segment one film.
+        """Segment one film, inverted where its picture shows bone dark and no person said otherwise.
 
         run: calls `probabilities` in another process, which has the device that this one lacks. Where it fails, nothing
         is tried on the CPU.
         """
         began = time.perf_counter()
+        ordered = self.card.decoder == "ordered"
         image, fit = film_to_grid(film, self.card.grid)
+        if inverted := ordered and not film.polarity_known and self._bone_is_dark(image, fit, run):
+            image, fit = film_to_grid(film.inverted(), self.card.grid)
         channels = normalise(image, fit.inside(), self.card.grid)
         probabilities, device = (run(channels), self.device) if run else self._probabilities(channels)
         visible = visible_field(image, fit)
-        ordered = self.card.decoder == "ordered"
         if ordered:
-            decoded = decode_ordered(probabilities, visible_rows=fit.grid_rows(visible[0]))
+            decoded = decode_ordered(
+                probabilities, visible_rows=fit.grid_rows(visible[0]), most_traces=self.card.most_traces
+            )
         else:
             decoded = decode_raw(probabilities)
         masks = film_masks(decoded.channels, fit, one_component=ordered)
-        return Prediction(masks, probabilities, fit, decoded.report, time.perf_counter() - began, device, visible)
+        inverted = inverted and decoded.report.verdict != NOT_LUMBAR  # any other picture is shown as it is stored
+        seconds = time.perf_counter() - began
+        return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted)
+
+    def _bone_is_dark(self, image: Image, fit: GridFit, run: Callable[[Channels], Probabilities] | None) -> bool:
+        """`polarity.bone_is_dark`, for which one view suffices."""
+        inside = fit.inside()
+
+        def look(image: Image) -> Probabilities:
+            channels = normalise(image, inside, self.card.grid)
+            return run(channels) if run else self._probabilities(channels, ONE_VIEW)[0]
+
+        return bone_is_dark(image, inside, look if self.card.most_traces is not None else None)
 
     def probabilities(self, channels: Channels) -> Probabilities:
         """Of each vertebra, from what the network sees of a film. Raises torch.OutOfMemoryError."""
-        return self._averaged(self._network, channels, self.device)
+        return self._averaged(self._network, channels, self.device, self.views)
 
-    def _probabilities(self, channels: Channels) -> tuple[Probabilities, str]:
+    def _probabilities(self, channels: Channels, views: Sequence[View] | None = None) -> tuple[Probabilities, str]:
         """Of each vertebra, and the device that they were computed on."""
+        views = views or self.views
         try:
-            return self.probabilities(channels), self.device
+            return self._averaged(self._network, channels, self.device, views), self.device
         except torch.OutOfMemoryError:
             if self.device == "cpu":
                 raise
@@ -109,10 +128,10 @@ class Segmenter:
         log.warning("%s has no memory left for a film; it is segmented on the CPU", self.device)
         on_cpu = build_network(self.card.architecture, self.card.network).eval()
         on_cpu.load_state_dict({name: value.cpu() for name, value in self._network.state_dict().items()})
-        return self._averaged(on_cpu, channels, "cpu"), "cpu"
+        return self._averaged(on_cpu, channels, "cpu", views), "cpu"
 
-    def _averaged(self, network: nn.Module, channels: Channels, device: str) -> Probabilities:
-        return averaged(channels, self.views, lambda view: _run(network, view, device))
+    def _averaged(self, network: nn.Module, channels: Channels, device: str, views: Sequence[View]) -> Probabilities:
+        return averaged(channels, views, lambda view: _run(network, view, device))
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""DICOM files that hold no image, told by their SOP class: indexes, reports, presentation states, waveforms ..."""
+"""What the beginning of a file tells: whether it is DICOM, and whether it is an object without an image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from pydicom.uid import UID
 
+_PREAMBLE_BYTES = 128
 _CLASS_TAGS = (b"\x02\0\x02\0", b"\x08\0\x16\0")
 """Media Storage SOP Class UID and, in files without file meta information, SOP Class UID."""
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
@@ -21,6 +22,28 @@ _WITHOUT_IMAGE = (
 )
 """Part of a class's name in PS3.6 Annex A, and what such a file is."""
 OTHER_OBJECT = "a DICOM object that is no radiograph"
+
+
+def start_of_elements(content: bytes) -> int | None:
+    """Where the first element begins; None for what is no DICOM file.
+
+    Behind the preamble and the letters DICM (PS3.10 7.1), or at the beginning of a file that lacks both: such files
+    begin with group 0002, or without file meta information with group 0008, and their first elements are short.
+    """
+    if content[_PREAMBLE_BYTES : _PREAMBLE_BYTES + 4] == b"DICM":
+        return _PREAMBLE_BYTES + 4
+    return 0 if content[:2] in (b"\x02\0", b"\x08\0") and _first_length(content) <= 256 else None
+
+
+def _first_length(content: bytes) -> int:
+    """Of the first element's value, with an explicit VR of two letters or without one."""
+    value = content[6:8] if has_explicit_vr(content) else content[4:8]
+    return int.from_bytes(value, "little") if len(content) >= 8 else 2**32
+
+
+def has_explicit_vr(element: bytes) -> bool:
+    """Whether two capital letters follow the tag (PS3.5 7.1.2)."""
+    return element[4:6].isalpha() and element[4:6].isupper()
 
 
 def object_without_image(head: bytes, start: int) -> str | None:

@@ -21,6 +21,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from spineseg.film import ASPECT, SPACING_MM, BadInput, Spacing
+from spineseg.io.dicom_classes import has_explicit_vr, start_of_elements
 from spineseg.io.limits import Limits
 
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -52,6 +53,7 @@ _TAGS = tuple(
         "Modality",
         "SamplesPerPixel",
         "PhotometricInterpretation",
+        "PresentationLUTShape",
         "NumberOfFrames",
         "Rows",
         "Columns",
@@ -74,7 +76,6 @@ _TAGS = tuple(
 )
 """All that is ever looked at: no tag of the patient is converted, kept or quoted."""
 PIXEL_DATA = Tag("PixelData")
-_PREAMBLE_BYTES = 128
 
 
 class UnreadableFilm(BadInput):
@@ -97,7 +98,7 @@ class ModalityLUT:
 class Header:
     """The checked header of one image.
 
-    inverted: MONOCHROME1, the lowest value is the brightest. padding: lowest and highest stored value of pixels that
+    inverted: the lowest value is the brightest (`_inverted`). padding: lowest and highest stored value of pixels that
     are no part of the picture.
     """
 
@@ -157,28 +158,6 @@ def read_header_and_pixels(content: bytes, limits: Limits) -> tuple[Header, byte
             raise UnreadableFilm("expected a sound DICOM header, got a damaged one; export the film again") from None
 
 
-def start_of_elements(content: bytes) -> int | None:
-    """Where the first element begins; None for what is no DICOM file.
-
-    Behind the preamble and the letters DICM (PS3.10 7.1), or at the beginning of a file that lacks both: such files
-    begin with group 0002, or without file meta information with group 0008, and their first elements are short.
-    """
-    if content[_PREAMBLE_BYTES : _PREAMBLE_BYTES + 4] == b"DICM":
-        return _PREAMBLE_BYTES + 4
-    return 0 if content[:2] in (b"\x02\0", b"\x08\0") and _first_length(content) <= 256 else None
-
-
-def _first_length(content: bytes) -> int:
-    """Of the first element's value, with an explicit VR of two letters or without one."""
-    value = content[6:8] if _has_explicit_vr(content) else content[4:8]
-    return int.from_bytes(value, "little") if len(content) >= 8 else 2**32
-
-
-def _has_explicit_vr(element: bytes) -> bool:
-    """Whether two capital letters follow the tag (PS3.5 7.1.2)."""
-    return element[4:6].isalpha() and element[4:6].isupper()
-
-
 def _read_syntax(stream: BytesIO) -> str:
     """The transfer syntax, if it is supported. Leaves the stream behind the file meta information (group 0002).
 
@@ -186,7 +165,7 @@ def _read_syntax(stream: BytesIO) -> str:
     """
     head = stream.getbuffer()[stream.tell() : stream.tell() + 6].tobytes()
     if head[:2] == b"\x08\0":
-        return EXPLICIT if _has_explicit_vr(head) else IMPLICIT
+        return EXPLICIT if has_explicit_vr(head) else IMPLICIT
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
     syntax = str(meta.get("TransferSyntaxUID", ""))
     if syntax not in SYNTAXES:
@@ -252,7 +231,7 @@ def _check_header(elements: Dataset, syntax: str, limits: Limits) -> Header:
         bits_stored=stored,
         high_bit=high_bit,
         signed=sign == 1,
-        inverted=_text(elements, "PhotometricInterpretation") == "MONOCHROME1",
+        inverted=_inverted(elements),
         slope=slope,
         intercept=intercept,
         spacing=_spacing(elements),
@@ -281,6 +260,15 @@ def check_size(rows: int, columns: int, limits: Limits) -> None:
     if rows * columns > limits.max_pixels:
         most = limits.max_pixels / 1e6
         raise UnreadableFilm(f"expected at most {most:g} million pixels, got {rows} x {columns}; export it smaller")
+
+
+def _inverted(elements: Dataset) -> bool:
+    """MONOCHROME1, or a Presentation LUT Shape INVERSE (PS3.3 C.11.6), which goes with it and may stand alone.
+
+    Vendors write the shape rightly and wrongly; the picture has the last word (`spineseg.inference.polarity`).
+    """
+    shape = _text(elements, "PresentationLUTShape")
+    return _text(elements, "PhotometricInterpretation") == "MONOCHROME1" or shape == "INVERSE"
 
 
 def _integer(elements: Dataset, keyword: str, default: int | None = None) -> int:

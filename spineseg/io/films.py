@@ -30,13 +30,13 @@ FILM_KINDS = frozenset(_READERS)
 def read_film(path: str | os.PathLike[str], *, invert: bool = False, limits: Limits = DEFAULT_LIMITS) -> Film:
     """Read one radiograph from DICOM, PNG, JPEG, TIFF, BMP or WebP, told by content: brighter = denser as stated.
 
-    invert: exchange bright and dark, for inverted grayscale (bone dark) that the file does not state.
+    invert: a person says that bone is dark as the file states it; bright and dark are exchanged.
     Raises UnreadableFilm; its sentence holds neither the path nor a word of the header.
     """
     try:
         content = _read_bytes(path, limits)
         film = _READERS[kind_of(content[:HEAD_BYTES])](content, limits)
-        return _with_field(film.inverted() if invert else film)
+        return _with_field(film.as_told(invert=True) if invert else film)
     except MemoryError:
         raise UnreadableFilm("This film does not fit into memory; export it smaller") from None
 

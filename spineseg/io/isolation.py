@@ -37,7 +37,7 @@ def read_film_isolated(path: str | os.PathLike[str], *, invert: bool = False, li
     result = isolated(serialised_film, os.path.abspath(path), invert, limits, limits=limits)
     facts = result.facts
     image, spacing = checked_image(result.array, limits), _spacing(facts.get("spacing"))
-    return Film(image, spacing, _aspect(facts.get("aspect")), _remarks(facts.get("remarks")))
+    return Film(image, spacing, _aspect(facts.get("aspect")), _remarks(facts.get("remarks")), invert)
 
 
 def read_label_isolated(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spineseg.io.dicom_classes import object_without_image
-from spineseg.io.dicom_header import start_of_elements
+from spineseg.io.dicom_classes import object_without_image, start_of_elements
 
 HEAD_BYTES = 520
 """Length of a file's beginning that tells its kind."""

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput, Masks, Spacing
 from spineseg.inference.levels import LevelConfig, LevelReport
 from spineseg.inference.prediction import Prediction
+from spineseg.inference.verdict import NOT_LUMBAR
 from spineseg.measure.corners import SIDES, Body
 from spineseg.measure.errors import BoneMap, sample_bodies, side_errors
 from spineseg.measure.figures import DEFINITIONS, JOINTS, PRESACRAL, SOURCES, Figure
@@ -117,9 +118,12 @@ def measure_prediction(
 ) -> Measurements:
     """Measure what a network found, with errors from how soft the edges of its probability map are.
 
-    Vertebrae whose own level is uncertain are left out. The verdict on the film as a whole is the caller's to show.
+    Vertebrae whose own level is uncertain are left out, and all of them where the film does not look like a lateral
+    lumbar radiograph. The verdict on the film as a whole is the caller's to show.
     row_to_column, facing: see `measure`.
     """
+    if prediction.levels.verdict == NOT_LUMBAR:
+        return Measurements({}, dict.fromkeys(VERTEBRAE, NOT_LUMBAR), {}, (), None, spacing, "probability")
     usable, bone_map = sure_vertebrae(prediction.levels), bone_map_of(prediction)
     return measure(
         prediction.masks, spacing, row_to_column=row_to_column, usable=usable, bone_map=bone_map, facing=facing

@@ -110,7 +110,7 @@ def _excluded(masks: Masks, usable: Collection[str], visible: Box | None) -> Ite
         if not mask.any():
             yield name, "not on the film or not found"
         elif name not in usable:
-            yield name, "flagged as unsure"
+            yield name, "level uncertain"
         elif touches_edge(mask):
             yield name, "cut by the edge of the film"
         elif visible is not None and touches_edge(mask, visible):

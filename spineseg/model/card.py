@@ -36,6 +36,8 @@ class Card:
     decoder: "ordered" (six masks in anatomical order, see `levels`) or "none" (probability maps above 0.5).
     origin: data, seed, commit, command, duration, hardware, versions. scores: as `evaluate` reports them.
     architecture: "unet", or the `module:factory` that the weights belong to.
+    most_traces: largest share of mere traces on a lateral lumbar film (`inference.verdict`), 0..1; None where it was
+    not measured for these weights: then no picture is turned away, and the network is not asked whether bone is bright.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Card:
     origin: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     architecture: str = UNET
+    most_traces: float | None = None
 
 
 def is_architecture(name: object) -> bool:
@@ -86,6 +89,8 @@ def read_card_and_id(weights: Path) -> tuple[Card, str]:
 def card_content(card: Card) -> dict[str, Any]:
     """The card as JSON stores it. Raises BadCheckpoint for one that `parse_card` would refuse."""
     stored = {"format": FORMAT, **asdict(card)}
+    if card.most_traces is None:
+        del stored["most_traces"]
     if card.architecture == UNET:
         del stored["architecture"]
     else:
@@ -141,6 +146,7 @@ def _well_typed(card: Card) -> bool:
     grid = card.grid
     return (
         all(isinstance(text, str) for text in (card.name, card.description))
+        and (card.most_traces is None or (isinstance(card.most_traces, int | float) and 0 <= card.most_traces <= 1))
         and all(isinstance(table, dict) for table in (card.origin, card.scores))
         and isinstance(grid.keep_aspect, bool)
         and isinstance(grid.local_px, int | float)

@@ -47,7 +47,8 @@ def mat(state: SessionState) -> bytes:
 
 def picture(state: SessionState) -> bytes:
     """The film with its vertebrae in colour, PNG."""
-    return png_bytes(overlay(state.shown_film, _masks(state)))
+    masks = _masks(state)
+    return png_bytes(overlay(state.shown_film, np.zeros_like(masks) if state.held_back else masks))
 
 
 def labels(state: SessionState) -> bytes:
@@ -66,8 +67,8 @@ def report(state: SessionState) -> bytes:
             "rows": state.film.shape[0],
             "columns": state.film.shape[1],
             "spacing": state.film.spacing and asdict(state.film.spacing),
-            "remarks": state.film.remarks,
-            "stored the wrong way round": state.inverted,
+            "remarks": (*state.film.remarks, *state.remarks),
+            "inverted by hand": state.inverted,
         },
         "levels": asdict(layer.levels),
         "corrected": {

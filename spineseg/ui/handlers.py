@@ -140,8 +140,9 @@ class Handlers:
         if state.inverted != inverted:
             state = _inverted(state, inverted)
         name = self._known(model)
-        layer = state.layer if state.layer and state.layer.title == name else self._layer(state, name)
-        return self._compared(replace(state, layer=layer, correction=Correction()), compare_with)
+        if state.layer is None or state.layer.title != name:
+            state = self._segmented(state, name)
+        return self._compared(replace(state, correction=Correction()), compare_with)
 
     def segment_if_open(
         self, state: SessionState | None, model: str, inverted: bool, compare_with: str | None
@@ -163,7 +164,8 @@ class Handlers:
             return replace(state, other=None)
         if other is not None and not has_reference and other.title == compare_with:
             return state
-        return replace(state, other=self._layer(state, compare_with))
+        name = self._known(compare_with)
+        return replace(state, other=self._layer(name, self.predict(name, state.shown_film)))
 
     @with_user_errors
     def open_reference(self, state: SessionState | None, upload: Mapping[str, Any] | None) -> SessionState:
@@ -184,7 +186,10 @@ class Handlers:
 
     @with_user_errors
     def correct(self, state: SessionState | None, action: str, vertebra: int | None = None) -> SessionState:
-        """action: "lower" or "higher" moves every name by one level, "drop" leaves one vertebra out, "undo" all."""
+        """action: "lower" or "higher" moves every name by one level, "drop" leaves one vertebra out, "undo" all.
+
+        "show" shows what was found on a picture that does not look like a lateral lumbar radiograph.
+        """
         if state is None or state.layer is None:
             raise BadRequest(texts.NO_MASKS_TO_CORRECT)
         if action in ("lower", "higher"):
@@ -193,6 +198,8 @@ class Handlers:
             return replace(state, correction=state.correction.without(vertebra))
         if action == "undo":
             return replace(state, correction=Correction())
+        if action == "show":
+            return replace(state, shown_anyway=True)
         raise BadRequest(texts.UNKNOWN_CORRECTION)
 
     @with_user_errors
@@ -207,7 +214,7 @@ class Handlers:
         token = (upload or {}).get("orig_name")
         try:
             state = SessionState(read_and_delete(uploaded(upload), self.read), "", inverted=inverted)
-            state = replace(state, layer=self._layer(state, model))
+            state = self._segmented(state, model)
             entries = [downloads.zip_entry(state, kind) for kind in downloads.BATCH_KINDS]
             return {"token": token, **_table_row(state), "entries": entries}
         except Exception as error:
@@ -220,7 +227,7 @@ class Handlers:
         Args:
             film: DICOM, PNG, JPEG, TIFF, BMP or WebP file
             model: name of a model on the page; empty for the first
-            invert: True for inverted grayscale (bone dark)
+            invert: True for inverted grayscale (bone dark) as the file states it; else the picture decides
 
         Returns:
             .npy file, uint8, rows x columns x channels: each vertebra from cranial to caudal, then background
@@ -237,20 +244,20 @@ class Handlers:
         Args:
             film: DICOM, PNG, JPEG, TIFF, BMP or WebP file
             model: name of a model on the page; empty for the first
-            invert: True for inverted grayscale (bone dark)
+            invert: True for inverted grayscale (bone dark) as the file states it; else the picture decides
 
         Returns:
-            JSON: verdict, reasons, remarks on the file, and figures by key, each with name, value, unit, error (half
-            the width of the 95 % interval) and source
+            JSON: verdict, reasons, remarks, and figures by key, each with name, value, unit, error (half the width of
+            the 95 % interval) and source
         """
         read, prediction = self._read_and_predict(film, model, invert)
-        levels = prediction.levels
-        stated = {"verdict": levels.verdict, "reasons": levels.reasons, "remarks": read.remarks}
+        levels, remarks = prediction.levels, (*read.remarks, *prediction.remarks)
+        stated = {"verdict": levels.verdict, "reasons": levels.reasons, "remarks": remarks}
         return {**stated, **measure_prediction(prediction, read.spacing).as_dict()}
 
     def _read_and_predict(self, film: Mapping[str, Any], model: str, invert: bool) -> tuple[Film, Prediction]:
         read = read_and_delete(uploaded(film), self.read)
-        read = read.inverted() if invert is True else read
+        read = read.as_told(invert=True) if invert is True else read
         return read, self.predict(self._known(model), read)
 
     def _known(self, model: str) -> str:
@@ -259,10 +266,17 @@ class Handlers:
             raise BadRequest(texts.UNKNOWN_MODEL.format(", ".join(self.segmenters)))
         return name
 
-    def _layer(self, state: SessionState, model: str) -> MaskLayer:
-        """A model's masks with all that the page says of them."""
+    def _segmented(self, state: SessionState, model: str) -> SessionState:
+        """With a model's masks. A film is decided to be inverted or not once, for all models."""
         name = self._known(model)
         prediction = self.predict(name, state.shown_film)
+        if not (state.inverted or state.film.polarity_known):
+            film = prediction.seen(state.film).as_told(invert=False)
+            state = replace(state, film=film, remarks=prediction.remarks)
+        return replace(state, layer=self._layer(name, prediction))
+
+    def _layer(self, name: str, prediction: Prediction) -> MaskLayer:
+        """A model's masks with all that the page says of them."""
         return MaskLayer(
             name,
             masks_to_bits(prediction.masks),
@@ -285,7 +299,7 @@ def _faults(label: Label) -> tuple[str, ...]:
 
 def _inverted(state: SessionState, inverted: bool) -> SessionState:
     reference = state.other if state.other and state.other.levels is None else None
-    return replace(state, inverted=inverted, layer=None, correction=Correction(), other=reference)
+    return replace(state, inverted=inverted, layer=None, correction=Correction(), other=reference, shown_anyway=False)
 
 
 def _table_row(state: SessionState) -> dict[str, Any]:

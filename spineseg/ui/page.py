@@ -254,7 +254,7 @@ def _add_api(handlers: Handlers) -> None:
     with gr.Row(visible=False):
         film = gr.File(label=f"film: {texts.FILM_FORMATS} file")
         model = gr.Textbox(next(iter(handlers.segmenters)), label="model: name of a model on the page")
-        invert = gr.Checkbox(False, label="invert: true for inverted grayscale (bone dark)")
+        invert = gr.Checkbox(False, label="invert: true for inverted grayscale (bone dark) as the file states it")
         array, figures = gr.File(label="masks: .npy file"), gr.JSON(label="figures with units and errors")
         # preprocess=False: gr.File would leave an empty file behind for each call
         options: dict[str, Any] = {"inputs": [film, model, invert], "preprocess": False, **_WHOLE}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spineseg.film import VERTEBRAE
+from spineseg.inference.verdict import VERDICTS
 from spineseg.measure.measurements import Row
 from spineseg.render import LEGEND
 from spineseg.ui import texts
@@ -50,11 +51,18 @@ def findings(state: SessionState | None) -> str:
     facts = (size, escaped(layer.title), device_name(layer.device), f"{layer.seconds:.1f} s")
     return (
         f'<p class="verdicts">{_verdict(state, layer)}</p><p class="facts">{" · ".join(facts)}</p>'
-        + _sentences("reasons", layer.levels.reasons)
-        + _sentences("remarks", state.film.remarks)
-        + _sentences("corrected", state.correction.sentences(layer.present))
-        + _vertebrae(state, layer)
+        + _sentences("remarks", (*state.film.remarks, *(() if state.inverted else state.remarks)))
+        + _found(state, layer)
     )
+
+
+def _found(state: SessionState, layer: MaskLayer) -> str:
+    """Reasons, corrections and vertebrae; of a picture that looks like no lumbar film only once they are asked for."""
+    if state.held_back:
+        return f'<div class="corrections">{_button("show", texts.SHOW_ANYWAY, texts.SHOW_ANYWAY_TITLE)}</div>'
+    reasons = layer.levels.reasons if layer.levels else ()
+    corrected = state.correction.sentences(layer.present)
+    return _sentences("reasons", reasons) + _sentences("corrected", corrected) + _vertebrae(state, layer)
 
 
 def _note(text: str) -> str:
@@ -65,7 +73,11 @@ def _verdict(state: SessionState, layer: MaskLayer) -> str:
     assert layer.levels is not None
     if state.correction:
         return f'<span class="verdict corrected">{texts.CORRECTED}</span>'
-    return f'<span class="verdict {layer.levels.verdict}">{texts.VERDICTS[layer.levels.verdict]}</span>'
+    verdict = layer.levels.verdict
+    return f'<span class="verdict {_VERDICT_CLASSES[verdict]}">{verdict[0].upper()}{verdict[1:]}</span>'
+
+
+_VERDICT_CLASSES = dict(zip(VERDICTS, ("reliable", "check", "other"), strict=True))
 
 
 def _sentences(kind: str, sentences: Sequence[str]) -> str:
@@ -228,8 +240,8 @@ _SCORES = {
     "films": "films",
     "mean Dice": "mean dice",
     "levels right": "right",
-    "right, called unsure": "right but flagged",
-    "wrong, called sure": "wrong and not flagged",
+    "right, to be checked": "right but flagged",
+    "wrong, called reliable": "wrong and not flagged",
 }
 """The table's heads, and the keys of a card's scores."""
 

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from spineseg.film import VERTEBRAE, Film
 from spineseg.inference.levels import LevelReport
+from spineseg.inference.verdict import NOT_LUMBAR
 from spineseg.measure.errors import BoneMap
 from spineseg.measure.measurements import Measurements, measure, sure_vertebrae
 from spineseg.ui.compare import Comparison, compare
@@ -55,7 +56,9 @@ class SessionState:
     """One visitor's film and what is known about it; never changed, only replaced.
 
     token: names the film to the viewer, at random. name: of an example; the name of an upload stays in the browser.
-    inverted: bone is dark in the file. layer: the model's masks. other: the masks that they are compared with.
+    film: as the first model decided to see it (`Prediction.seen`); remarks: what it said of that. inverted: the visitor
+    turned it over. layer: the model's masks. other: the masks that they are compared with. shown_anyway: the visitor
+    asked for the masks of a picture that does not look like a lateral lumbar radiograph.
     """
 
     film: Film
@@ -65,11 +68,19 @@ class SessionState:
     layer: MaskLayer | None = None
     correction: Correction = field(default_factory=Correction)
     other: MaskLayer | None = None
+    remarks: tuple[str, ...] = ()
+    shown_anyway: bool = False
 
     @property
     def shown_film(self) -> Film:
         """The film with bright bone."""
-        return self.film.inverted() if self.inverted else self.film
+        return self.film.as_told(invert=True) if self.inverted else self.film
+
+    @property
+    def held_back(self) -> bool:
+        """Whether masks are there that nobody has asked to see."""
+        levels = self.layer and self.layer.levels
+        return bool(levels) and levels.verdict == NOT_LUMBAR and not self.shown_anyway
 
     @cached_property
     def bits(self) -> Bits | None:
@@ -79,7 +90,7 @@ class SessionState:
     @cached_property
     def measurements(self) -> Measurements | None:
         """Of the masks under their corrected names. Names that the visitor moved count as sure."""
-        if self.layer is None or self.bits is None:
+        if self.layer is None or self.bits is None or self.held_back:
             return None
         sure = sure_vertebrae(self.layer.levels) if self.layer.levels and not self.correction.shift else VERTEBRAE
         return measure(
@@ -93,7 +104,7 @@ class SessionState:
     @cached_property
     def comparison(self) -> Comparison | None:
         """Of the corrected masks with the other ones."""
-        if self.layer is None or self.bits is None or self.other is None:
+        if self.layer is None or self.bits is None or self.other is None or self.held_back:
             return None
         return compare(self.layer.title, self.bits, self.other.title, self.other.bits, self.film)
 

@@ -13,7 +13,7 @@ FIRST, SECOND, LAST = VERTEBRAE[0], VERTEBRAE[1], VERTEBRAE[-1]
 # ---- left: the film ----
 CHOOSE_FILM = "Choose a film"
 MODEL = "Model"
-INVERTED = "Film stored the wrong way round"
+INVERTED = "Invert grayscale"
 SEGMENT = "Segment"
 LOADING = "Loading the model"
 READY = "Ready: {model} on {device}"
@@ -32,9 +32,9 @@ def film_hint(max_bytes: int) -> str:
 NO_FILM = "No film yet."
 SIZE = "{rows} × {columns} px"
 NOT_SEGMENTED = "{size}, not segmented yet"
-VERDICTS = {"sure": "Levels sure", "unsure": "Levels unsure"}
+SHOW_ANYWAY, SHOW_ANYWAY_TITLE = "Show anyway", "Draw what was found on this picture all the same"
 CORRECTED = "Corrected by hand"
-VERTEBRA_AND_CONFIDENCE, VERTEBRA = "Vertebra and how sure its level is", "Vertebra"
+VERTEBRA_AND_CONFIDENCE, VERTEBRA = "Vertebra and label confidence", "Vertebra"
 NOT_FOUND = "not found"
 FORMER_NAME = "was {}"
 DROP_TITLE = "Leave {} out"

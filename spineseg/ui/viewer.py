@@ -76,18 +76,24 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
     if after is None:
         return None
     payload: Payload = {"film": after.token}
-    new_film = before is None or (before.token, before.inverted) != (after.token, after.inverted)
-    if new_film or before is None:
+    if before is None or _picture_of(before) != _picture_of(after):
         rows, columns = after.film.shape
         payload |= {"name": after.name, "rows": rows, "columns": columns, "picture": jpeg(to_uint8(after.shown_film))}
         before = None
-    if (before and before.layer) is not after.layer or (before and before.correction != after.correction):
-        known = before is not None and before.layer is after.layer
-        payload["a"] = after.layer and _layer(after.layer, after.bits, bool(after.correction), with_maps=not known)
+    shown = None if after.held_back else after.layer
+    shown_before = None if before is None or before.held_back else before.layer
+    if shown_before is not shown or (before and before.correction != after.correction):
+        known = shown_before is shown
+        payload["a"] = shown and _layer(shown, after.bits, bool(after.correction), with_maps=not known)
         payload["lines"] = [_line(line) for line in after.measurements.lines] if after.measurements else []
     if (before and before.other) is not after.other:
         payload["b"] = after.other and _layer(after.other, after.other.bits, False)
     return payload
+
+
+def _picture_of(state: SessionState) -> tuple[str, int, bool]:
+    """Equal where the same picture is shown."""
+    return state.token, id(state.film.image), state.inverted
 
 
 def _layer(layer: MaskLayer, bits: Bits | None, corrected: bool, *, with_maps: bool = True) -> Payload:

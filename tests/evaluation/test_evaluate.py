@@ -17,6 +17,7 @@ from spineseg.evaluation.evaluate import DICE_COLUMNS, FILM_COLUMNS, evaluate, s
 from spineseg.film import VERTEBRAE, BadInput, Case, Film, Masks, Spacing
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.prediction import Prediction
+from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE
 from spineseg.io.dicom_write import write_film
 from spineseg.io.folder import FilmFiles, find_films, labelled_films, read_case
 from spineseg.io.labels import write_array, write_mat
@@ -38,9 +39,9 @@ def film(number: int = 0, spacing: Spacing | None = None) -> Film:
 
 
 def report(*reasons: str) -> LevelReport:
-    """Unsure for these reasons, sure without any."""
+    """To be checked for these reasons, reliable without any."""
     confidence = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
-    return LevelReport((True,) * 6, confidence, margin=1.0, verdict="unsure" if reasons else "sure", reasons=reasons)
+    return LevelReport((True,) * 6, confidence, margin=1.0, verdict=CHECK if reasons else RELIABLE, reasons=reasons)
 
 
 class FakeSegmenter:
@@ -48,12 +49,12 @@ class FakeSegmenter:
 
     name = "fake-1"
 
-    def __init__(self, answers: dict[int, Callable[[Masks], Masks]], unsure: tuple[int, ...] = ()) -> None:
-        self.answers, self.unsure = answers, unsure
+    def __init__(self, answers: dict[int, Callable[[Masks], Masks]], doubtful: tuple[int, ...] = ()) -> None:
+        self.answers, self.doubtful = answers, doubtful
 
     def __call__(self, film: Film) -> Prediction:
         number = int(film.image[0, 0])
-        levels = report("the sacrum is cut off", "L1 is faint") if number in self.unsure else report()
+        levels = report("the sacrum is cut off", "L1 is faint") if number in self.doubtful else report()
         return predicted(self.answers[number](spine()), levels)
 
 
@@ -116,17 +117,21 @@ def test_scores_known_by_hand(tmp_path: Path):
 
 
 def test_films_table(tmp_path: Path):
-    segmenter = FakeSegmenter({0: same, 1: one_level_off, 2: same}, unsure=(1, 2))
+    segmenter = FakeSegmenter({0: same, 1: one_level_off, 2: same}, doubtful=(1, 2))
     summary = evaluate(segmenter, films(3), tmp_path, read=read_fake)
     rows = rows_of(tmp_path / "films.csv")
     assert tuple(rows[0]) == FILM_COLUMNS
     assert [row["mean_dice"] for row in rows] == ["1.0000", "0.0000", "1.0000"]
     assert [row["levels_right"] for row in rows] == ["1", "0", "1"]
-    assert [row["verdict"] for row in rows] == ["sure", "unsure", "unsure"]
+    assert [row["verdict"] for row in rows] == [RELIABLE, CHECK, CHECK]
     assert rows[1]["reasons"] == "the sacrum is cut off; L1 is faint"
     assert rows[1]["anatomy_faults"] == "out of order: L2"
     assert all(float(row["seconds"]) >= 0 for row in rows)
-    assert summary.verdicts == {"sure": {"right": 1, "wrong": 0}, "unsure": {"right": 1, "wrong": 1}}
+    assert summary.verdicts == {
+        RELIABLE: {"right": 1, "wrong": 0},
+        CHECK: {"right": 1, "wrong": 1},
+        NOT_LUMBAR: {"right": 0, "wrong": 0},
+    }
     assert summary.anatomy_faults == 1
 
 
@@ -221,7 +226,7 @@ def test_summary_and_table_hold_every_figure_and_are_repeatable(tmp_path: Path):
     assert "fake-1: 2 films" in table
     assert "L3      0.917  0.833 to 1.000  (n = 2)" in table
     assert "all levels right: 2 of 2 (95 % interval 0.34 to 1.00)" in table
-    assert "sure: 2 right, 0 wrong" in table
+    assert "numbering reliable: 2 right, 0 wrong" in table
 
 
 def write_folder(folder: Path) -> None:
@@ -247,7 +252,7 @@ def test_a_folder_on_disk(tmp_path: Path):
     summary = evaluate(segmenter, found, tmp_path / "out")
     assert (summary.n, summary.dice.mean, summary.unlabelled) == (2, 1.0, ("F2",))
     assert list(summary.failed) == ["F9"]
-    assert summary.failed["F9"].startswith("This DICOM file names no transfer syntax; ")
+    assert summary.failed["F9"].startswith("This DICOM file names no transfer syntax")
 
 
 def test_a_case_needs_a_label(tmp_path: Path):

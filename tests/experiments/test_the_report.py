@@ -32,6 +32,7 @@ from experiments.the_report.results import Results, reading, verdict
 from experiments.the_report.tables import PAGE, write_page
 from spineseg.data.augment import AugmentConfig
 from spineseg.inference.segmenter import Segmenter
+from spineseg.inference.verdict import CHECK
 from spineseg.io.films import read_film
 from spineseg.io.folder import labelled_films
 from spineseg.model.card import read_card
@@ -222,4 +223,4 @@ def test_exported_network_names_no_decoder_and_predicts(work: Path, tmp_path: Pa
     assert str(work) not in path.with_suffix(".json").read_text(encoding="utf-8")
     prediction = Segmenter.load(path, "cpu")(read_film(labelled_films(simulated_before(work)[1])[0].film))
     assert prediction.probabilities.shape == (6, TINY.grid.rows, TINY.grid.columns)
-    assert prediction.levels.verdict == "unsure"
+    assert prediction.levels.verdict == CHECK

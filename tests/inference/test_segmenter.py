@@ -17,6 +17,7 @@ from spineseg.inference import segmenter as predict
 from spineseg.inference.grid import film_to_grid, masks_to_grid
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.segmenter import MissingDevice, Segmenter, pick_device
+from spineseg.inference.verdict import CHECK, RELIABLE
 from spineseg.inference.views import ONE_VIEW, VIEWS
 from spineseg.model.architectures import build_network
 from spineseg.model.card import Card
@@ -79,7 +80,7 @@ def test_a_film_is_seen_in_several_views_unless_the_card_has_no_decoder(
     ordered, predictions = replace(card, decoder="ordered"), []
     for chosen, views, count in ((card, None, 1), (ordered, ONE_VIEW, 1), (ordered, None, len(VIEWS))):
         seen.clear()
-        predictions.append(Segmenter(network, chosen, "cpu", views)(films[0]).probabilities)
+        predictions.append(Segmenter(network, chosen, "cpu", views)(films[0].as_told(invert=False)).probabilities)
         assert len(seen) == count
     raw, once, several = predictions
     assert np.array_equal(raw, once) and not np.array_equal(once, several)
@@ -121,9 +122,9 @@ def test_a_network_that_knows_gives_the_truth_back(case: Case, monkeypatch: pyte
     config = UNetConfig(features=(4, 6))
     known = masks_to_grid(case.masks, film_to_grid(case.film, GridConfig())[1])
     ordered = Card("oracle", GridConfig(), config)
-    for card, verdict in ((ordered, "sure"), (replace(ordered, decoder="none"), "unsure")):
+    for card, verdict in ((ordered, RELIABLE), (replace(ordered, decoder="none"), CHECK)):
         segmenter = Segmenter(UNet(config), card, "cpu")
-        monkeypatch.setattr(segmenter, "_probabilities", lambda _: (known, "cpu"))
+        monkeypatch.setattr(segmenter, "_probabilities", lambda *_: (known, "cpu"))
         prediction = segmenter(case.film)
         assert prediction.levels.verdict == verdict
         assert dice(prediction.masks, case.masks).min() > 0.96

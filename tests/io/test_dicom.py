@@ -522,19 +522,18 @@ OTHERS = {
     "Deflated": ["image_dfl.dcm"],
     "colour": ["SC_rgb_jpeg.dcm", "SC_rgb_rle_2frame.dcm"],
     "palette": ["examples_palette.dcm"],
-    "DICOM segmentation": ["liver_1frame.dcm"],
-    "DICOM object that is no radiograph": [
-        "rtdose.dcm",
-        "rtdose_1frame.dcm",
-        "rtstruct.dcm",
-        "rtplan_truncated.dcm",
-        "badVR.dcm",
+    "object that is no radiograph": [
+        *("rtdose.dcm", "rtdose_1frame.dcm", "rtstruct.dcm", "rtplan_truncated.dcm", "badVR.dcm"),
     ],
+    "a DICOM segmentation": ["liver_1frame.dcm"],
+    "a DICOM waveform": ["waveform_ecg.dcm"],
+    "a DICOMDIR index": ["DICOMDIR"],
     "8192 bytes": ["MR_truncated.dcm"],
     "1024 x 256 x 1": ["JPEG2000-embedded-sequence-delimiter.dcm"],
-    "report": ["test-SR.dcm", "empty_charset_LEI.dcm"],
-    "DICOM waveform": ["waveform_ecg.dcm"],
-    "DICOMDIR index": ["DICOMDIR"],
+    "report": [
+        "test-SR.dcm",
+        "empty_charset_LEI.dcm",
+    ],
     "another kind": ["no_meta.dcm"],
     "no transfer syntax": ["meta_missing_tsyntax.dcm"],
 }

@@ -178,7 +178,7 @@ def test_what_cannot_be_measured_is_left_out_with_its_reason():
     spine = read_spine(cut, usable=("L1", "L2", "L4", "L5", "S1"))
     assert spine.left_out == {
         "L1": "cut by the edge of the film",
-        "L3": "flagged as unsure",
+        "L3": "level uncertain",
         "L4": "not on the film or not found",
     }
     assert list(spine.bodies) == ["L2", "L5", "S1"]

@@ -21,6 +21,7 @@ from spineseg.film import VERTEBRAE, BadInput, Masks, Spacing, bounding_box
 from spineseg.inference.grid import grid_fit
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.prediction import Prediction
+from spineseg.inference.verdict import CHECK, RELIABLE
 from spineseg.measure.errors import BoneMap
 from spineseg.measure.figures import DEFINITIONS, KEYS, MOST_ERROR, SOURCES, genant_grade, meyerding_grade
 from spineseg.measure.measurements import (
@@ -36,7 +37,7 @@ from spineseg.model.config import GridConfig
 from spineseg.simulate import SimulateConfig, exact_masks, true_corners
 
 SPACING = Spacing(0.3, 0.3, "detector")
-SURE = LevelReport((True,) * 6, (0.9,) * 6, 1.0, "sure", ())
+SURE = LevelReport((True,) * 6, (0.9,) * 6, 1.0, RELIABLE, ())
 
 
 def spine(index: int, rows: int = 1400) -> np.ndarray:
@@ -226,7 +227,7 @@ def test_no_spacing_no_millimetres():
 def test_nothing_is_said_of_a_vertebra_that_cannot_be_measured():
     masks = masks_of(spine(0, 700))
     missing = measure(masks, usable=("L1", "L2", "L3", "L5", "S1"))
-    assert missing.left_out == {"L4": "flagged as unsure"}
+    assert missing.left_out == {"L4": "level uncertain"}
     assert [key for key in missing.figures if "L4" in key] == []
     assert "lordosis_L1_S1_deg" in missing.figures and not any(line.name.startswith("L4") for line in missing.lines)
     cut = measure(masks[:, : int(np.flatnonzero(masks[5].any(1))[-1]) - 20])
@@ -276,8 +277,8 @@ def test_softer_edges_make_larger_errors():
 
 
 def test_a_vertebra_whose_level_is_uncertain_is_left_out():
-    doubtful = LevelReport((True,) * 6, (0.9, 0.9, 0.1, 0.9, 0.9, 0.9), 1.0, "unsure", ("level uncertain: L3",))
-    assert measure_prediction(blurred(1.0, doubtful)).left_out == {"L3": "flagged as unsure"}
+    doubtful = LevelReport((True,) * 6, (0.9, 0.9, 0.1, 0.9, 0.9, 0.9), 1.0, CHECK, ("level uncertain: L3",))
+    assert measure_prediction(blurred(1.0, doubtful)).left_out == {"L3": "level uncertain"}
 
 
 def test_softness_of_a_logistic_edge_is_its_deviation():
@@ -363,7 +364,7 @@ def test_tables_hold_what_was_measured():
     text = io.StringIO()
     csv.writer(text).writerows([csv_columns(), csv_row("a film", SURE, measured)])
     (row,) = csv.DictReader(io.StringIO(text.getvalue()))
-    assert row["film"] == "a film" and row["verdict"] == "sure" and row["millimetres"] == "detector"
+    assert row["film"] == "a film" and row["verdict"] == RELIABLE and row["millimetres"] == "detector"
     assert float(row["sacral_slope_deg"]) == pytest.approx(measured["sacral_slope_deg"].value, rel=1e-3)
     assert all(row[key] for key in KEYS)
     nothing = csv_row("b", SURE, measure(np.zeros((6, 64, 64), bool)))

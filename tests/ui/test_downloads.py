@@ -16,6 +16,7 @@ import scipy.io
 from ui_fakes import FILM, bands, opened, segmented
 
 from spineseg.film import CHANNELS, BadInput
+from spineseg.inference.verdict import RELIABLE
 from spineseg.io.labels import to_array
 from spineseg.render import overlay
 from spineseg.ui import downloads
@@ -49,7 +50,7 @@ def test_pictures_are_the_overlay_and_the_labels() -> None:
 def test_report_says_all_and_names_nobody() -> None:
     report = json.loads(downloads.report(segmented()))
     assert (report["film"]["rows"], report["film"]["spacing"]["plane"]) == (70, "detector")
-    assert (report["levels"]["verdict"], report["corrected"]) == ("sure", None)
+    assert (report["levels"]["verdict"], report["corrected"]) == (RELIABLE, None)
     extent = {"pixels": 128, "centre_row_column": [5.5, 12.5], "box_rows": [2, 10], "box_columns": [5, 21]}
     assert report["vertebrae"]["L1"] == extent
     assert set(report["measurements"]["left_out"]) == {"L1", "L2", "L3", "L4", "L5", "S1"}, "bars are no bodies"

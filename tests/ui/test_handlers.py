@@ -20,6 +20,8 @@ import pytest
 from ui_fakes import FILM, Bands, FakeCard, bands, handlers, opened, segmented, simulated
 
 from spineseg.film import BadInput, Film
+from spineseg.inference.prediction import INVERTED, Prediction
+from spineseg.inference.verdict import NOT_LUMBAR
 from spineseg.io.labels import Label, read_label, to_array
 from spineseg.ui import panels, texts
 from spineseg.ui.correction import Correction, bits_to_masks
@@ -113,11 +115,11 @@ def test_example_keeps_its_file_and_name_and_stays_clickable(tmp_path: Path) -> 
 
 def test_segment_says_everything() -> None:
     html = panels.findings(segmented())
-    for text in ("70 × 40 px", "bands", "GPU", "1.2 s", "Levels sure", "90%"):
+    for text in ("70 × 40 px", "bands", "GPU", "1.2 s", "Numbering reliable", "90%"):
         assert text in html
     assert "not found" not in html
     html = panels.findings(segmented(handlers(Bands(absent=(0, 5)))))
-    assert "Levels unsure" in html
+    assert "Check the numbering" in html
     assert "Not found: L1, S1; the best &lt;b&gt;path&lt;/b&gt; is close" in html
 
 
@@ -132,6 +134,49 @@ def test_invert_changes_what_is_shown_and_what_is_segmented() -> None:
     assert page.segment(opened(), "bands", True, "").inverted
     assert np.array_equal(model.seen[-1].image, FILM.inverted().image)
     assert page.invert(None, True) is None
+
+
+class Turned(Bands):
+    """Sees the inverse of a film whose polarity nobody knows, as `Segmenter` does where the picture shows bone dark."""
+
+    def __call__(self, film: Film, /) -> Prediction:
+        return replace(super().__call__(film), inverted=not film.polarity_known)
+
+
+def test_a_film_that_was_inverted_is_shown_so_for_every_model_and_can_be_turned_back() -> None:
+    page = handlers(Turned(), Turned())
+    state = page.segment(opened(), "bands", False, "")
+    assert np.array_equal(state.shown_film.image, FILM.inverted().image) and INVERTED[1:] in panels.findings(state)
+    sent = update(opened(), state)
+    assert sent and sent["picture"]
+    other = page.segment(state, "other", False, "")
+    assert np.array_equal(other.shown_film.image, state.shown_film.image) and INVERTED[1:] in panels.findings(other)
+    back = page.segment(state, "bands", True, "")
+    assert np.array_equal(back.shown_film.image, FILM.image) and INVERTED[1:] not in panels.findings(back)
+
+
+class Turning(Bands):
+    """Takes no picture for a lateral lumbar radiograph."""
+
+    def __call__(self, film: Film, /) -> Prediction:
+        made = super().__call__(film)
+        return replace(made, levels=replace(made.levels, verdict=NOT_LUMBAR))
+
+
+def test_another_picture_is_shown_bare_until_its_masks_are_asked_for() -> None:
+    film, model = simulated()
+    page = handlers(Turning(answer=model.answer))
+    state = page.segment(SessionState(film, "token"), "bands", False, "")
+    sent, html = update(SessionState(film, "token"), state), panels.findings(state)
+    assert sent is not None and not sent.get("a") and not sent.get("lines")
+    assert "does not look like a lateral lumbar radiograph" in html and "Show anyway" in html and "L1" not in html
+    assert state.measurements is None and "Measurements appear" in panels.measurements(state)
+    shown = page.correct(state, "show")
+    sent, html = update(state, shown), panels.findings(shown)
+    assert sent and sent["a"] and sent["a"]["masks"] and sent["a"]["maps"] and sent["lines"]
+    assert "Show anyway" not in html and "L1" in html and "does not look like" in html
+    assert shown.measurements and shown.measurements.figures
+    assert page.segment(shown, "bands", True, "").held_back, "another picture is shown bare again"
 
 
 @pytest.mark.parametrize(
@@ -351,7 +396,7 @@ def test_a_request_finds_what_the_last_one_left(store: SessionStore) -> None:
     page = handlers()
     payload, findings, comparison, measurements = ask(store, page.segment, "bands", False, "")
     assert payload["a"]
-    assert "Levels sure" in findings
+    assert "Numbering reliable" in findings
     assert "compare with" in comparison
     assert "Not measured" in measurements
     assert "Corrected" in ask(store, page.correct, "lower")[1]
@@ -404,7 +449,7 @@ def test_a_film_that_another_one_overtook_changes_nothing(store: SessionStore) -
 
 def test_a_film_of_a_batch_is_answered_with_entries_or_a_sentence(upload: dict) -> None:
     answer = handlers().batch_film(upload, "bands", False)
-    assert (answer["token"], answer["verdict"]) == ("token", "sure")
+    assert (answer["token"], answer["verdict"]) == ("token", "numbering reliable")
     assert [entry["ending"] for entry in answer["entries"]] == [".npy", "-overlay.png", "-labels.png", ".json"]
     assert not Path(upload["path"]).exists()
     assert "no longer here" in handlers().batch_film(upload, "bands", False)["error"]

@@ -12,6 +12,7 @@ from ui_fakes import FILM, bands
 
 from spineseg.film import VERTEBRAE
 from spineseg.inference.levels import LevelReport
+from spineseg.inference.verdict import CHECK
 from spineseg.ui.compare import compare
 from spineseg.ui.correction import BadRequest, Correction, bits_to_masks, masks_to_bits
 from spineseg.ui.session import MaskLayer, SessionState, SessionStore
@@ -99,14 +100,14 @@ def test_nothing_in_both_has_no_score() -> None:
     assert found.as_dict()["scores"]["L1"] == {"dice": None, "iou": None, "hd95_px": None}
 
 
-def test_leaving_a_vertebra_out_makes_no_other_one_sure() -> None:
-    levels = LevelReport((True,) * 6, (0.9, 0.9, 0.0, 0.9, 0.9, 0.9), 1.0, "unsure", ())
+def test_leaving_a_vertebra_out_makes_no_other_one_certain() -> None:
+    levels = LevelReport((True,) * 6, (0.9, 0.9, 0.0, 0.9, 0.9, 0.9), 1.0, CHECK, ())
     one = SessionState(FILM, "token", layer=MaskLayer("bands", BITS, levels=levels))
     for correction in (Correction(), Correction().without(0)):
         measured = replace(one, correction=correction).measurements
-        assert measured and "unsure" in measured.left_out["L3"]
+        assert measured and "uncertain" in measured.left_out["L3"]
     moved = replace(one, correction=Correction().moved(1)).measurements
-    assert moved and "unsure" not in moved.left_out.get("L4", "")
+    assert moved and "uncertain" not in moved.left_out.get("L4", "")
 
 
 # ---- the store ----

@@ -10,7 +10,6 @@ const TEXTS = {
   unreadable: 'cannot be opened',
   looking: 'Looking for films',
   renamed: (stem) => `, saved as ${stem}`,
-  verdict: (verdict) => (verdict === 'sure' ? 'levels sure' : 'levels unsure'),
   progress: (n, count) => `Film ${n} of ${count}`,
   stopping: 'Stopping',
   ready: (good, count) => `${good} of ${count} films are ready`,
@@ -84,7 +83,7 @@ async function segment(mine, film, item) {
     const deflated = new Blob([await bytesOf(content)]); // a Blob: the browser may keep it on the disk
     mine.entries.push({ name: stem + ending, crc, size, method: DEFLATED, content: deflated });
   }
-  report(TEXTS.verdict(answer.verdict) + (stem === stemOf(film.name) ? '' : TEXTS.renamed(stem)));
+  report(answer.verdict + (stem === stemOf(film.name) ? '' : TEXTS.renamed(stem)));
 }
 
 async function answerTo(film) {
