@@ -31,7 +31,7 @@ OTHER_LENGTHS = {
     "inference/prediction.py": "read without torch, which the segmenter needs",
     "inference/verdict.py": "the words that every other folder uses",
     "inference/visible_field.py": "one question, asked of the whole picture",
-    "io/pictures.py": "PNG written, and read as numbers",
+    "io/pictures.py": "PNG written",
     "io/limits.py": "every limit in one place",
     "simulate/anatomy.py": "the order in which a person is painted",
     "simulate/config.py": "the amounts that all painters share",

@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import scipy.io
 from dicom_files import write_index
 from picture_files import png
 from small import write_checkpoint
@@ -24,7 +25,7 @@ from spineseg.inference.segmenter import Segmenter
 from spineseg.inference.verdict import NOT_LUMBAR
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
-from spineseg.io.labels import read_label, to_array, write_array
+from spineseg.io.labels import KEY, read_label, to_array, write_array
 from spineseg.measure.measurements import measure_prediction
 from spineseg.model import hub
 from spineseg.model.config import GridConfig, UNetConfig
@@ -278,7 +279,7 @@ def test_show_draws_a_label_or_a_network(data: Path, film: Path, checkpoint: Pat
         ("predict {film} --out {out} --facing left", "expected --facing together with --measure"),
         ("evaluate --data {empty} --out {out} --checkpoint {good}", "This folder has no img/ with films; name the"),
         ("show {bad} --out {out}/a.png", "bad.safetensors: This is another kind of file, not a film"),
-        ("show {film} --label {bad} --out {out}/a.png", "bad.safetensors: expected a MATLAB file"),
+        ("show {film} --label {bad} --out {out}/a.png", "bad.safetensors: this is another kind of file, not a label; "),
         ("show {film} --label {label} --out {empty}/none/a.png", "No such file or directory"),
         ("report {empty}", "expected a training run, found no config.json in the folder"),
         ("train --data {data} --out {out} --fold 2", "expected 2 folds or more and one"),
@@ -387,6 +388,56 @@ def test_a_submission_is_checked(data: Path, tmp_path: Path, capsys: Captured):
     (out / "122.npy").unlink()
     assert main(["check-submission", str(out), str(test)]) == 1
     assert capsys.readouterr().out.startswith("error: 122.npy: expected the array of 122.dcm, found none")
+
+
+def test_a_film_that_may_be_lost_stops_train_and_evaluate_and_other_files_do_not(
+    copied: Path, tmp_path: Path, capsys: Captured
+):
+    (copied / "img" / "empty").touch()
+    (copied / "label" / "readme.txt").write_text("by two readers")
+    lines = ["error: img/empty: left out: an empty file"]
+    lines += ["warning: label/readme.txt: left out: a file without a label’s ending"]
+    assert main(["check", str(copied)]) == 1
+    assert capsys.readouterr().out.splitlines()[:2] == lines
+    for command in ("train", "evaluate"):
+        assert main([command, "--data", str(copied), "--out", str(tmp_path / "out")]) == 1
+        *_, error, summary = capsys.readouterr().err.splitlines()
+        assert error == lines[0]
+        assert summary == "spineseg: 1 error in the folder; correct what is wrong, or move this file out of it"
+    assert not (tmp_path / "out").exists()
+    (copied / "img" / "empty").unlink()
+    assert main(["check", str(copied)]) == 0
+    assert lines[1] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda array: np.roll(array, 1, axis=2), "the first channel is the background; save it as the last"),
+        (
+            lambda array: array * np.array([0] * 6 + [1], np.uint8),
+            "expected vertebrae, got none; mark them or leave the film out",
+        ),
+    ],
+)
+def test_what_check_calls_an_error_stops_train_and_evaluate_in_the_same_words(
+    copied: Path, tmp_path: Path, capsys: Captured, change: Any, words: str
+):
+    for path in (copied / "label").glob("*.mat"):
+        write = path.with_suffix(".npy")
+        np.save(write, change(scipy.io.loadmat(path)[KEY]))
+        path.unlink()
+    assert main(["check", str(copied)]) == 1
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("error: "))
+    assert line.startswith("error: 3 films (") and words in line
+    for command in ("train", "evaluate"):
+        assert main([command, "--data", str(copied), "--out", str(tmp_path / "out")]) == 1
+        errors = capsys.readouterr().err.splitlines()
+        assert line in errors
+        assert errors[-1] == (
+            "spineseg: 3 errors in the folder; correct what is wrong, or move these 3 films out of it"
+        )
+        assert not (tmp_path / "out").exists() and not list((copied / ".cache").glob("*"))
 
 
 def test_convert_writes_a_folder_that_passes_the_check(data: Path, tmp_path: Path, capsys: Captured):

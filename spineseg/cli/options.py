@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from spineseg.film import BadInput
 from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.card import UNET
 
 if TYPE_CHECKING:
     from spineseg.inference.segmenter import Segmenter
-    from spineseg.io.discovery import LeftOut
 
 
 JsonPath = Annotated[Path | None, tyro.conf.arg(name="json")]
@@ -60,14 +61,20 @@ def progress(what: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
     return partial(tqdm, desc=what, unit="film")
 
 
+@contextmanager
+def listing_faults() -> Iterator[None]:
+    """Print what stands against a folder, a line for each kind, before the error that says so."""
+    from spineseg.data.findings import FaultyFolder, grouped
+
+    try:
+        yield
+    except FaultyFolder as error:
+        print(*grouped(error.findings), sep="\n", file=sys.stderr)
+        raise BadInput(error.summary) from None
+
+
 def printable(name: str) -> str:
     """A stranger's file name as one line that the terminal can write and that does nothing to it."""
     encoding = sys.stdout.encoding or "ascii"
     plain = "".join(letter if letter.isprintable() else "?" for letter in name)
     return plain.encode(encoding, "replace").decode(encoding)
-
-
-def print_left_out(left_out: Iterable[LeftOut]) -> None:
-    """A line for each file that is not used."""
-    for each in left_out:
-        print(printable(str(each)), file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from spineseg.cli.options import PUBLISHED, Flat, Model, Repeatable, print_left_out, printable, progress
+from spineseg.cli.options import PUBLISHED, Flat, Model, Repeatable, listing_faults, printable, progress
 from spineseg.film import BACKGROUND, VERTEBRAE, BadInput
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _reported(found: Iterable[Found], left_out: list[LeftOut]) -> Iterator[Found
     for each in found:
         if isinstance(each, LeftOut):
             left_out.append(each)
-            print_left_out([each])
+            print(printable(str(each)), file=sys.stderr)
             continue
         if each.meets:
             said = f"{each.name}: its results are named {each.stem}, as {each.meets} has the same name without ending"
@@ -216,17 +217,23 @@ def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments
 def evaluate(data: Path, out: Path, model: Annotated[Model, Flat] = PUBLISHED) -> int:
     """Score a checkpoint on labelled films: Dice per film and vertebra as CSV, a summary as JSON.
 
+    Nothing is scored if the command check finds an error in the folder.
+
     Args:
-        data: folder with films in img/ and labels in label/
+        data: folder with films in img/ and labels in label/ (MATLAB, NumPy, PNG, TIFF, NIfTI or DICOM segmentations)
         out: folder for dice.csv, films.csv and summary.json
         model: what segments them
     """
+    from spineseg.data.check import check_before_use
+    from spineseg.data.findings import grouped
     from spineseg.evaluation.evaluate import evaluate, summary_table
-    from spineseg.io.folder import read_folder
+    from spineseg.io.folder import find_films
 
-    folder = read_folder(data)
-    print_left_out(folder.left_out)
-    summary = evaluate(model.load(), progress("evaluating")(folder.films), out)
+    with listing_faults():
+        warnings = check_before_use(data, threads=min(os.cpu_count() or 1, 8), progress=progress("checking"))
+    for line in grouped(warning for warning in warnings if warning.kind != "no label"):  # the table has those
+        print(line, file=sys.stderr)
+    summary = evaluate(model.load(), progress("evaluating")(find_films(data)), out)
     print(summary_table(summary))
     return 1 if summary.failed else 0
 
@@ -242,7 +249,7 @@ def show(
     Args:
         film: DICOM, PNG, JPEG, TIFF, BMP or WebP
         out: the picture
-        label: .mat or .npy; without it the checkpoint's probability maps are drawn, before any post-processing
+        label: as train reads them; without it the checkpoint's probability maps are drawn, before post-processing
         model: whose probability maps
     """
     import numpy as np

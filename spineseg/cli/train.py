@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from spineseg.cli.options import Flat, JsonPath, progress
+from spineseg.cli.options import Flat, JsonPath, listing_faults, progress
 from spineseg.data.config import ConvertConfig
 from spineseg.model.card import UNET
 from spineseg.training.config import TrainConfig
@@ -72,7 +72,7 @@ def convert(config: Annotated[ConvertConfig, Flat]) -> int:
 
 
 def train(config: Annotated[TrainConfig, Flat], dry_run: bool = False) -> int:
-    """Train a network on a folder of films and labels.
+    """Train a network on a folder of films and labels, unless the command check finds an error in it.
 
     Args:
         config: all other settings
@@ -88,7 +88,8 @@ def train(config: Annotated[TrainConfig, Flat], dry_run: bool = False) -> int:
     config = replace(config, init=config.init and resolve(config.init))
     disable_mmap_and_trim()
     run = cross_validate if config.folds and not config.fold else train
-    run(config)
+    with listing_faults():
+        run(config)
     return 0
 
 
@@ -111,7 +112,7 @@ def check(
     """Check a folder of films and labels before training: pairs, sizes, order, doubles. Exit status 1 for any error.
 
     Args:
-        folder: folder with films in img/ and labels in label/
+        folder: folder with films in img/ and labels in label/ (MATLAB, NumPy, PNG, TIFF, NIfTI or DICOM segmentations)
         json_out: also write the findings here, as JSON
         threads: how many films are read at once
     """
@@ -136,11 +137,12 @@ def check_submission(
 
 
 def _print_report(report: FolderReport | SubmissionReport, json_out: Path | None) -> int:
-    """Print a line for each finding and a summary; 1 if some finding is an error."""
+    """Print a line for each sentence, with the films that it is about, and a summary; 1 if there is an error."""
+    from spineseg.data.findings import listed
     from spineseg.io.files import write_text
 
-    for finding in report.findings:
-        print(finding)
+    for line in listed(report.findings):
+        print(line)
     print(report.summary)
     if json_out is not None:
         write_text(json_out, json.dumps(report.as_dict(), indent=2) + "\n")

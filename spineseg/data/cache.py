@@ -15,25 +15,27 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt, UInt16
 
+from spineseg.data.check import Checked, film_findings, read_and_check
+from spineseg.data.findings import FaultyFolder, Finding
 from spineseg.film import VERTEBRAE, Case
 from spineseg.inference.grid import film_to_grid, masks_to_grid
-from spineseg.io.files import naming
-from spineseg.io.folder import FilmFiles, read_case
+from spineseg.io.folder import FilmFiles
 from spineseg.model.config import GridConfig
 
-_VERSION = 6
+_VERSION = 7
 """Of what a cache's files hold; another one is made anew."""
 _FOLDER_NAME = re.compile(r"[0-9a-f]{16}(\.[0-9a-f]+\.partial)?")
 """Names of the folders that a cache is in, or was to be in: nothing else is ever removed."""
-_KEY_FILE = "made-from.json"
+_KEY_FILE, _FINDINGS_FILE = "made-from.json", "findings.json"
 _DAY_SECONDS = 24 * 3600
 _WHITE = 65535
+_Result = TypeVar("_Result")
 Bits = UInt[np.ndarray, "rows columns"]
 
 
@@ -50,14 +52,14 @@ class GridCache:
     """Films on the grid, memory-mapped; `film` gives one of them.
 
     images: 0..65535 from the film's own minimum to maximum. bits: bit k = more than half of the pixel is vertebra k,
-    the bit after the last vertebra = on the film. remarks: what was odd about a film's label, by the film's name.
+    the bit after the last vertebra = on the film. findings: what `check` warns of in these films.
     folder: where all that is, from which a copy in another process opens it instead of being sent a gigabyte.
     """
 
     names: tuple[str, ...]
     images: UInt16[np.ndarray, "film rows columns"]
     bits: UInt[np.ndarray, "film rows columns"]
-    remarks: Mapping[str, list[str]]
+    findings: tuple[Finding, ...]
     folder: Path
 
     def __reduce__(self) -> tuple[Callable[..., GridCache], tuple[Path, tuple[str, ...]]]:
@@ -95,7 +97,6 @@ class _Decoded(NamedTuple):
 
     image: UInt16[np.ndarray, "rows columns"]
     bits: Bits
-    remarks: tuple[str, ...]
 
 
 def _on_grid(case: Case, config: GridConfig) -> _Decoded:
@@ -105,7 +106,7 @@ def _on_grid(case: Case, config: GridConfig) -> _Decoded:
     unit = np.clip((image - low) / max(high - low, 1e-6), 0, 1) * inside
     masks = masks_to_grid(case.masks, fit) > 0.5
     bits = pack_bits(np.concatenate([masks, inside[None]]))
-    return _Decoded(np.round(unit * _WHITE).astype(np.uint16), bits, case.remarks)
+    return _Decoded(np.round(unit * _WHITE).astype(np.uint16), bits)
 
 
 def _cache_key(films: Sequence[FilmFiles], config: GridConfig) -> dict[str, Any]:
@@ -138,12 +139,13 @@ def build_cache(
     processes: int = 1,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> GridCache:
-    """Decode every film and its label once, or open what was decoded before; the folder appears only when whole.
+    """Decode and check every film and its label once, or open what was decoded before.
 
     processes: how many decode at once; they change nothing but the time. progress: wraps the films' numbers.
 
-    Two processes that build the same one each do the work, and both use the one that was ready first. Caches whose
-    films have changed since are removed.
+    The folder appears only when whole. Two processes that build the same one each do the work, and both use the one
+    that was ready first. Caches whose films have changed since are removed.
+    Raises FaultyFolder, when all films were read, for what `check` calls errors.
     """
     key = _cache_key(films, config)
     where = _cache_folder(key, folder)
@@ -167,31 +169,34 @@ def _decode(
     processes: int,
     progress: Callable[[Iterable[int]], Iterable[int]],
 ) -> None:
-    """Write the films on the grid, and what is odd about their labels."""
+    """Write the films on the grid, and what was found in them. Raises FaultyFolder."""
     shape = (len(films), config.rows, config.columns)
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint16, shape)
     bits = np.lib.format.open_memmap(folder / "bits.npy", "w+", bits_type(len(VERTEBRAE) + 1), shape)
-    remarks = {}
+    checked: list[Checked] = []
     with _mapped(partial(_decode_one, config=config), films, processes) as decoded:
-        for index, one in zip(progress(range(len(films))), decoded, strict=True):
-            images[index], bits[index] = one.image, one.bits
-            if one.remarks:
-                remarks[films[index].name] = one.remarks
+        for index, (one, on_grid) in zip(progress(range(len(films))), decoded, strict=True):
+            checked.append(one)
+            if on_grid:
+                images[index], bits[index] = on_grid
     images.flush()
     bits.flush()
-    (folder / "remarks.json").write_text(json.dumps(remarks))
+    findings = film_findings(films, checked)
+    if any(finding.severity == "error" for finding in findings):
+        raise FaultyFolder(findings)
+    (folder / _FINDINGS_FILE).write_text(json.dumps([asdict(finding) for finding in findings]))
 
 
-def _decode_one(files: FilmFiles, *, config: GridConfig) -> _Decoded:
-    with naming(files.name):
-        case = read_case(files)
-    return _on_grid(case, config)
+def _decode_one(files: FilmFiles, *, config: GridConfig) -> tuple[Checked, _Decoded | None]:
+    checked, case = read_and_check(files)
+    sound = case is not None and all(finding.severity != "error" for finding in checked.findings)
+    return checked, _on_grid(case, config) if case and sound else None
 
 
 @contextmanager
 def _mapped(
-    one: Callable[[FilmFiles], _Decoded], films: Sequence[FilmFiles], processes: int
-) -> Iterator[Iterator[_Decoded]]:
+    one: Callable[[FilmFiles], _Result], films: Sequence[FilmFiles], processes: int
+) -> Iterator[Iterator[_Result]]:
     """The films, decoded one by one here or several at once in processes of their own, in their order."""
     if (processes := min(processes, len(films))) <= 1:
         yield map(one, films)
@@ -214,8 +219,8 @@ def _rename_once(unfinished: Path, final: Path) -> None:
 
 def _open(where: Path, names: tuple[str, ...]) -> GridCache:
     images, bits = (np.load(where / name, mmap_mode="r") for name in ("images.npy", "bits.npy"))
-    remarks = json.loads((where / "remarks.json").read_text())
-    return GridCache(names, images, bits, remarks, where)
+    findings = tuple(Finding(**each) for each in json.loads((where / _FINDINGS_FILE).read_text()))
+    return GridCache(names, images, bits, findings, where)
 
 
 def _prune(folder: Path, data: Path) -> None:

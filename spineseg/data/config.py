@@ -16,7 +16,7 @@ class ConvertConfig:
     films: Path
     """Folder of films: .dcm, .png, .jpg, .tif, .bmp, .webp (bone bright), .nii or .nii.gz."""
     labels: Path
-    """Folder of label maps, <film>.png, .nii or .nii.gz; or of one PNG per vertebra, <film>_L1.png or <film>/L1.png."""
+    """Folder of label maps, <film>.png, .tif, .nii or .nii.gz; or of one PNG per vertebra, <film>_L1.png."""
     out: Path
     """Folder that is made, with img/*.dcm and label/*."""
     values: tuple[str, ...] = tuple(f"{name}={number}" for number, name in enumerate(VERTEBRAE, 1))

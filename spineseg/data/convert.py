@@ -18,27 +18,24 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from spineseg.data.check import mask_findings
+from spineseg.data.check_masks import MISPLACED, mask_findings
 from spineseg.data.config import ConvertConfig
-from spineseg.film import VERTEBRAE, BadInput, Film, Masks, Spacing
+from spineseg.film import VERTEBRAE, BadInput, Film, Masks
 from spineseg.io.dicom_write import write_film
 from spineseg.io.discovery import LeftOut, files_in, search, stem_of
 from spineseg.io.files import naming
 from spineseg.io.films import read_film
 from spineseg.io.folder import IMAGES, LABELS
+from spineseg.io.label_maps import DEEPEST, read_label_map
 from spineseg.io.labels import write_array, write_mat
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.io.nifti import Orientation, film_plane, read_nifti
 from spineseg.io.picture_decoder import UnreadablePicture
-from spineseg.io.pictures import read_png
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-MAP_SUFFIXES = (".png", *NIFTI_SUFFIXES)
+MAP_SUFFIXES = (".png", ".tif", ".tiff", *NIFTI_SUFFIXES)
 _ASSIGNMENT = re.compile(r"(?P<vertebra>[A-Za-z]\d+)=(?P<value>\d+)")
 _PART = re.compile(rf"(?:(?P<film>.+)[_.-])?(?P<vertebra>{'|'.join(VERTEBRAE)})", re.IGNORECASE)
-_DEEPEST = 2**16 - 1
-_MISPLACED = ("across", "upside down", "exchanged", "order")
-"""Findings that a wrong orientation or a wrong table of values gives; `check` says the others."""
 
 
 class NotConverted(BadInput):
@@ -105,7 +102,7 @@ def _convert_one(
         advice = "; try --orientation" if masks.shape[1:] == picture.shape[::-1] else "; do they belong together?"
         raise UnreadablePicture(f"expected a label of the film's {want} rows x columns, got {got}{advice}")
     for finding in mask_findings(name, masks):
-        if finding.kind in _MISPLACED:
+        if finding.kind in MISPLACED:
             raise UnreadablePicture(f"{finding.sentence}, or give another --orientation or --values")
     picture = replace(picture, spacing=picture.spacing or spacing)
     stored, bits = stored_values(picture)
@@ -250,28 +247,15 @@ def read_picture(path: Path, orientation: Orientation = "header", *, invert: boo
     return film.inverted() if invert else film
 
 
-def read_label_map(
-    path: Path, orientation: Orientation = "header"
-) -> tuple[Int32[np.ndarray, "rows columns"], Spacing | None]:
-    """The number of each pixel, in film rows and columns, from PNG or NIfTI. Raises UnreadablePicture."""
-    if path.suffix.lower() == ".png":
-        values, spacing = read_png(path), None
-    else:
-        values, spacing = film_plane(read_nifti(path), orientation)
-    if not np.all((values >= 0) & (values <= _DEEPEST)) or np.any(values != np.rint(values)):  # false for NaN
-        raise UnreadablePicture(f"expected whole numbers from 0 to {_DEEPEST}, got others; save the labels as integers")
-    return values.astype(np.int32), spacing
-
-
 # Writing
 
 
 def stored_values(film: Film) -> tuple[Film, int]:
     """The film as 12 or 16 bits hold it, and how many: unchanged if its values are whole and fit, else stretched."""
     image, (low, high) = film.image, (float(film.image.min()), float(film.image.max()))
-    if low < 0 or high > _DEEPEST or np.any(image != np.rint(image)):
+    if low < 0 or high > DEEPEST or np.any(image != np.rint(image)):
         unit: Float32[np.ndarray, "rows columns"] = (image - low) / np.float32(high - low)
-        return Film(np.rint(unit * _DEEPEST).astype(np.float32), film.spacing), 16
+        return Film(np.rint(unit * DEEPEST).astype(np.float32), film.spacing), 16
     return film, 12 if high < 2**12 else 16
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from spineseg.data.check import Finding, FindingCounts, mask_findings
+from spineseg.data.check_masks import mask_findings
+from spineseg.data.findings import Finding, FindingCounts, not_used
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput
 from spineseg.io.discovery import FoundFilm, LeftOut, is_quiet, no_film, search
 from spineseg.io.films import read_film
@@ -60,18 +61,13 @@ def check_submission(
     left_out = [each for each in found if isinstance(each, LeftOut)]
     if not expected:
         raise BadInput(no_film("The place of the films", left_out))
-    findings = [_not_used(each) for each in left_out]
+    findings = [not_used(each) for each in left_out]
     for film in progress(expected.values()):
         findings += _check_one(film, arrays)
     extras = list(_extras(arrays, expected.keys()))
     count = sum(path.suffix == ARRAY_SUFFIX for path in _files(arrays))
     findings = sorted([*findings, *extras], key=lambda finding: (finding.severity != "error", finding.film))
     return SubmissionReport(len(expected), count, tuple(findings))
-
-
-def _not_used(each: LeftOut) -> Finding:
-    """An error where a film may be missing."""
-    return Finding(each.name, "error" if each.lost else "warning", "left out", f"left out: {each.reason}")
 
 
 def _files(arrays: Path) -> list[Path]:

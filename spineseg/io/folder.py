@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -10,7 +10,7 @@ from spineseg.film import BadInput, Case
 from spineseg.io.dicom_write import write_film
 from spineseg.io.discovery import FoundFilm, LeftOut, files_in, no_film, search, stem_of
 from spineseg.io.films import read_film
-from spineseg.io.label_formats import LABEL_SUFFIXES, either
+from spineseg.io.label_formats import LABEL_SUFFIXES, either, films_of_label
 from spineseg.io.labels import read_label, write_mat
 
 IMAGES, LABELS = "img", "label"
@@ -28,12 +28,14 @@ class NoFilms(BadDataset):
 class FilmFiles:
     """Where a film and its label are; label is None where there is none.
 
-    name: path of the film below `img` with "/" between folders, without a film's ending.
+    name: path of the film below `img` with "/" between folders, without a film's ending. further: labels of it that are
+    not used.
     """
 
     name: str
     film: Path
     label: Path | None
+    further: tuple[Path, ...] = ()
 
     @property
     def root(self) -> Path:
@@ -43,22 +45,22 @@ class FilmFiles:
 
 @dataclass(frozen=True)
 class DataFolder:
-    """A folder of films and labels. left_out: every file in `img` and `label` that is not used."""
+    """A folder of films and labels, with every file in its `img` and `label`.
 
+    alone: labels without a film, by their names below `label`. left_out: what is neither a film nor a label, and
+    further films of one name.
+    """
+
+    path: Path
     films: tuple[FilmFiles, ...]
+    alone: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
-
-    @property
-    def unused(self) -> list[LeftOut]:
-        """What is left out, and films without a label."""
-        alone = [LeftOut(files.name, "a film without a label") for files in self.films if files.label is None]
-        return [*self.left_out, *alone]
 
 
 def read_folder(folder: Path | str) -> DataFolder:
     """The films in `img` at any depth, told by content, each with its label, and the files that are not used.
 
-    A label has the film's path below `label` and the first of `LABEL_SUFFIXES` that there is, in either case.
+    A label has the film's path below `label`, as `films_of_label` takes it apart; of several the first one is used.
     Raises NoFilms.
     """
     folder = Path(folder)
@@ -74,32 +76,44 @@ def read_folder(folder: Path | str) -> DataFolder:
             films[stem] = film.path
     if not films:
         raise NoFilms(no_film(f"{IMAGES}/", left_out))
-    labels, others = _labels(folder / LABELS, films)
-    paired = tuple(FilmFiles(name, film, labels.get(name)) for name, film in films.items())
-    return DataFolder(paired, (*left_out, *others))
+    labels, alone, others = _labels(folder / LABELS, films)
+    paired = tuple(_paired(name, film, labels.get(name, [])) for name, film in films.items())
+    return DataFolder(folder, paired, tuple(alone), (*left_out, *others))
 
 
-def _labels(folder: Path, films: Collection[str]) -> tuple[dict[str, Path], list[LeftOut]]:
-    """The label of each film that has one, and the files that are none."""
-    by_film: dict[str, list[tuple[int, str, Path]]] = {}
+def _paired(name: str, film: Path, labels: Sequence[Path]) -> FilmFiles:
+    return FilmFiles(name, film, labels[0] if labels else None, tuple(labels[1:]))
+
+
+def _labels(folder: Path, films: Collection[str]) -> tuple[dict[str, list[Path]], list[str], list[LeftOut]]:
+    """The labels of each film, the one that is used first; names of those without a film; and what is no label."""
+    ranked: dict[str, list[tuple[int, str, Path]]] = {}
+    alone: list[str] = []
     left_out: list[LeftOut] = []
     for each in files_in(folder) if folder.is_dir() else ():
         if isinstance(each, LeftOut):
             left_out.append(replace(each, name=f"{LABELS}/{each.name}"))
             continue
         path, name = each
-        rank = next((k for k, suffix in enumerate(LABEL_SUFFIXES) if name.lower().endswith(suffix)), None)
-        if rank is None:
-            left_out.append(LeftOut(f"{LABELS}/{name}", f"no {either(LABEL_SUFFIXES)} file"))
+        owners = list(films_of_label(name))
+        if owner := next((owner for owner in owners if owner[0] in films), None):
+            ranked.setdefault(owner[0], []).append((owner[1], name, path))
+        elif owners:
+            alone.append(name)
         else:
-            by_film.setdefault(name[: -len(LABEL_SUFFIXES[rank])], []).append((rank, name, path))
-    for stem, candidates in by_film.items():
-        first, *more = sorted(candidates)
-        if stem not in films:
-            left_out += [LeftOut(f"{LABELS}/{name}", "a label without a film of its name") for _, name, _ in candidates]
-        else:
-            left_out += [LeftOut(f"{LABELS}/{name}", f"a second label beside {first[1]}") for _, name, _ in more]
-    return {stem: min(candidates)[2] for stem, candidates in by_film.items() if stem in films}, left_out
+            left_out.append(LeftOut(f"{LABELS}/{name}", "a file without a label’s ending"))
+    return {film: [path for *_, path in sorted(found)] for film, found in ranked.items()}, alone, left_out
+
+
+def no_labels(data: DataFolder) -> str:
+    """Says that none of the films has a label, and where labels were looked for."""
+    labels, film, endings = data.path / LABELS, data.films[0].name, either(LABEL_SUFFIXES)
+    if not labels.is_dir():
+        return f"there is no folder {labels}; put the labels there, as <film>{endings}"
+    if data.alone:
+        count = len(data.alone)
+        return f"{labels} holds {count} labels, as {data.alone[0]}, but none of a film, as {film}; name them alike"
+    return f"{labels} holds no label for {len(data.films)} films, as {film}; save them as <film>{endings}"
 
 
 def find_films(folder: Path | str) -> tuple[FilmFiles, ...]:
@@ -109,10 +123,10 @@ def find_films(folder: Path | str) -> tuple[FilmFiles, ...]:
 
 def labelled_films(folder: Path | str) -> list[FilmFiles]:
     """Those of `find_films` that have a label. Raises BadDataset if none has."""
-    labelled = [files for files in find_films(folder) if files.label]
+    data = read_folder(folder)
+    labelled = [files for files in data.films if files.label]
     if not labelled:
-        suffixes = either(LABEL_SUFFIXES)
-        raise BadDataset(f"expected labels as {LABELS}/<film>{suffixes}, found none that belongs to a film")
+        raise BadDataset(no_labels(data))
     return labelled
 
 

@@ -39,6 +39,7 @@ JPEG_2000 = Kind("jpeg2000", "a JPEG 2000 picture")
 JPEG_XL = Kind("jpegxl", "a JPEG XL picture")
 ZIP = Kind("zip", "a ZIP archive", "unpack it, and choose the films in it")
 GZIP = Kind("gzip", "a gzip archive", "unpack it, and choose the film in it")
+NIFTI = Kind("nifti", "a NIfTI picture", _LABEL)
 PDF = Kind("pdf", "a PDF document")
 MATLAB = Kind("matlab", "a MATLAB file", _LABEL)
 HDF5 = Kind("hdf5", "an HDF5 file", _LABEL)
@@ -81,4 +82,6 @@ def kind_of(head: bytes) -> Kind:
         return HEIF
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return WEBP
+    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
+        return NIFTI
     return next((kind for start, kind in _STARTS if head.startswith(start)), OTHER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -10,10 +11,10 @@ import numpy as np
 import scipy.io
 from jaxtyping import Bool, Shaped, UInt8
 
-from spineseg.film import CHANNELS, VERTEBRAE, Masks
+from spineseg.film import BACKGROUND, CHANNELS, VERTEBRAE, Masks
 from spineseg.io.files import replacing
 from spineseg.io.label_formats import read_array
-from spineseg.io.label_readers import KEY, Stored, UnreadableLabel
+from spineseg.io.label_readers import KEY, UnreadableLabel
 
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, written by spineseg".ljust(116)
 
@@ -48,22 +49,55 @@ class Label:
 def read_label(path: str | os.PathLike[str], shape: tuple[int, int]) -> Label:
     """Read the masks of a film of `shape` (rows, columns) from any format of `label_formats`.
 
-    Values may be 0 and 1, or 0 and 255, of any numeric or logical type.
+    Channels may hold 0 and 1, or 0 and 255, of any numeric or logical type; a label map 0 to 6.
     Raises UnreadableLabel for any other value, key or size; its sentence does not hold the path.
     """
     try:
         stored = read_array(path, shape)
-        masks, one = _masks_of(stored)
+        if stored.ndim == 2:
+            return Label(_masks_of_map(stored), 0, 0)
+        masks, one = _masks_of_channels(stored)
+        background = ~np.logical_or.reduce(masks, axis=0)
         return Label(
             masks=masks,
             overlap_px=int(np.count_nonzero(masks.sum(axis=0, dtype=np.uint8) > 1)),
-            background_disagreement_px=_disagreement(stored[..., -1], ~np.logical_or.reduce(masks, axis=0), one),
+            background_disagreement_px=_disagreement(stored[..., -1], background, one)
+            if stored.shape[2] == len(CHANNELS)
+            else 0,
         )
     except MemoryError:
-        raise UnreadableLabel("expected a label that fits into memory, got a larger one; save it as uint8") from None
+        raise UnreadableLabel("the label does not fit into memory; save it as uint8") from None
 
 
-def _masks_of(stored: Stored) -> tuple[Masks, int | None]:
+def _masks_of_map(values: Shaped[np.ndarray, "rows columns"]) -> Masks:
+    """A mask for each number from 1 to 6 of a label map. Raises UnreadableLabel for other numbers."""
+    masks = np.stack([values == number for number in range(1, len(VERTEBRAE) + 1)])
+    marked = np.count_nonzero(masks)
+    if marked + np.count_nonzero(values == 0) != values.size:
+        raise UnreadableLabel(_other_numbers(np.unique(values).tolist()))
+    if marked and values.dtype == np.bool_:
+        raise UnreadableLabel(f"the label is one mask of true and false; {_NUMBERED}")
+    return masks
+
+
+_NUMBERED = f"give the vertebrae the numbers 1 ({VERTEBRAE[0]}) to {len(VERTEBRAE)} ({VERTEBRAE[-1]}), the background 0"
+
+
+def _other_numbers(values: Sequence[float | int]) -> str:
+    """Says which numbers a label map has, and how to turn them into 1 to 6."""
+    found = [f"{value:g}" for value in values]
+    listed = ", ".join(found[:12]) + (", ..." if len(found) > 12 else "")
+    if len(found) == 2:
+        return f"the label map has the values {listed}: one mask of all vertebrae; {_NUMBERED}"
+    if len(found) > 32:
+        return f"this is a picture with {len(found)} values, not a label map; {_NUMBERED}"
+    numbers = [value for value in found if value != "0"][: len(VERTEBRAE)]
+    table = " ".join(f"{name}={number}" for name, number in zip(VERTEBRAE, numbers, strict=False))
+    example = f" (spineseg convert ... --values {table}, if these are they)" if all(map(str.isdigit, numbers)) else ""
+    return f"the label map has the values {listed}; {_NUMBERED}{example}"
+
+
+def _masks_of_channels(stored: Shaped[np.ndarray, "rows columns channel"]) -> tuple[Masks, int | None]:
     """The masks and the value that stands for 'inside': 1 or 255, or None where no vertebra is marked."""
     vertebrae = [stored[..., channel] for channel in range(len(VERTEBRAE))]
     one = _inside_value(vertebrae)
@@ -72,10 +106,25 @@ def _masks_of(stored: Stored) -> tuple[Masks, int | None]:
         masks[channel] = plane != 0
         if np.count_nonzero(masks[channel]) != np.count_nonzero(plane == (one or 1)):
             raise UnreadableLabel(_MIXED)
+    if stored.shape[2] == len(CHANNELS):
+        _check_background_is_last(masks, stored[..., -1])
     return masks, one
 
 
-_MIXED = "expected masks of 0 and 1 or of 0 and 255, got other values; save each vertebra as 0 and 1"
+def _check_background_is_last(masks: Masks, last: Shaped[np.ndarray, "rows columns"]) -> None:
+    """Raises UnreadableLabel where the first channel is the complement of all others, and most of the film."""
+    if 2 * np.count_nonzero(masks[0]) <= last.size:
+        return
+    others = np.logical_or.reduce(masks[1:], axis=0) | (last != 0)
+    if np.count_nonzero(masks[0] == others) < _COMPLEMENT_DIFFERS * last.size:
+        raise UnreadableLabel(
+            f"the first channel is the {BACKGROUND}; save it as the last, after {', '.join(VERTEBRAE)}"
+        )
+
+
+_COMPLEMENT_DIFFERS = 0.01
+"""Share of pixels in which a background may differ from the complement and still be one."""
+_MIXED = "the label has other values than 0 and 1, or 0 and 255; save each vertebra as 0 and 1"
 
 
 def _inside_value(planes: list[Shaped[np.ndarray, "rows columns"]]) -> int | None:

@@ -13,21 +13,19 @@ _MAX_PIXELS = 40_000_000
 class Limits:
     """The first four hold wherever a film is read; most others only in a process of its own (`isolation`).
 
-    Those of ZIP archives hold where one is opened (`archives`).
+    There the first holds for labels too. Those of ZIP archives hold where one is opened (`archives`).
     The operating system enforces memory, processor time, size of written files and number of open ones: all on Linux,
     some on macOS, none on Windows, where wall time and the sizes remain.
     """
 
     max_bytes: int = 64 * 2**20
-    """Size of a DICOM file."""
+    """Size of a file, and of an upload to the page; uncompressed uint8 labels of 3000 x 3000 x 7 take 60 MB."""
     min_side: int = 64
     """Fewest rows and fewest columns."""
     max_side: int = 10_000
     """Most rows and most columns."""
     max_pixels: int = _MAX_PIXELS
     """Rows times columns."""
-    max_label_bytes: int = 512 * 2**20
-    """Size of a label file; uncompressed doubles of 3000 x 3000 take 69 MiB for each channel."""
     memory_bytes: int = 3 * 2**29
     """Address space of the process that reads a film; libraries take 0.5 GB, 40 million pixels 1.2 GB in all."""
     label_memory_bytes: int = 3 * 2**30

@@ -6,9 +6,17 @@ film rows and columns by what its header says, not by how it lies in the file.
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
+import shutil
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,6 +27,9 @@ from spineseg.film import Spacing
 from spineseg.io.dicom_header import UnreadableFilm
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
 from spineseg.io.picture_decoder import UnreadablePicture
+
+_FARTHEST = 2**24
+"""Where the first pixel of a file may be, in bytes; before it are notes of the program that wrote it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,18 +45,24 @@ class Volume:
 
 
 def read_nifti(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Volume:
-    """Read .nii or .nii.gz, with scale applied. Raises UnreadableFilm; its sentence does not hold the path."""
+    """Read one NIfTI file, packed by gzip or not, with scale applied; no more is unpacked than its header states.
+
+    Raises UnreadableFilm; its sentence does not hold the path.
+    """
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NiftiImageIO")
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
-        size = reader.GetSize()
-        if reader.GetNumberOfComponents() == 1 and len(size) in (2, 3) and math.prod(size) <= limits.max_pixels:
+        with _named(path) as named:
+            reader.SetFileName(named)
+            reader.ReadImageInformation()
+            size = reader.GetSize()
+            if reader.GetNumberOfComponents() > 1 or len(size) not in (2, 3) or math.prod(size) > limits.max_pixels:
+                raise UnreadableFilm(
+                    "expected one grey picture, got a volume, colours or a larger one; export one plane"
+                )
+            _check_is_whole(path, math.prod(size))
             image = reader.Execute()
-        else:
-            raise UnreadableFilm("expected one grey picture, got a volume, colours or a larger one; export one plane")
-    except RuntimeError:
+    except (RuntimeError, OSError, EOFError, zlib.error, struct.error):
         raise UnreadableFilm(
             "expected a sound NIfTI picture with axes at right angles, got another; save it with a third axis of "
             "length 1, or as PNG"
@@ -55,6 +72,36 @@ def read_nifti(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS)
     values = sitk.GetArrayFromImage(image)
     first, second, third = (*image.GetSpacing(), 1.0)[:3]
     return Volume(values.reshape((1,) * (3 - values.ndim) + values.shape), direction, (first, second, third))
+
+
+def _check_is_whole(path: str | os.PathLike[str], pixels: int) -> None:
+    """Raises EOFError for a file that ends before its last pixel, which the library would fill with 0.
+
+    Source: nifti1.h and nifti2.h: bits of a pixel, and where the first one is.
+    """
+    with open(path, "rb") as plain, gzip.open(plain) if plain.peek(2)[:2] == b"\x1f\x8b" else plain as stream:
+        head = stream.read(540)
+        second = 540 in (int.from_bytes(head[:4], order) for order in ("little", "big"))
+        order = "<" if head[:2] in (b"\x5c\x01", b"\x1c\x02") else ">"
+        (bits,) = struct.unpack_from(order + "h", head, 14 if second else 72)
+        (first,) = struct.unpack_from(order + ("q" if second else "f"), head, 168 if second else 108)
+        if not (0 <= first < _FARTHEST and 8 <= bits <= 128):  # false for NaN
+            raise EOFError
+        stream.seek(max(int(first), 352) + pixels * bits // 8 - 1)
+        if not stream.read(1):
+            raise EOFError
+
+
+@contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[str]:
+    """The file under a name by which the library takes it for NIfTI, and reads it whether packed or not."""
+    with tempfile.TemporaryDirectory(prefix="spineseg-") as folder:
+        named = Path(folder, "film.nii.gz")
+        try:
+            named.symlink_to(Path(path).resolve())
+        except OSError:  # Windows lets only some users make links
+            shutil.copyfile(path, named)
+        yield str(named)
 
 
 Orientation = Literal["header", "stored", "exchanged"]

@@ -1,41 +1,21 @@
-"""PNG files: pictures written, and the stored numbers of grey and palette ones read."""
+"""Pictures written as PNG."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import UInt8
 
 from spineseg.io.files import replacing
-from spineseg.io.kinds import HEAD_BYTES, OVERLAY_MARK, PNG, PNG_HEADER_BYTES, kind_of
-from spineseg.io.limits import DEFAULT_LIMITS
-from spineseg.io.picture_decoder import UnreadablePicture, decode_picture
+from spineseg.io.kinds import OVERLAY_MARK, PNG_HEADER_BYTES
 
 Picture = UInt8[np.ndarray, "rows columns rgb=3"] | UInt8[np.ndarray, "rows columns"]
 """In colour or grey."""
 _MARK = struct.pack(">I", len(OVERLAY_MARK) - 4) + OVERLAY_MARK + struct.pack(">I", zlib.crc32(OVERLAY_MARK))
-_OF_ANY_SIZE = replace(DEFAULT_LIMITS, min_side=1)
-
-
-def read_png(path: Path) -> Shaped[np.ndarray, "rows columns"]:
-    """The stored numbers of a grey or palette PNG: of a palette the index, of less than 8 bits the number itself.
-
-    Raises UnreadablePicture, or UnreadableFilm before anything is decoded if it has more pixels than a film may have.
-    """
-    content = path.read_bytes()
-    if (kind := kind_of(content[:HEAD_BYTES])) is not PNG:
-        raise UnreadablePicture(f"This is {kind.article}, not a PNG picture; save it as PNG")
-    values = decode_picture(content, PNG, _OF_ANY_SIZE, indices=True).values
-    if values.ndim == 3:
-        if np.ptp(values, axis=2).any():
-            raise UnreadablePicture("This PNG has colours, not one number per pixel; save it grey or with a palette")
-        values = values[..., 0]
-    return values
 
 
 def png_bytes(picture: Picture) -> bytes:

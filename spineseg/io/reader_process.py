@@ -43,12 +43,15 @@ def serialised_film(path: str, invert: bool, limits: Limits) -> tuple[np.ndarray
 
 def serialised_label(path: str, shape: tuple[int, int], limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:
     """`read_label` as an array and facts that JSON can hold."""
-    from spineseg.io.labels import read_label
+    from spineseg.io.labels import UnreadableLabel, read_label
 
-    if Path(path).is_file() and os.stat(path).st_size > limits.max_label_bytes:
-        most = limits.max_label_bytes / 2**20
-        raise BadInput(f"expected a label of at most {most:.0f} MB, got a larger one; save it compressed, as uint8")
-    label = read_label(path, shape)
+    if Path(path).is_file() and os.stat(path).st_size > limits.max_bytes:
+        most = limits.max_bytes / 2**20
+        raise BadInput(f"the label is larger than {most:.0f} MB; save it as .npz, compressed .mat or PNG")
+    try:
+        label = read_label(path, shape)
+    except UnreadableLabel as error:
+        raise UnreadableLabel(error.anonymous) from None
     return label.masks, {
         "overlap_px": label.overlap_px,
         "background_disagreement_px": label.background_disagreement_px,

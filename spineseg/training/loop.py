@@ -27,11 +27,13 @@ from tqdm import tqdm
 
 from spineseg.data.augment import Transform
 from spineseg.data.cache import GridCache, build_cache
+from spineseg.data.check import check_names
 from spineseg.data.dataset import FilmDataset
+from spineseg.data.findings import grouped
 from spineseg.data.split import split_films
 from spineseg.film import BadInput
 from spineseg.io.files import write_text
-from spineseg.io.folder import labelled_films, read_folder
+from spineseg.io.folder import labelled_films
 from spineseg.model.architectures import build_network, completed
 from spineseg.model.card import Card
 from spineseg.model.checkpoint import load_checkpoint, save_checkpoint
@@ -118,8 +120,9 @@ def train(
     Returns a report for each epoch, those before a resumption included. accelerator: from `make_accelerator`, where
     other runs follow in the same processes; without it this run makes one, and ends the processes' group.
     transform: a change of your own for each training film, after those of config.augment.
-    Raises BadInput for a folder, label or checkpoint that cannot be used, before the first step, Diverged if the
-    loss is no number, and NoMemory if a step does not fit; what the last finished epoch wrote then stays.
+    Raises BadInput for a folder, label or checkpoint that cannot be used, before the first step (FaultyFolder for what
+    `check` calls errors), Diverged if the loss is no number, and NoMemory if a step does not fit; what the last
+    finished epoch wrote then stays.
     """
     if not config.resume and _holds_run(config.out):
         raise BadInput("expected an output folder without a run, got one that has one; set --resume or another --out")
@@ -169,19 +172,12 @@ def _say(run: _Run, text: str) -> None:
 
 
 def _announce(run: _Run) -> None:
-    """Files that are not used, what is odd about the labels, and how large the run is."""
-    for each in read_folder(run.config.data).unused:
-        print(each)
-    remarks = run.films.cache.remarks
-    for name in list(remarks)[:_MOST_REMARKS]:
-        print(f"{name}: {'; '.join(remarks[name])}")
+    """What is odd about films and labels, and how large the run is."""
+    for line in grouped([*check_names(run.config.data), *run.films.cache.findings]):
+        print(line)
     weights, processes = parameter_count(run.network), run.accelerator.num_processes
     films = f"{len(run.films)} films to train on, {len(run.held_back)} held back, {weights:,} weights"
     print(f"{films}, {run.accelerator.device}" + (f", {processes} processes" if processes > 1 else ""))
-
-
-_MOST_REMARKS = 20
-"""Films whose labels are remarked on before training."""
 
 
 def _holds_run(out: Path) -> bool:
@@ -213,6 +209,7 @@ def _datasets(
 ) -> tuple[FilmDataset, FilmDataset]:
     """To train on, with random changes; held back, without."""
     labelled = labelled_films(config.data)
+    check_names(config.data)
     trained_on, held_back = split_films(labelled, config)
     progress = partial(tqdm, desc="reading films", disable=not accelerator.is_local_main_process)
     with accelerator.local_main_process_first():

@@ -18,6 +18,7 @@ import numpy as np
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
+from spineseg.data.check_masks import MISPLACED, mask_findings
 from spineseg.film import BadInput, Film
 from spineseg.inference.prediction import Prediction
 from spineseg.io.labels import Label, to_array
@@ -170,13 +171,17 @@ class Handlers:
 
     @with_user_errors
     def open_reference(self, state: SessionState | None, upload: Mapping[str, Any] | None) -> SessionState:
-        """An uploaded label of the film's own size to compare with; the file is deleted."""
+        """An uploaded label of the film's own size to compare with; the file is deleted.
+
+        Refused if it is empty or its vertebrae are out of order, for then every score would be about that.
+        """
         path = uploaded(upload, "a label")
         if state is None:
             path.unlink(missing_ok=True)
             raise BadRequest(texts.NO_FILM_FOR_REFERENCE)
         label = read_and_delete(path, partial(self._label, shape=state.film.shape))
-        return replace(state, other=MaskLayer(texts.REFERENCE_TITLE, masks_to_bits(label.masks), remarks=label.remarks))
+        remarks = (*label.remarks, *_faults(label))
+        return replace(state, other=MaskLayer(texts.REFERENCE_TITLE, masks_to_bits(label.masks), remarks=remarks))
 
     def _label(self, path: Path, shape: tuple[int, int]) -> Label:
         return self.read_label(path, shape)
@@ -291,6 +296,14 @@ class Handlers:
             np.rint(prediction.probabilities * 255).astype(np.uint8),
             bone_map_of(prediction),
         )
+
+
+def _faults(label: Label) -> tuple[str, ...]:
+    """What `check` calls an error in a label that can be compared with. Raises BadRequest for one that cannot."""
+    errors = [finding for finding in mask_findings("", label.masks) if finding.severity == "error"]
+    if unfit := [error for error in errors if error.kind in MISPLACED or not label.masks.any()]:
+        raise BadRequest(unfit[0].sentence)
+    return tuple(error.sentence for error in errors)
 
 
 def _inverted(state: SessionState, inverted: bool) -> SessionState:

@@ -125,7 +125,9 @@ EDITOR = {
 COMPARE, COMPARE_WITH = "Compare", "Compare with"
 NOTHING, A_REFERENCE = "nothing", "a reference file"
 CHOOSE_REFERENCE = "Choose a reference"
-REFERENCE_HINT = f".mat (label_separated) or .npy, rows × columns × {len(CHANNELS)}"
+REFERENCE_HINT = (
+    f".mat, .npy or .npz of rows × columns × {len(CHANNELS)}, label PNG or TIFF, NIfTI or DICOM segmentation"
+)
 REFERENCE_TITLE = "reference"
 NOTHING_TO_COMPARE = "Choose a reference or another model to compare with."
 NO_MASKS = "{} has no masks: none of its channels comes above 0.5."

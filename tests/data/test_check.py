@@ -8,13 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from label_files import every_label
 from small import rectangles
 
-from spineseg.data.check import Finding, FolderReport, check_folder, mask_findings
+from spineseg.data.check import FolderReport, check_before_use, check_folder
+from spineseg.data.check_masks import mask_findings
+from spineseg.data.findings import FaultyFolder, Finding
 from spineseg.film import Case, Film, Masks
 from spineseg.io.dicom_write import write_film
-from spineseg.io.folder import NoFilms, write_case
-from spineseg.io.labels import KEY, to_array, write_array
+from spineseg.io.folder import NoFilms, read_folder, write_case
+from spineseg.io.label_formats import LABEL_SUFFIXES
+from spineseg.io.labels import KEY, read_label, to_array, write_array
+from spineseg.io.pictures import write_png
+from spineseg.render import label_picture
 
 SHAPE = (200, 200)
 
@@ -170,17 +176,90 @@ def test_halves_of_pairs(tmp_path: Path):
     assert said(report) == [
         ("img/3.DCM", "error", "left out"),
         ("1", "warning", "no label"),
+        ("2", "warning", "two labels"),
         ("img/notes", "warning", "left out"),
-        ("label/01.mat", "warning", "left out"),
-        ("label/2.npy", "warning", "left out"),
+        ("label/01.mat", "warning", "no film"),
     ]
-    assert [finding.sentence for finding in report.findings if finding.kind == "left out"] == [
+    assert [finding.sentence for finding in report.findings] == [
         "left out: an empty file",
+        "no label has the film’s name; it is not used",
+        "2.mat is used, 2.npy not; keep one",
         "left out: a file of another kind",
-        "left out: a label without a film of its name",
-        "left out: a second label beside 2.mat",
+        "no film has the label’s name; it is not used",
     ]
     assert (report.films, report.pairs, report.errors) == (3, 2, 1)
+
+
+def test_of_several_labels_the_one_that_is_used_is_named(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18), bodies(20))
+    (folder / "label" / "1.mat").unlink()
+    write_array(folder / "label" / "1.npy", bodies(20))
+    for name in ("1-corrected-labels.png", "1.PNG"):
+        write_png(folder / "label" / name, label_picture(bodies(21)))
+    finding = single(check_folder(folder))
+    assert (finding.film, finding.kind) == ("1", "two labels")
+    assert finding.sentence == "1.npy is used, 1.PNG, 1-corrected-labels.png not; keep one"
+    (folder / "label" / "1.npy").unlink()
+    assert single(check_folder(folder)).sentence == "1.PNG is used, 1-corrected-labels.png not; keep one"
+
+
+def test_label_files_in_subfolders_are_labels_and_never_films(tmp_path: Path):
+    """Each format, with an ending in either case, below label as the film is below img."""
+    paths = every_label(tmp_path, bodies(18))
+    for k, (name, path) in enumerate(paths.items()):
+        write_film(folder_for(tmp_path / "d" / "img" / f"{k}") / "1.DCM", noise(k))
+        ending = next(suffix for suffix in LABEL_SUFFIXES if name.endswith(suffix))
+        path.rename(folder_for(tmp_path / "d" / "label" / f"{k}") / f"1{ending.upper()}")
+    data = read_folder(tmp_path / "d")
+    assert sorted(files.name for files in data.films) == sorted(f"{k}/1" for k in range(len(paths)))
+    assert data.left_out == data.alone == ()
+    assert all(files.label and read_label(files.label, SHAPE).masks.any() for files in data.films)
+
+
+def folder_for(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
+def single(report: FolderReport) -> Finding:
+    (finding,) = report.findings
+    return finding
+
+
+def test_what_is_wrong_with_a_film_without_a_label_is_a_warning_and_need_not_be_read(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18), bodies(19), bodies(20))
+    (folder / "label" / "0.mat").unlink()
+    (folder / "label" / "1.mat").write_bytes(b"no label")
+    (folder / "img" / "0.dcm").write_bytes((folder / "img" / "0.dcm").read_bytes()[:3000])
+    report = check_folder(folder)
+    assert said(report) == [
+        ("1", "error", "unreadable label"),
+        ("0", "warning", "no label"),
+        ("0", "warning", "unreadable film"),
+    ]
+    assert said(check_folder(folder, labelled=True)) == said(report)[:2]
+    with pytest.raises(FaultyFolder, match=r"^1: this is another kind of file, not a label; "):
+        check_before_use(folder)
+
+
+def test_of_a_film_that_is_there_three_times_those_with_a_label_are_the_error(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18), bodies(19), bodies(20))
+    (folder / "label" / "0.mat").unlink()
+    for k in (1, 2):
+        write_film(folder / "img" / f"{k}.dcm", noise(0))
+    report = check_folder(folder)
+    assert said(report) == [
+        ("2", "error", "same film"),
+        ("0", "warning", "no label"),
+        ("0", "warning", "same film"),
+    ]
+
+
+def test_a_link_repeats_a_film_on_purpose(tmp_path: Path):
+    folder = folder_of(tmp_path, bodies(18))
+    for part, name in (("img", "1.dcm"), ("label", "1.mat")):
+        (folder / part / name).symlink_to(folder / part / name.replace("1", "0"))
+    assert said(check_folder(folder)) == [("1", "warning", "same film")]
 
 
 def test_no_pair_at_all(tmp_path: Path):
@@ -191,7 +270,17 @@ def test_no_pair_at_all(tmp_path: Path):
     with pytest.raises(NoFilms, match=r"img/ holds no film: 1 file was looked at \(1 empty file\); name a folder"):
         check_folder(tmp_path)
     write_film(tmp_path / "img" / "1.dcm", noise(1))
-    assert ("label/", "error", "no pair") in said(check_folder(tmp_path))
+    finding = check_folder(tmp_path).findings[0]
+    assert (finding.film, finding.severity, finding.kind) == ("label/", "error", "no pair")
+    assert finding.sentence.startswith(
+        f"there is no folder {tmp_path / 'label'}; put the labels there, as <film>.mat, "
+    )
+    (tmp_path / "label").mkdir()
+    assert (
+        "label holds no label for 1 films, as 1; save them as <film>.mat" in check_folder(tmp_path).findings[0].sentence
+    )
+    (tmp_path / "label" / "one.npz").touch()
+    assert "holds 1 labels, as one.npz, but none of a film, as 1; " in check_folder(tmp_path).findings[0].sentence
 
 
 def save_label(path: Path, array: np.ndarray) -> None:
@@ -214,13 +303,13 @@ def test_what_cannot_be_read_is_said_and_the_rest_goes_on(tmp_path: Path):
         *[("error", "unreadable label")] * 4,
         ("error", "unreadable film"),
         ("error", "left out"),
-        ("warning", "left out"),
+        ("warning", "no film"),
     ]
     assert sentences["img/0.dcm"] == "left out: a file of another kind"
-    assert sentences["label/0.mat"] == "left out: a label without a film of its name"
-    assert "200 x 200 x 7, got 150 x 200 x 7" in sentences["2"]
+    assert sentences["label/0.mat"] == "no film has the label’s name; it is not used"
+    assert "the film has 200 x 200 rows x columns, the label 150 x 200 x 7; " in sentences["2"]
     assert "transpose it" in sentences["3"]
-    assert "got other values" in sentences["4"]
+    assert "other values than 0 and 1" in sentences["4"]
 
 
 def test_background_and_overlap_are_warnings(tmp_path: Path):
@@ -260,8 +349,8 @@ def test_the_same_film_twice(tmp_path: Path, change, words: str):
     (folder / "label" / "1.mat").unlink()
     write_film(folder / "img" / "1.dcm", Film(np.ascontiguousarray(change(noise(0).image))))
     report = check_folder(folder)
-    assert said(report) == [("1", "error", "same film"), ("1", "warning", "no label")]
-    assert words in report.findings[0].sentence
+    assert said(report) == [("1", "warning", "no label"), ("1", "warning", "same film")]  # nothing is learnt from it
+    assert words in report.findings[1].sentence
 
 
 def test_the_same_film_under_another_label(tmp_path: Path):

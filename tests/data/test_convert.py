@@ -24,7 +24,6 @@ from spineseg.data.convert import (
     NotConverted,
     convert_folder,
     masks_of_map,
-    read_label_map,
     read_picture,
     stored_values,
     value_table,
@@ -34,6 +33,7 @@ from spineseg.io.dicom_header import UnreadableFilm
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
 from spineseg.io.folder import read_folder
+from spineseg.io.label_maps import read_label_map
 from spineseg.io.labels import read_label
 from spineseg.io.nifti import Volume, film_plane, read_nifti
 from spineseg.io.picture_decoder import UnreadablePicture
@@ -149,10 +149,17 @@ def test_colours_are_refused(tmp_path: Path):
         read_label_map(write_png(tmp_path / "a.png", labels))
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff" + bytes(40)])
-def test_no_png(tmp_path: Path, content: bytes):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "this is an empty file, not a label map"),
+        (b"\x89PNG\r\n\x1a\n", "This is a PNG picture that is damaged"),
+        (b"\xff\xd8\xff" + bytes(40), "this is a JPEG picture, not a label map; save it as PNG, TIFF or NIfTI"),
+    ],
+)
+def test_no_png(tmp_path: Path, content: bytes, words: str):
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(UnreadablePicture, match=r"not a PNG picture; save it as PNG|PNG picture that is damaged"):
+    with pytest.raises(UnreadablePicture, match=words):
         read_label_map(tmp_path / "a.png")
 
 
@@ -236,7 +243,7 @@ def test_numbers_of_any_type(tmp_path: Path, dtype: str):
 def test_numbers_that_are_no_labels(tmp_path: Path, value: float):
     labels = label_map(bodies()).T.astype(np.float32)
     labels[0, 0] = value
-    with pytest.raises(UnreadablePicture, match="expected whole numbers from 0 to 65535"):
+    with pytest.raises(UnreadablePicture, match="other values than 0 to 65535; save it as whole numbers"):
         read_label_map(nifti(tmp_path / "a.nii", labels, np.diag([-1, -1, 1, 1])))
 
 
@@ -414,7 +421,11 @@ def test_films_and_labels_at_any_depth(config: ConvertConfig):
     (config.films / "b" / "report").write_bytes(b"%PDF-1.7")
     assert convert_folder(config) == convert.Converted(("a/1", "b/1", "b/plain"), {"b/report": "a PDF document"})
     found = read_folder(config.out)
-    assert [files.name for files in found.films] == ["a/1", "b/1", "b/plain"] and found.unused == []
+    assert (
+        [files.name for files in found.films] == ["a/1", "b/1", "b/plain"]
+        and all(files.label for files in found.films)
+        and found.left_out == found.alone == ()
+    )
     assert np.array_equal(read_film(found.films[1].film).image, grey(1))
 
 

@@ -14,14 +14,15 @@ import torch
 from small import GRID, simulate_films
 from torch.utils.data import DataLoader
 
+from spineseg.data import check
 from spineseg.data.augment import AugmentConfig
 from spineseg.data.cache import GridCache, bits_type, build_cache, cached, pack_bits, unpack_bits
 from spineseg.data.dataset import FilmDataset
+from spineseg.data.findings import FaultyFolder
 from spineseg.film import Film
 from spineseg.inference.grid import film_to_grid, masks_to_grid
-from spineseg.io import folder as dataset
 from spineseg.io.folder import BadDataset, NoFilms, labelled_films, read_case, read_folder
-from spineseg.io.labels import KEY, UnreadableLabel, write_array
+from spineseg.io.labels import KEY, write_array
 from spineseg.model.config import GridConfig
 from spineseg.simulate import SimulateConfig, simulate_case
 
@@ -47,13 +48,13 @@ def cache(source: Path, tmp_path_factory: pytest.TempPathFactory) -> GridCache:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the films that were decoded, as it happens."""
     names: list[str] = []
-    read_film = dataset.read_film
+    read_film = check.read_film
 
     def counting(path: Path) -> Film:
         names.append(path.stem)
         return read_film(path)
 
-    monkeypatch.setattr(dataset, "read_film", counting)
+    monkeypatch.setattr(check, "read_film", counting)
     return names
 
 
@@ -66,7 +67,7 @@ def test_a_folder_without_films_or_labels_is_refused(folder: Path, tmp_path: Pat
     with pytest.raises(NoFilms, match=r"^This folder has no img/ with films; name the folder that holds img/"):
         labelled_films(tmp_path)
     shutil.rmtree(folder / "label")
-    with pytest.raises(BadDataset, match=r"^expected labels as label/<film>\.mat or \.npy, found none"):
+    with pytest.raises(BadDataset, match=r"there is no folder .*label; put the labels there, as <film>\.mat, \.npy, "):
         labelled_films(folder)
 
 
@@ -81,7 +82,7 @@ def test_films_count_by_content_and_lie_at_any_depth(folder: Path, tmp_path: Pat
     (folder / "img" / f"{names[2]}.dcm").rename(folder / "img" / names[2])
     found = read_folder(folder)
     assert [files.name for files in found.films] == [*names[2:], *moved.values()]
-    assert all(files.label and files.root == folder for files in found.films) and found.unused == []
+    assert all(files.label and files.root == folder for files in found.films) and found.left_out == found.alone == ()
     cache = build_cache(found.films, GRID, tmp_path / "cache")
     assert not np.array_equal(cache.images[-1], cache.images[-2])
     assert cached(found.films, GRID, tmp_path / "cache") is not None
@@ -96,11 +97,11 @@ def test_every_file_that_is_not_used_is_named(folder: Path):
     shutil.make_archive(str(folder / "img" / "more"), "zip", folder / "label")
     (folder / "label" / "readme.txt").write_text("by two readers")
     (folder / "label" / ".DS_Store").touch()
-    assert [str(each) for each in read_folder(folder).unused] == [
-        "img/more.zip: left out: a ZIP archive; unpack it",
-        f"img/{names[0]}.ima: left out: another film of the name {names[0]}",
-        "label/readme.txt: left out: no .mat or .npy file",
-        f"{names[1]}: left out: a film without a label",
+    assert [str(finding) for finding in check.name_findings(read_folder(folder))] == [
+        f"warning: {names[1]}: no label has the film’s name; it is not used",
+        "error: img/more.zip: left out: a ZIP archive; unpack it",
+        f"warning: img/{names[0]}.ima: left out: another film of the name {names[0]}",
+        "warning: label/readme.txt: left out: a file without a label’s ending",
     ]
 
 
@@ -124,7 +125,7 @@ def test_several_processes_decode_what_one_does(source: Path, tmp_path: Path):
     )
     assert seen == [0, 1, 2, 3, 4]
     assert np.array_equal(several.images, alone.images) and np.array_equal(several.bits, alone.bits)
-    assert several.remarks == alone.remarks and several.names == alone.names
+    assert several.findings == alone.findings and several.names == alone.names
 
 
 def test_time_of_change_grid_and_choice_of_films_matter(folder: Path, tmp_path: Path, decoded: list[str]):
@@ -142,18 +143,18 @@ def test_time_of_change_grid_and_choice_of_films_matter(folder: Path, tmp_path: 
 def test_an_interruption_leaves_no_half_cache(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ):
-    read_film = dataset.read_film
+    read_film = check.read_film
 
     def failing(path: Path) -> Film:
         if path.stem.endswith("3"):
             raise error
         return read_film(path)
 
-    monkeypatch.setattr(dataset, "read_film", failing)
+    monkeypatch.setattr(check, "read_film", failing)
     with pytest.raises(type(error)):
         build_cache(labelled_films(source), GRID, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
-    monkeypatch.setattr(dataset, "read_film", read_film)
+    monkeypatch.setattr(check, "read_film", read_film)
     assert len(build_cache(labelled_films(source), GRID, tmp_path / "cache").names) == 5
 
 
@@ -161,7 +162,7 @@ def test_two_that_build_the_same_cache_do_not_disturb_each_other(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The second begins and ends while the first is at work."""
-    read_film, begun, inner = dataset.read_film, list[str](), list[GridCache]()
+    read_film, begun, inner = check.read_film, list[str](), list[GridCache]()
 
     def racing(path: Path) -> Film:
         begun.append(path.stem)
@@ -169,7 +170,7 @@ def test_two_that_build_the_same_cache_do_not_disturb_each_other(
             inner.append(build_cache(labelled_films(source), GRID, tmp_path))
         return read_film(path)
 
-    monkeypatch.setattr(dataset, "read_film", racing)
+    monkeypatch.setattr(check, "read_film", racing)
     outer = build_cache(labelled_films(source), GRID, tmp_path)
     assert len(begun) == 10
     assert np.array_equal(outer.images, inner[0].images) and np.array_equal(outer.bits, inner[0].bits)
@@ -231,7 +232,7 @@ def test_a_bad_label_is_named_and_nothing_stays(folder: Path, tmp_path: Path, pr
     stored = np.zeros((rows, columns, 7), np.uint8)
     stored[4:9, 4:9, 0] = 2
     scipy.io.savemat(folder / "label" / "S001-00001.mat", {KEY: stored})
-    with pytest.raises(UnreadableLabel, match=r"^S001-00001: expected masks of 0 and 1"):
+    with pytest.raises(FaultyFolder, match=r"^S001-00001: the label has other values than 0 and 1, .*1 error in"):
         build_cache(labelled_films(folder), GRID, tmp_path / "cache", processes=processes)
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -340,7 +341,7 @@ def test_odd_labels_are_remarked_on_and_kept(folder: Path, tmp_path: Path):
     np.save(files.label.with_suffix(".npy"), array)
     for _ in range(2):  # made, then opened
         cache = build_cache(labelled_films(folder), GRID, tmp_path)
-        assert list(cache.remarks) == [files.name]
-        overlap, background = cache.remarks[files.name]
-        assert overlap == "6 pixels in more than one vertebra, kept in each"
-        assert background.endswith(f"in {rows * columns - 10 * 6 - 11 * 6 + 6} pixels")
+        assert {(f.film, f.severity) for f in cache.findings} == {(files.name, "warning")}
+        said = {finding.kind: finding.sentence for finding in cache.findings}
+        assert "got 6 pixels in both; they are kept in each" in said["overlap"]
+        assert f"got another in {rows * columns - 10 * 6 - 11 * 6 + 6} pixels" in said["background"]

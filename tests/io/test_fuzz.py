@@ -25,6 +25,7 @@ import pytest
 import reader_functions
 import scipy.io
 from dicom_files import NAME, dataset, is_anonymous_sentence, of_every_syntax, save, wheel_file
+from label_files import every_label
 from picture_files import by_pillow, png, tiff
 from small import rectangles
 
@@ -76,7 +77,7 @@ def label_files(folder: Path) -> list[Path]:
     np.save(paths[2], array)
     with h5py.File(paths[3], "w") as file:
         file.create_dataset(KEY, data=array.T, compression="gzip")
-    return paths
+    return [*paths, *every_label(folder, rectangles(SHAPE, 2, 6, 4, 10, 10)).values()]
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -213,7 +214,11 @@ def in_one_reader(cases: list[tuple[Base, str, bytes]], secret: bytes, folder: P
 def judge(base: Base, how: str, outcome: Outcome) -> str:
     """What became of one file, in a word. Fails for anything but an array of its own or a sentence."""
     if isinstance(outcome, BadInput):
-        assert is_anonymous_sentence(str(outcome), NAME, "Traceback", "/"), str(outcome)
+        if base.is_label:
+            assert "; " in str(outcome) and str(outcome).isprintable(), str(outcome)
+            assert not any(secret in str(outcome) for secret in (NAME, "Traceback", "/")), str(outcome)
+        else:
+            assert is_anonymous_sentence(str(outcome), NAME, "Traceback", "/"), str(outcome)
         return "refused" if isinstance(outcome, Refused) else "stopped"
     assert np.count_nonzero(outcome == SECRET) <= outcome.size // 100, "pixels of another film"
     if how == "cut":  # what was left was all that is needed, or it would be refused

@@ -22,7 +22,7 @@ from ui_fakes import FILM, Bands, FakeCard, bands, handlers, opened, runs_of, se
 from spineseg.film import VERTEBRAE, BadInput, Film
 from spineseg.inference.prediction import INVERTED, Prediction
 from spineseg.inference.verdict import NOT_LUMBAR
-from spineseg.io.labels import read_label, to_array
+from spineseg.io.labels import Label, read_label, to_array
 from spineseg.measure.measurements import measure
 from spineseg.ui import panels, texts
 from spineseg.ui.correction import bits_to_masks
@@ -255,13 +255,31 @@ def test_reference_without_a_film_or_of_another_size_is_refused_and_gone(upload:
     path = Path(upload["path"])
     np.save(stream := io.BytesIO(), np.zeros((71, 40, 7), np.uint8))
     real = replace(handlers(), read_label=read_label)
-    expected = "expected rows x columns x 7 = 70 x 40 x 7, got 71 x 40 x 7"
+    expected = "the film has 70 x 40 rows x columns, the label 71 x 40 x 7"
     for state, sentence in ((None, "choose the film first"), (opened(), expected)):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(stream.getvalue())
         with pytest.raises(gr.Error, match=sentence):
             real.open_reference(state, upload)
         assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [(lambda masks: masks[::-1], "going up; turn film and label"), (np.zeros_like, "expected vertebrae, got none")],
+)
+def test_a_reference_whose_scores_would_mean_nothing_is_refused(upload: dict, change: Any, sentence: str) -> None:
+    label = Label(np.ascontiguousarray(change(bands())), 0, 0)
+    with pytest.raises(gr.Error, match=sentence):
+        replace(handlers(), read_label=lambda path, shape: label).open_reference(opened(), upload)
+
+
+def test_a_reference_in_pieces_is_compared_and_remarked_on(upload: dict) -> None:
+    masks = bands()
+    masks[1, :, :2] |= masks[1].any(axis=1)[:, None]
+    page = replace(handlers(), read_label=lambda path, shape: Label(masks, 0, 0))
+    state = page.open_reference(segmented(page), upload)
+    assert state.other and "expected L2 in one piece" in state.other.remarks[0]
 
 
 # ---- correcting and measuring ----

@@ -1,6 +1,6 @@
 // An upload field. Several films at once, a folder or a ZIP archive go to the batch.
 const TEXTS = {
-  tooLarge: `That file is larger than ${megabytes(props.max_bytes)}; choose a single film`,
+  tooLarge: `That file is larger than ${megabytes(props.max_bytes)}; ${props.kind === 'film' ? 'choose a single film' : 'save the label as .npz, compressed .mat or PNG'}`,
   sending: (name) => `Sending ${name}`,
   sent: (name) => `${name} was sent; choose or drop another`,
   failed: 'The file could not be sent; try again',
