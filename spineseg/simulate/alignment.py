@@ -29,9 +29,7 @@ def kyphose(column: Column, degree: float, rng: Rng) -> list[Finding]:
     first, last = apex - 1, apex + 1
     goal = between(KYPHOSIS_DEG, degree)
     lacking = goal - cobb_deg(column, first, last)
-    whole = np.array(
-        [abs(column.look.bow_mm[k]).sum() == 0 and column.look.density[k] <= 1 for k in (apex, last, first)]
-    )
+    whole = np.array([k not in column.collapsed for k in (apex, last, first)])
     wedges = rng.dirichlet([4.0, 1.5, 1.5]) * whole * lacking * rng.uniform(0.4, 0.8)
     for index, angle in zip((apex, last, first), np.clip(wedges, 0.0, 24.0), strict=True):
         _wedge(column, index, float(angle))

@@ -132,7 +132,8 @@ def _matched(marks: np.ndarray, corners: np.ndarray, bow_mm: np.ndarray) -> tupl
     """Points of a bone and where they come to lie: its corners, and the middle of every side if one is bowed."""
     if not bow_mm.any():
         return marks, corners
-    middles = [bowed(*ends, mm, 3)[1] for ends, mm in zip(zip(corners, np.roll(corners, -1, 0)), bow_mm, strict=True)]
+    sides = zip(corners, np.roll(corners, -1, 0), bow_mm, strict=True)
+    middles = [bowed(*side, 3)[1] for side in sides]
     return np.concatenate([marks, (marks + np.roll(marks, -1, 0)) / 2]), np.concatenate([corners, middles])
 
 

@@ -52,14 +52,15 @@ class SimulateConfig:
     sick: SickConfig = field(default_factory=SickConfig)
 
 
-LONG_FILM: dict[str, Any] = {
-    "aspect": (0.34, 0.55),
-    "span": (0.22, 0.36),
-    "odd_span": (0.24, 0.4),
-    "above": (0.4, 0.66),
-    "crop_probability": 0.05,
-}
-"""Framing of a film that shows the whole spine from T4 on."""
+def _long_film(spine: SpineShape, rng: np.random.Generator, config: SimulateConfig) -> SimulateConfig:
+    """Framing of a film that shows the whole column, and the processing that shows chest and loin alike."""
+    top, l1, s1 = (float(y) for y in (spine.column[0, :2, 1].min(), spine.lumbar[0, :, 1].min(), spine.s1[:, 1].max()))
+    above, below = (l1 - top) * rng.uniform(0.88, 1.03), (s1 - l1) * rng.uniform(0.15, 0.7)
+    whole = above + s1 - l1 + below
+    span, least = ((s1 - l1) / whole, (s1 - l1) / whole), above / whole
+    exposure = replace(config.exposure, compression=(0.1, 0.6))
+    framing: dict[str, Any] = {"span": span, "odd_span": span, "above": (least, least + 0.02), "aspect": (0.36, 0.55)}
+    return replace(config, exposure=exposure, crop_probability=0.0, **framing)
 
 
 def _frame(
@@ -137,6 +138,7 @@ class _Plan:
     origin: tuple[float, float]
     placement: Placement
     findings: tuple[Finding, ...]
+    config: SimulateConfig
 
     def outlines(self) -> list[Points]:
         """Of `VERTEBRAE` on the film, (row, column)."""
@@ -150,8 +152,8 @@ def _plan(seed: int, index: int, config: SimulateConfig) -> _Plan:
     if degrees:
         spine, found = afflict(spine, degrees, sick_rng)
     if "long_film" in degrees:
-        config = replace(config, **LONG_FILM)
-        found = (*found, Finding("whole spine", where=("T4", "L5")))
+        config = _long_film(spine, sick_rng, config)
+        found = (*found, Finding("whole spine", where=(spine.column_names[0], "L5")))
     columns, pixel_mm, origin = _frame(spine, rng, config)
     placement = Placement.unchanged(config.rows, columns)
     if "tone" in degrees:
@@ -159,7 +161,7 @@ def _plan(seed: int, index: int, config: SimulateConfig) -> _Plan:
     if "placement" in degrees:
         placement, more = place(config.rows, columns, degrees["placement"], sick_rng)
         found = (*found, *more)
-    return _Plan(rng, sick_rng, degrees, spine, columns, pixel_mm, origin, placement, found)
+    return _Plan(rng, sick_rng, degrees, spine, columns, pixel_mm, origin, placement, found, config)
 
 
 def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig(), atlas: Atlas | None = None) -> Case:
@@ -169,7 +171,7 @@ def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig
     image: whole numbers 0..4095; masks: the true outlines of the bodies, empty where a body is off the film.
     """
     plan = _plan(seed, index, config)
-    image, outlines = _expose(plan, config, atlas), plan.outlines()
+    image, outlines = _expose(plan, atlas), plan.outlines()
     mirrored = plan.rng.random() < config.face_right_probability
     if not plan.degrees:
         masks = exact_masks(np.stack(outlines), *image.shape)
@@ -183,8 +185,9 @@ def simulate_case(seed: int, index: int, config: SimulateConfig = SimulateConfig
     return Case(f"S{seed:03d}-{index:05d}", film, np.ascontiguousarray(masks), findings=plan.findings)
 
 
-def _expose(plan: _Plan, config: SimulateConfig, atlas: Atlas | None) -> np.ndarray:
+def _expose(plan: _Plan, atlas: Atlas | None) -> np.ndarray:
     """The exposed film, 0..1."""
+    config = plan.config
     canvas = Canvas(np.zeros((config.rows, plan.columns), np.float32), plan.pixel_mm, plan.origin)
     if plan.degrees:
         size = child_scale(plan.findings)

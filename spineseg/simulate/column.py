@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -26,7 +26,10 @@ def slope_deg(plate: Float[np.ndarray, "2 xy=2"]) -> float:
 
 @dataclass(eq=False)
 class Column:
-    """Bodies from the highest thoracic one to S1 with their look, and what hangs on S1; changed in place."""
+    """Bodies from the highest thoracic one to S1 with their look, and what hangs on S1; changed in place.
+
+    collapsed: indices of fractured bodies.
+    """
 
     names: tuple[str, ...]
     bodies: Corners
@@ -34,6 +37,7 @@ class Column:
     sacral: Corners
     hip_mm: Float[np.ndarray, "xy=2"]
     pelvic_turn_deg: float
+    collapsed: set[int] = field(default_factory=set)
 
     @classmethod
     def of(cls, spine: SpineShape) -> Column:

@@ -41,6 +41,7 @@ def fracture(column: Column, degree: float, rng: Rng) -> list[Finding]:
 def collapse(column: Column, index: int, kind: str, loss_percent: float, rng: Rng) -> list[Finding]:
     """One body loses height; what is above follows. kind: wedge, biconcave or crush."""
     share = loss_percent / 100
+    column.collapsed.add(index)
     {"wedge": _wedge, "biconcave": _biconcave, "crush": _crush}[kind](column, index, share, rng)
     name = column.named((index,))
     found = [Finding(f"{kind} fracture", loss_percent, "%", name), *_thrown_out(column, index, share, rng)]
@@ -133,11 +134,8 @@ def paint_fracture(canvas: Canvas, spine: SpineShape, finding: Finding, strength
 
 def cement(column: Column, degree: float, rng: Rng) -> list[Finding]:
     """One to four bodies filled; collapsed ones first. A third to all of them leak."""
-    collapsed = np.flatnonzero(np.abs(column.look.bow_mm).sum(1) + (column.look.density > 1.01) > 0)
-    rest = [k for k in _chosen(column, 7, rng) if k not in collapsed]
-    where = [*collapsed[collapsed < len(column.bodies) - 1].tolist(), *rng.permutation(rest).tolist()][
-        : 1 + round(3 * degree)
-    ]
+    others = [k for k in _chosen(column, 7, rng) if k not in column.collapsed]
+    where = [*sorted(column.collapsed), *rng.permutation(others).tolist()][: 1 + round(3 * degree)]
     found = [Finding("cement", rng.uniform(20, 25 + 45 * degree), "% of the body", column.named((k,))) for k in where]
     leaks = [Finding("cement leak", where=column.named((k,))) for k in where if rng.random() < 0.3 + 0.5 * degree]
     return found + leaks

@@ -24,8 +24,8 @@ def instrument(column: Column, degree: float, rng: Rng) -> list[Finding]:
     """Screws at one to six levels, or a plate, or cages alone; about a collapsed body where there is one."""
     levels = LEVELS[0] + round((LEVELS[1] - LEVELS[0]) * degree)
     s1 = len(column.bodies) - 1
-    ill = np.flatnonzero(np.abs(column.look.bow_mm[:s1]).sum(1) > 0)
-    middle = int(rng.choice(ill)) if len(ill) and rng.random() < 0.8 else s1 - int(rng.integers(0, 5))
+    ill = sorted(column.collapsed)
+    middle = int(rng.choice(ill)) if ill and rng.random() < 0.8 else s1 - int(rng.integers(0, 5))
     first = int(np.clip(middle - levels // 2 - rng.integers(0, 2), max(s1 - 9, 0), s1 - levels))
     span = list(range(first, first + levels + 1))
     if rng.random() < 0.12:

@@ -226,10 +226,10 @@ def _burn(film: Image, degree: float, rng: Rng) -> Image:
     """White or black over a part of its range, more so towards one end of the film."""
     rows = len(film)
     slope = (
-        np.linspace(-0.5, 0.5, rows, dtype=np.float32)[:, None] * rng.choice([-1.0, 1.0]) * rng.uniform(0, 0.8) * degree
+        np.linspace(-0.5, 0.5, rows, dtype=np.float32)[:, None] * rng.choice([-1.0, 1.0]) * rng.uniform(0, 0.5) * degree
     )
-    moved = film + slope + rng.choice([-1.0, 1.0]) * (0.1 + 0.25 * degree)
-    return np.clip((moved - 0.5) * (1 + degree) + 0.5, 0, 1).astype(np.float32)
+    moved = film + slope + rng.choice([-1.0, 1.0]) * (0.05 + 0.2 * degree)
+    return np.clip((moved - 0.5) * (1 + 0.6 * degree) + 0.5, 0, 1).astype(np.float32)
 
 
 def _digitise(film: Image, degree: float, rng: Rng) -> Image:

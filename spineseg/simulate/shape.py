@@ -105,8 +105,8 @@ class SpineShape:
         found = []
         for index in map(self.column_names.index, names):
             body, bow = self.column[index], self.look.bow_mm[index]
-            sides = [bowed(*ends, mm)[:-1] for ends, mm in zip(zip(body, np.roll(body, -1, 0)), bow, strict=True)]
-            found.append(np.concatenate(sides) if bow.any() else body)
+            sides = zip(body, np.roll(body, -1, 0), bow, strict=True)
+            found.append(np.concatenate([bowed(*side)[:-1] for side in sides]) if bow.any() else body)
         return found
 
     @property
