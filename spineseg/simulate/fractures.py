@@ -98,11 +98,11 @@ def _close(column: Column, index: int, rng: Rng) -> None:
 
 def _thrown_out(column: Column, index: int, loss: float, rng: Rng) -> list[Finding]:
     """Walls that bulge with the loss, behind into the canal and in front."""
-    depth, found = column.depth(index), []
-    height = float(np.linalg.norm(column.bodies[index, 1] - column.bodies[index, 2]))
+    depth, found, body = column.depth(index), [], column.bodies[index]
     for side, name, most in ((1, "bone thrown out behind", 0.22), (3, "bone thrown out in front", 0.18)):
         if rng.random() < 0.2 + 0.6 * loss:
-            out = min(depth * most * rng.uniform(0.3, 1.0) * (0.3 + loss), 0.6 * height)
+            wall = float(np.linalg.norm(body[side] - body[(side + 1) % 4]))
+            out = min(depth * most * rng.uniform(0.3, 1.0) * (0.3 + loss), 0.35 * wall)
             column.look.bow_mm[index, side] += out
             found.append(Finding(name, out, "mm", column.named((index,))))
     return found
