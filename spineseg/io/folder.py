@@ -1,17 +1,22 @@
-"""A folder of films and labels: `img/<stem>.dcm` with `label/<stem>` and a suffix of `LABEL_SUFFIXES`."""
+"""A folder of films and labels: `img/<stem>.dcm` with `label/<stem>` and a suffix of `LABEL_SUFFIXES`.
+
+A simulated film of a sick spine has its findings in `findings/<stem>.json`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from spineseg.film import BadInput, Case
+from spineseg.film import BadInput, Case, Finding
 from spineseg.io.dicom_write import write_film
+from spineseg.io.files import write_text
 from spineseg.io.films import read_film
 from spineseg.io.label_formats import LABEL_SUFFIXES, either
 from spineseg.io.labels import read_label, write_mat
 
-IMAGES, LABELS = "img", "label"
+IMAGES, LABELS, FINDINGS = "img", "label", "findings"
 
 
 class BadDataset(BadInput):
@@ -66,9 +71,24 @@ def read_case(files: FilmFiles) -> Case:
     return Case(files.name, film, label.masks, label.remarks)
 
 
+def read_findings(folder: Path | str, name: str) -> tuple[Finding, ...]:
+    """What `write_case` wrote of a film's findings; none for an ordinary film. Raises BadInput."""
+    path = Path(folder) / FINDINGS / f"{name}.json"
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(Finding(**{**one, "where": tuple(one["where"])}) for one in json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError, KeyError):
+        raise BadInput("expected findings as simulate writes them, got another file; simulate it anew") from None
+
+
 def write_case(folder: Path, case: Case) -> None:
-    """Write one case in the layout that `find_films` reads; 12-bit DICOM and compressed .mat."""
+    """Write one case in the layout that `find_films` reads; 12-bit DICOM, compressed .mat, findings if any."""
     for part in (IMAGES, LABELS):
         (folder / part).mkdir(parents=True, exist_ok=True)
     write_mat(folder / LABELS / f"{case.name}.mat", case.masks)
     write_film(folder / IMAGES / f"{case.name}.dcm", case.film)
+    if case.findings:
+        (folder / FINDINGS).mkdir(exist_ok=True)
+        lines = ",\n ".join(json.dumps(asdict(finding)) for finding in case.findings)
+        write_text(folder / FINDINGS / f"{case.name}.json", f"[{lines}]\n")

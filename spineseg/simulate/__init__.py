@@ -9,11 +9,10 @@ and degree (`findings`), stands on the film's card (`Case.findings`), and is off
 
 from spineseg.simulate.atlas import build_atlas, load_atlas, save_atlas
 from spineseg.simulate.case import SimulateConfig, exact_masks, simulate_case, true_corners, write_folder
-from spineseg.simulate.config import KINDS, TRAINING_SHARE, SickConfig, only
+from spineseg.simulate.config import KINDS, SickConfig, only
 
 __all__ = [
     "KINDS",
-    "TRAINING_SHARE",
     "SickConfig",
     "SimulateConfig",
     "build_atlas",

@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from spineseg.film import VERTEBRAE, Case, Film, Finding, Masks, Spacing
 from spineseg.simulate.anatomy import paint_person
@@ -80,7 +80,9 @@ def _frame(
     return columns, pixel_mm, (spine.lumbar[..., 0].mean() - across * pixel_mm, top - above * config.rows * pixel_mm)
 
 
-def _pixels(points_mm: Points, pixel_mm: float, origin: tuple[float, float]) -> Points:
+def _pixels(
+    points_mm: Float[np.ndarray, "*body point xy=2"], pixel_mm: float, origin: tuple[float, float]
+) -> Float[np.ndarray, "*body point rc=2"]:
     """Points on the film, (row, column) with pixel centres at whole numbers."""
     return ((points_mm - np.asarray(origin)) / pixel_mm - 0.5)[..., ::-1]
 
@@ -93,12 +95,14 @@ def exact_masks(corners: Float[np.ndarray, "vertebra corner=4 rc=2"], rows: int,
     return _masks([(body, _in_convex) for body in corners], rows, columns)
 
 
-def outline_masks(outlines: Sequence[Points], rows: int, columns: int) -> Masks:
+def outline_masks(outlines: Sequence[Points], rows: int, columns: int) -> Bool[np.ndarray, "body rows columns"]:
     """The same for any closed outlines, (point, rc=2), convex or not."""
     return _masks([(outline, _in_polygon) for outline in outlines], rows, columns)
 
 
-def _masks(bodies: Sequence[tuple[Points, Callable[..., np.ndarray]]], rows: int, columns: int) -> Masks:
+def _masks(
+    bodies: Sequence[tuple[Points, Callable[..., np.ndarray]]], rows: int, columns: int
+) -> Bool[np.ndarray, "body rows columns"]:
     masks = np.zeros((len(bodies), rows, columns), bool)
     taken = np.zeros((rows, columns), bool)
     for mask, (body, within) in zip(masks, bodies, strict=True):

@@ -34,7 +34,7 @@ class Column:
     names: tuple[str, ...]
     bodies: Corners
     look: BodyLook
-    sacral: Corners
+    sacral: Float[np.ndarray, "sacral corner=4 xy=2"]
     hip_mm: Float[np.ndarray, "xy=2"]
     pelvic_turn_deg: float
     collapsed: set[int] = field(default_factory=set)
@@ -87,7 +87,7 @@ class Column:
         upper, lower = self.bodies[joint - 1], self.bodies[joint]
         gaps = [_height(point, lower[0], lower[1]) for point in upper[2:]]
         gaps += [_height(point, upper[2], upper[3]) for point in lower[:2]]
-        facing = [gap for gap, share in gaps if -0.02 <= share <= 1.02]
+        facing = [gap for gap, share in gaps if -0.25 <= share <= 1.25]
         return min(facing) if facing else min(gap for gap, _ in gaps)
 
     def set_gap(self, joint: int, gap_mm: float) -> None:

@@ -50,7 +50,7 @@ class SickConfig:
     """How many films show more than an ordinary spine, and how often each kind of it is on those."""
 
     share: float = 0.0
-    """Films with at least one kind; `TRAINING_SHARE` is what a network is trained on."""
+    """Films with at least one kind. The command `simulate`, which makes films to train on, has a default of its own."""
     fracture: float = 0.35
     cement: float = 0.12
     hardware: float = 0.30
@@ -75,8 +75,6 @@ class SickConfig:
 
 KINDS = tuple(field.name for field in fields(SickConfig) if field.name not in ("share", "degree"))
 """What a film can show beside an ordinary spine."""
-TRAINING_SHARE = 0.4
-"""Share of films with a finding in a new training."""
 
 
 def only(kind: str, degree: float | None = None) -> SickConfig:

@@ -20,18 +20,21 @@ MOST = 5
 
 
 def _chosen(column: Column, most: int, rng: Rng) -> list[int]:
-    """Bodies about the junction of chest and loin more often than others, T11 to L5."""
+    """Bodies of T11 to L5, about the junction of chest and loin more often than others, and next to each other."""
     places = np.arange(column.first_lumbar - 2, len(column.bodies) - 1)
     weight = np.array([0.8, 1.6, 2.0, 1.3, 1.0, 1.0, 0.7])
-    return sorted(rng.choice(places, min(most, len(places)), replace=False, p=weight / weight.sum()).tolist())
+    first = rng.choice(places, p=weight / weight.sum())
+    weight = weight * np.exp(-np.abs(places - first) / 2) * (places != first)
+    others = rng.choice(places, min(most, len(places)) - 1, replace=False, p=weight / weight.sum())
+    return [int(first), *others.tolist()]
 
 
 def fracture(column: Column, degree: float, rng: Rng) -> list[Finding]:
     """One to five collapsed bodies, the first as severe as the degree says, the others at most as much."""
-    count = 1 + int(rng.binomial(MOST - 1, 0.3))
+    count = int(rng.choice(np.arange(1, MOST + 1), p=[0.35, 0.25, 0.18, 0.12, 0.1]))
     found = []
-    for index in rng.permutation(_chosen(column, count, rng)).tolist():
-        loss = between(LOSS_PERCENT, degree * (rng.uniform(0.3, 1.0) if found else 1.0))
+    for index in _chosen(column, count, rng):
+        loss = between(LOSS_PERCENT, degree * (rng.uniform(0.5, 1.0) if found else 1.0))
         kinds = ["wedge", "crush", "biconcave"] if loss <= BICONCAVE_PERCENT else ["wedge", "crush"]
         kind = str(rng.choice(["wedge", *kinds]))
         found += collapse(column, int(index), kind, loss, rng)
@@ -47,7 +50,7 @@ def collapse(column: Column, index: int, kind: str, loss_percent: float, rng: Rn
     found = [Finding(f"{kind} fracture", loss_percent, "%", name), *_thrown_out(column, index, share, rng)]
     dense = rng.uniform(0.9, 1 / (1 - 0.75 * share)) * (rng.uniform(1.3, 2.0) if rng.random() < 0.3 else 1.0)
     column.look.density[index] *= dense
-    column.look.endplate[index] *= rng.uniform(0.5, 1.6, 2)
+    column.look.endplate[index] *= rng.uniform(0.1, 1.5, 2)
     return [*found, Finding("sclerosis", dense, "times as dense", name)] if dense > 1.5 else found
 
 
@@ -93,7 +96,7 @@ def _close(column: Column, index: int, rng: Rng) -> None:
     """The discs next to a collapsed body are as thick as before where they are thinnest, or thinner."""
     for joint in (index, index + 1):
         if 0 < joint < len(column.bodies):
-            column.set_gap(joint, min(max(column.gap_mm(joint), 0.6), rng.uniform(2.0, 7.0)))
+            column.set_gap(joint, min(max(column.gap_mm(joint), 0.6), rng.uniform(0.6, 5.0)))
 
 
 def _thrown_out(column: Column, index: int, loss: float, rng: Rng) -> list[Finding]:

@@ -24,7 +24,7 @@ def _somewhere(spine: SpineShape, rng: Rng, spread_mm: float) -> np.ndarray:
 
 def _paint_bowel(canvas: Canvas, spine: SpineShape, degree: float, rng: Rng) -> None:
     """Barium in a stretch of bowel, with folds."""
-    start = _somewhere(spine, rng, 30) - [rng.uniform(20, 90), 0]
+    start = _somewhere(spine, rng, 30.0) - [rng.uniform(20, 90), 0]
     path = smooth_open(start + np.cumsum(rng.normal(0, 26, (int(rng.integers(3, 7)), 2)), 0), 3)
     amount, width = 0.5 + 2.5 * degree * rng.random(), rng.uniform(8, 26)
     for point in path[:: max(len(path) // 30, 1)]:
@@ -65,7 +65,7 @@ def _paint_hernia(canvas: Canvas, spine: SpineShape, degree: float, rng: Rng) ->
 def _paint_gas(canvas: Canvas, spine: SpineShape, degree: float, rng: Rng) -> None:
     """Wide loops of bowel gas right over the bodies."""
     for _ in range(1 + int(rng.binomial(5, 0.3 + 0.5 * degree))):
-        loop = ellipse(_somewhere(spine, rng, 14), tuple(rng.uniform(8, 26, 2)), rng.uniform(0, 180))[::4]
+        loop = ellipse(_somewhere(spine, rng, 14.0), tuple(rng.uniform(8, 26, 2)), rng.uniform(0, 180))[::4]
         loop = smooth_closed(loop + rng.normal(0, 2.5, loop.shape), 3)
         canvas.fill(loop, -rng.uniform(0.1, 0.3 + 0.6 * degree), soft_mm=rng.uniform(0.8, 3))
         canvas.line(loop, rng.uniform(0, 0.12), width_mm=1.5, closed=True)
@@ -73,7 +73,7 @@ def _paint_gas(canvas: Canvas, spine: SpineShape, degree: float, rng: Rng) -> No
 
 def _paint_zip(canvas: Canvas, spine: SpineShape, degree: float, rng: Rng) -> None:
     """Two rows of teeth along a curve, with a slider."""
-    start = _somewhere(spine, rng, 25)
+    start = _somewhere(spine, rng, 25.0)
     turn = rng.uniform(0, np.pi) if rng.random() < 0.5 else np.pi / 2 + rng.normal(0, 0.2)
     along, amount = np.array([np.cos(turn), np.sin(turn)]), rng.uniform(0.6, 1.5 + 2 * degree)
     aside = np.array([-along[1], along[0]])
@@ -86,7 +86,7 @@ def _paint_zip(canvas: Canvas, spine: SpineShape, degree: float, rng: Rng) -> No
 
 def _paint_buttons(canvas: Canvas, spine: SpineShape, degree: float, rng: Rng) -> None:
     """A row of buttons, rivets or snaps."""
-    start, step = _somewhere(spine, rng, 25), rng.normal(0, [8, 25], 2)
+    start, step = _somewhere(spine, rng, 25.0), rng.normal(0, [8, 25], 2)
     radius, amount = rng.uniform(3.5, 9), rng.uniform(0.2, 0.6 + 2 * degree)
     for index in range(int(rng.integers(1, 6))):
         centre = start + step * index + rng.normal(0, 2, 2)
@@ -99,7 +99,7 @@ def _paint_buttons(canvas: Canvas, spine: SpineShape, degree: float, rng: Rng) -
 def _paint_wires(canvas: Canvas, spine: SpineShape, degree: float, rng: Rng) -> None:
     """Electrodes with their leads, or a catheter."""
     for _ in range(1 + int(rng.binomial(3, 0.5))):
-        path = _somewhere(spine, rng, 50) + np.cumsum(rng.normal(0, 32, (5, 2)), 0)
+        path = _somewhere(spine, rng, 50.0) + np.cumsum(rng.normal(0, 32, (5, 2)), 0)
         canvas.line(
             smooth_open(path, 4), rng.uniform(0.3, 0.6 + 1.5 * degree), width_mm=rng.uniform(0.8, 2.2), soft_mm=0.3
         )

@@ -110,7 +110,9 @@ def _askew(rows: int, columns: int, most: float, rng: Rng) -> Matrix:
     return cv2.getPerspectiveTransform(corners, moved).astype(np.float64)
 
 
-def compose(film: Image, placement: Placement, degree: float, rng: Rng) -> Image:
+def compose(
+    film: Image, placement: Placement, degree: float, rng: Rng
+) -> Float32[np.ndarray, "picture_rows picture_columns"]:
     """The picture, 0..1."""
     if not placement.names:
         return film

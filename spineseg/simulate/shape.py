@@ -19,7 +19,7 @@ from jaxtyping import Float
 from spineseg.film import VERTEBRAE, BadInput
 
 Corners = Float[np.ndarray, "vertebra corner=4 xy=2"]
-Points = Float[np.ndarray, "point xy=2"]
+Points = Float[np.ndarray, "_ xy=2"]
 OUTLINED = ("L1", "L2", "L3", "L4", "L5", "S1")
 """The vertebrae of the statistic; those above and below follow from them."""
 _L3 = OUTLINED.index("L3")

@@ -29,7 +29,7 @@ def renumber(column: Column, degree: float, rng: Rng) -> list[Finding]:
         return [_lumbarise(column, degree, rng)]
     count = 1 if name.startswith("six") else -1
     column.look = replace(column.look, lumbar_like=count)
-    return [Finding(name, 5 + count, "bodies without ribs above S1")]
+    return [Finding(name, 5.0 + count, "bodies without ribs above S1")]
 
 
 def _sacralise(column: Column, degree: float, rng: Rng) -> Finding:
