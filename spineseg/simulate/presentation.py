@@ -196,7 +196,7 @@ def _jpeg(picture: Image, quality: int) -> Image:
     """After storage as JPEG."""
     eight = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
     stored = cv2.imencode(".jpg", eight, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+    return np.asarray(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), dtype=np.float32) / 255
 
 
 def tone(degree: float, rng: Rng) -> list[Finding]:
@@ -243,7 +243,7 @@ def _digitise(film: Image, degree: float, rng: Rng) -> Image:
     curve = curve * (1 - degree * rng.uniform(0, 0.35) * (x**2 + y**2) / 2)
     grain = cv2.GaussianBlur(rng.standard_normal(film.shape, dtype=np.float32), (0, 0), rng.uniform(0.5, 1.4))
     shown = np.ascontiguousarray(curve + grain * rng.uniform(0.01, 0.02 + 0.06 * degree), dtype=np.float32)
-    for _ in range(int(rng.integers(0, 10 + 40 * degree))):
+    for _ in range(int(rng.integers(0, int(10 + 40 * degree)))):
         start = rng.uniform(0, [columns, rows])
         path = start + np.cumsum(rng.normal(0, rng.choice([0.002, 0.02]) * rows, (4, 2)), 0)
         cv2.polylines(shown, [np.round(path).astype(np.int32)], False, float(rng.random()), 1, cv2.LINE_AA)
