@@ -26,6 +26,7 @@ from spineseg.evaluation.metrics import dice
 from spineseg.film import Film, Masks
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.segmenter import Segmenter
+from spineseg.inference.verdict import RELIABLE
 from spineseg.io.films import read_film
 from spineseg.render import to_uint8
 from spineseg.simulate import simulate_case
@@ -167,7 +168,7 @@ def compared(alone: Prediction, bordered: Prediction, placed: Bordered) -> Row:
     """Mean and least Dice over vertebrae, and whether each is found where it was and sure."""
     scores = dice(bordered.masks, placed.masks(alone.masks))
     least = min((score for score in scores if not math.isnan(score)), default=1.0)
-    return {"mean": float(np.nanmean(scores)), "least": least, "sure": bordered.levels.verdict == "sure"}
+    return {"mean": float(np.nanmean(scores)), "least": least, "reliable": bordered.levels.verdict == RELIABLE}
 
 
 def row_of(kind: str, results: Sequence[Row]) -> Row:
@@ -180,7 +181,7 @@ def row_of(kind: str, results: Sequence[Row]) -> Row:
         "least film's": round(min(result["mean"] for result in results), 4),
         "least vertebra's": round(min(result["least"] for result in results), 4),
         "same levels": len(results) - len(moved),
-        "other levels, sure": sum(result["sure"] for result in moved),
+        "other levels, reliable": sum(result["reliable"] for result in moved),
     }
 
 

@@ -120,17 +120,32 @@ class Film:
         return replace(self.inverted() if invert else self, polarity_known=True)
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What is known to be on a film beside healthy bone, such as a fracture or an implant.
+
+    degree: how much of it, in `unit` ("" where there is nothing to measure). where: the bodies that it concerns.
+    """
+
+    name: str
+    degree: float = 1.0
+    unit: str = ""
+    where: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """A film with the masks of its vertebrae, which may overlap by some pixels (L5 and S1 do on real films).
 
-    remarks: what the label file states and masks cannot hold, as short sentences.
+    remarks: what the label file states and masks cannot hold, as short sentences. findings: what a simulated film shows
+    beside an ordinary spine.
     """
 
     name: str
     film: Film
     masks: Masks
     remarks: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def bounding_box(mask: Bool[np.ndarray, "rows columns"]) -> tuple[slice, slice]:

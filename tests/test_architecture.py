@@ -34,7 +34,6 @@ OTHER_LENGTHS = {
     "io/pictures.py": "PNG written",
     "io/limits.py": "every limit in one place",
     "simulate/anatomy.py": "the order in which a person is painted",
-    "simulate/config.py": "the amounts that all painters share",
     "simulate/hardware.py": "metal, apart from anatomy",
     "ui/mcp_tools.py": "all of MCP, which is off by default",
     "training/provenance.py": "benchmarks record the same",

@@ -25,6 +25,7 @@ from spineseg.inference.segmenter import Segmenter
 from spineseg.inference.verdict import NOT_LUMBAR
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
+from spineseg.io.folder import read_findings
 from spineseg.io.labels import KEY, read_label, to_array, write_array
 from spineseg.measure.measurements import measure_prediction
 from spineseg.model import hub
@@ -44,8 +45,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def simulate(out: Path) -> int:
-    return main(["simulate", "--out", str(out), "--count", "3", "--seed", "2", "--rows", "128", "--processes", "1"])
+def simulate(out: Path, sick: str = "0") -> int:
+    size = ["--count", "3", "--seed", "2", "--rows", "128", "--processes", "1"]
+    return main(["simulate", "--out", str(out), *size, "--sick", sick])
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +116,14 @@ def test_simulate_writes_the_same_bytes_again(data: Path, tmp_path: Path, capsys
     assert "3 films in" in capsys.readouterr().out
     for path in data.rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "again" / path.relative_to(data)).read_bytes()
+
+
+def test_simulate_writes_what_sick_spines_show(data: Path, tmp_path: Path, capsys: Captured):
+    assert simulate(tmp_path / "sick", "1") == 0
+    findings = [read_findings(tmp_path / "sick", name) for name in FILMS]
+    assert all(findings) and not read_findings(data, FILMS[0])
+    assert simulate(tmp_path / "none", "2") == 1
+    assert "expected a share from 0 to 1 for --sick, got 2" in capsys.readouterr().err
 
 
 def test_predict_reports_bad_files_and_goes_on(data: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):

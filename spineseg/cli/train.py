@@ -13,6 +13,7 @@ import tyro
 
 from spineseg.cli.options import Flat, JsonPath, listing_faults, progress
 from spineseg.data.config import ConvertConfig
+from spineseg.film import BadInput
 from spineseg.model.card import UNET
 from spineseg.training.config import TrainConfig
 
@@ -28,23 +29,28 @@ def simulate(
     rows: int = 1536,
     processes: int = os.cpu_count() or 1,
     meshes: Path | None = None,
+    sick: float = 0.4,
 ) -> int:
     """Write simulated lateral lumbar films with their exact labels; the same seed gives the same bytes.
 
     Args:
-        out: folder for img/*.dcm and label/*.mat
+        out: folder for img/*.dcm and label/*.mat, and findings/*.json of sick spines
         count: how many films
         seed: which series
         rows: rows of each film; its columns vary
         processes: how many work at once; the films are the same
         meshes: folder of bone meshes (see spineseg.simulate.bones); bones are projected from them instead of painted
+        sick: share of films with fractures, implants, deformities, odd presentation or other findings, 0 to 1; the
+            others do not depend on it
     """
     from tempfile import TemporaryDirectory
 
     from spineseg.io.folder import write_case
-    from spineseg.simulate import SimulateConfig, build_atlas, save_atlas, write_folder
+    from spineseg.simulate import SickConfig, SimulateConfig, build_atlas, save_atlas, write_folder
 
-    config, shown = SimulateConfig(rows=rows), progress("simulating")
+    if not 0 <= sick <= 1:
+        raise BadInput(f"expected a share from 0 to 1 for --sick, got {sick:g}")
+    config, shown = SimulateConfig(rows=rows, sick=SickConfig(share=sick)), progress("simulating")
     with TemporaryDirectory() as scratch:
         atlas = None
         if meshes is not None:

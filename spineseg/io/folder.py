@@ -1,19 +1,24 @@
-"""A folder of films and labels: `img/<film>` with `label/<film>` and a suffix of `LABEL_SUFFIXES`, at any depth."""
+"""A folder of films and labels: `img/<film>` with `label/<film>` and a suffix of `LABEL_SUFFIXES`, at any depth.
+
+A simulated film of a sick spine has its findings in `findings/<film>.json`.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from spineseg.film import BadInput, Case
+from spineseg.film import BadInput, Case, Finding
 from spineseg.io.dicom_write import write_film
 from spineseg.io.discovery import FoundFilm, LeftOut, files_in, no_film, search, stem_of
+from spineseg.io.files import write_text
 from spineseg.io.films import read_film
 from spineseg.io.label_formats import LABEL_SUFFIXES, either, films_of_label
 from spineseg.io.labels import read_label, write_mat
 
-IMAGES, LABELS = "img", "label"
+IMAGES, LABELS, FINDINGS = "img", "label", "findings"
 
 
 class BadDataset(BadInput):
@@ -140,9 +145,24 @@ def read_case(files: FilmFiles) -> Case:
     return Case(files.name, film, label.masks, label.remarks)
 
 
+def read_findings(folder: Path | str, name: str) -> tuple[Finding, ...]:
+    """What `write_case` wrote of a film's findings; none for an ordinary film. Raises BadInput."""
+    path = Path(folder) / FINDINGS / f"{name}.json"
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(Finding(**{**one, "where": tuple(one["where"])}) for one in json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError, KeyError):
+        raise BadInput("expected findings as simulate writes them, got another file; simulate it anew") from None
+
+
 def write_case(folder: Path, case: Case) -> None:
-    """Write one case in the layout that `find_films` reads; 12-bit DICOM and compressed .mat."""
+    """Write one case in the layout that `find_films` reads; 12-bit DICOM, compressed .mat, findings if any."""
     for part in (IMAGES, LABELS):
         (folder / part / case.name).parent.mkdir(parents=True, exist_ok=True)
     write_mat(folder / LABELS / f"{case.name}.mat", case.masks)
     write_film(folder / IMAGES / f"{case.name}.dcm", case.film)
+    if case.findings:
+        (folder / FINDINGS / case.name).parent.mkdir(parents=True, exist_ok=True)
+        lines = ",\n ".join(json.dumps(asdict(finding)) for finding in case.findings)
+        write_text(folder / FINDINGS / f"{case.name}.json", f"[{lines}]\n")

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from spineseg.film import Finding
 from spineseg.simulate.atlas import Atlas
 from spineseg.simulate.bodies import bone_strength, paint_spine, paint_variants
 from spineseg.simulate.bones import paint_bones
 from spineseg.simulate.canvas import Canvas
 from spineseg.simulate.config import AnatomyConfig, Rng
+from spineseg.simulate.findings import paint_findings
 from spineseg.simulate.hardware import paint_hardware
 from spineseg.simulate.pelvis import paint_pelvis
 from spineseg.simulate.shape import SpineShape
@@ -21,11 +23,18 @@ from spineseg.simulate.soft_tissue import paint_gas, paint_lung, paint_ribs, pai
 
 
 def paint_person(
-    canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyConfig, atlas: Atlas | None = None
+    canvas: Canvas,
+    spine: SpineShape,
+    rng: Rng,
+    config: AnatomyConfig,
+    atlas: Atlas | None = None,
+    findings: tuple[Finding, ...] = (),
+    findings_rng: Rng | None = None,
 ) -> None:
     """Everything that the beam meets, summed into the canvas; never below zero.
 
-    atlas: projected meshes to take vertebrae, sacrum and hip bones from; without it they are painted.
+    atlas: projected meshes to take vertebrae, sacrum and hip bones from; without it they are painted. findings_rng:
+    draws how findings look, so that the rest of the person looks the same without them.
     """
     tissue = paint_torso(canvas, spine, rng, config)
     paint_lung(canvas, spine, tissue, rng)
@@ -44,3 +53,6 @@ def paint_person(
     np.maximum(canvas.attenuation, 0.0, out=canvas.attenuation)
     canvas.attenuation *= inside
     paint_hardware(canvas, spine, rng, config)
+    if findings_rng is not None:
+        paint_findings(canvas, spine, findings, strength, findings_rng)
+        np.maximum(canvas.attenuation, 0.0, out=canvas.attenuation)

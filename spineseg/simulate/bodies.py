@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -9,15 +10,7 @@ from jaxtyping import Float
 
 from spineseg.simulate.canvas import Canvas, Points, ellipse, smooth_closed, smooth_open
 from spineseg.simulate.config import AnatomyConfig, Rng
-from spineseg.simulate.shape import SpineShape
-
-
-def _arc(start: np.ndarray, end: np.ndarray, sag: float, count: int = 9) -> Points:
-    """A parabola from start to end that leaves the chord by sag (mm) at its middle, to the left of the direction."""
-    t = np.linspace(0, 1, count)[:, None]
-    chord = end - start
-    normal = np.array([chord[1], -chord[0]]) / (np.linalg.norm(chord) + 1e-9)
-    return start + t * chord + 4 * t * (1 - t) * sag * normal
+from spineseg.simulate.shape import SpineShape, bowed
 
 
 def endplate_rims(
@@ -46,28 +39,40 @@ def _bent(line: Points, start: Float[np.ndarray, "xy=2"], end: Float[np.ndarray,
     return line + (1 - t) * (start - line[0]) + t * (end - line[-1])
 
 
-def rims_mm(bodies: Float[np.ndarray, "body corner=4 xy=2"], rng: Rng, config: AnatomyConfig) -> np.ndarray:
+def rims_mm(
+    bodies: Float[np.ndarray, "body corner=4 xy=2"],
+    rng: Rng,
+    config: AnatomyConfig,
+    lean_deg: Float[np.ndarray, "body"] | float = 0.0,
+) -> np.ndarray:
     """How far the near rim of every endplate rises above its middle on the film, (body, endplate=2).
 
     The far rim sinks as much, so that an endplate is seen as a lens. Two causes: rays that fan out from the tube, and a
-    spine that leans or bends to one side.
+    spine that leans or bends to one side, by lean_deg more than is drawn here.
     """
     height = bodies[..., 1].reshape(-1, 2, 2).mean(-1)
     depth = np.linalg.norm(bodies[:, 1] - bodies[:, 0], axis=1, keepdims=True)
     whole, bend, own = config.lean_deg
     lean = rng.normal(0, whole) + rng.normal(0, bend) * height / depth + rng.normal(0, own, height.shape)
+    lean = lean + np.reshape(lean_deg, (-1, 1))
     rays = (rng.normal(0, config.focus_height_mm) - height) / config.focus_mm
     return config.half_width * depth * (np.tan(np.deg2rad(lean)) + rays)
 
 
-def body_outline(corners: Float[np.ndarray, "corner=4 xy=2"], rng: Rng) -> tuple[Points, Points, Points, Points]:
-    """Upper endplate, posterior wall, lower endplate and anterior wall, with waist and hollows, as lines in turn."""
+def body_outline(
+    corners: Float[np.ndarray, "corner=4 xy=2"], rng: Rng, bow_mm: Float[np.ndarray, "side=4"] | None = None
+) -> tuple[Points, Points, Points, Points]:
+    """Upper endplate, posterior wall, lower endplate and anterior wall, with waist and hollows, as lines in turn.
+
+    bow_mm: see `shape.BodyLook`, in the order of the lines.
+    """
+    bow = np.zeros(4) if bow_mm is None else bow_mm
     ca, cp, lp, la = corners
     depth = float(np.linalg.norm(cp - ca))
-    upper = _arc(ca, cp, -depth * rng.uniform(0.0, 0.05))
-    lower = _arc(lp, la, -depth * rng.uniform(0.01, 0.08))
-    back = _arc(cp, lp, -depth * rng.uniform(0.0, 0.05))
-    front = _arc(la, ca, -depth * rng.uniform(0.02, 0.09))
+    upper = bowed(ca, cp, bow[0] - depth * rng.uniform(0.0, 0.05))
+    lower = bowed(lp, la, bow[2] - depth * rng.uniform(0.01, 0.08))
+    back = bowed(cp, lp, bow[1] - depth * rng.uniform(0.0, 0.05))
+    front = bowed(la, ca, bow[3] - depth * rng.uniform(0.02, 0.09))
     if rng.random() < 0.3:
         corners_out = rng.uniform(0.5, 6.0, 2)
         lip = (ca - cp) / depth
@@ -92,19 +97,47 @@ def _paint_half(canvas: Canvas, outline: Points, corners: np.ndarray, fill: floa
     canvas.attenuation[box] += (fill * thickness * share).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class _Extra:
+    """Of one body, see `shape.BodyLook`; apart_mm: how far its left and right half lie before and behind its middle."""
+
+    bow_mm: np.ndarray = field(default_factory=lambda: np.zeros(4))
+    density: float = 1.0
+    endplate: tuple[float, float] = (1.0, 1.0)
+    apart_mm: float = 0.0
+
+    @classmethod
+    def of(cls, spine: SpineShape, index: int, config: AnatomyConfig) -> _Extra:
+        look, body = spine.look, spine.column[index]
+        apart = config.half_width * np.linalg.norm(body[1] - body[0]) * np.sin(np.deg2rad(look.spin_deg[index])) / 2
+        upper, lower = look.endplate[index]
+        return cls(look.bow_mm[index], float(look.density[index]), (float(upper), float(lower)), float(apart))
+
+
 def _paint_body(
-    canvas: Canvas, corners: np.ndarray, rims: np.ndarray, strength: np.ndarray, rng: Rng, config: AnatomyConfig
+    canvas: Canvas,
+    corners: np.ndarray,
+    rims: np.ndarray,
+    strength: np.ndarray,
+    rng: Rng,
+    config: AnatomyConfig,
+    extra: _Extra = _Extra(),
 ) -> None:
     """One vertebral body. rims: see `rims_mm`. strength: (fill, endplate, wall) common to the whole spine."""
     fill, endplate, wall = strength * np.exp(0.2 * rng.normal(size=3))
-    upper, back, lower, front = body_outline(corners, rng)
+    fill *= extra.density
+    apart = extra.apart_mm * (corners[1] - corners[0]) / np.linalg.norm(corners[1] - corners[0])
+    upper, back, lower, front = body_outline(corners, rng, extra.bow_mm)
     up = corners[:2].mean(0) - corners[2:].mean(0)
     up /= np.linalg.norm(up)
     power, bulge = rng.uniform(2.0, 3.5), rng.uniform(0.4, 0.7)
     opening = rng.uniform(*config.open_front), rng.uniform(*config.open_back)
     offset = rng.normal(0, 0.4 * config.oblique_mm, (2, 2))
     width = rng.uniform(0.9, 2.0)
-    posterior, behind = _arc(corners[1], corners[2], -rng.uniform(0, 2)), rng.normal(0, config.oblique_mm)
+    posterior, behind = (
+        bowed(corners[1], corners[2], extra.bow_mm[1] - rng.uniform(0, 2)),
+        rng.normal(0, config.oblique_mm),
+    )
     walls = (rng.uniform(0.8, 1.6), 1.0, np.zeros(2)), (1.0, 0.6, np.array([behind, 0.0]))
     halves = zip(
         endplate_rims(upper, rims[0] * up, up, opening, power),
@@ -113,20 +146,25 @@ def _paint_body(
     )
     for (above, below), side, (thick, share, shift) in zip(halves, (1, -1), walls, strict=True):
         outline = [above, _bent(back, above[-1], below[0]), below, _bent(front, below[-1], above[0])]
-        _paint_half(canvas, np.concatenate([line[:-1] for line in outline]), corners, fill / 2, bulge)
-        for line, moved in zip((above, below), side * offset, strict=True):
-            canvas.line(line + moved, endplate * rng.uniform(0.3, 1.1), width_mm=width, soft_mm=0.5)
-        canvas.line(_bent(posterior, above[-1], below[0]) + shift, wall * share, width_mm=thick)
+        aside = side * apart
+        _paint_half(canvas, np.concatenate([line[:-1] for line in outline]) + aside, corners, fill / 2, bulge)
+        for line, moved, here in zip((above, below), side * offset, extra.endplate, strict=True):
+            canvas.line(line + moved + aside, endplate * here * rng.uniform(0.3, 1.1), width_mm=width, soft_mm=0.5)
+        canvas.line(_bent(posterior, above[-1], below[0]) + shift + aside, wall * share, width_mm=thick)
     canvas.line(
-        _arc(corners[3], corners[0], -rng.uniform(1, 4)), wall * rng.uniform(0.3, 1.1), width_mm=rng.uniform(0.7, 1.4)
+        bowed(corners[3], corners[0], extra.bow_mm[3] - rng.uniform(1, 4)),
+        wall * rng.uniform(0.3, 1.1),
+        width_mm=rng.uniform(0.7, 1.4),
     )
     for line in (upper, lower):
         if rng.random() < 0.2:
             canvas.line(line, rng.uniform(0.05, 0.3), width_mm=rng.uniform(2, 6), soft_mm=1.5)
 
 
-def _paint_arch(canvas: Canvas, body: np.ndarray, amount: float, rng: Rng, thoracic: bool) -> None:
-    """Pedicles, facets, lamina, transverse and spinous process behind one body."""
+def _paint_arch(
+    canvas: Canvas, body: np.ndarray, amount: float, rng: Rng, thoracic: bool, apart_mm: float = 0.0
+) -> None:
+    """Pedicles, facets, lamina, transverse and spinous process behind one body; see `_Extra` for apart_mm."""
     depth = float(np.linalg.norm(body[1] - body[0]))
     back = (body[1] - body[0]) / depth
     down = (body[3] - body[0] + body[2] - body[1]) / 2
@@ -137,8 +175,8 @@ def _paint_arch(canvas: Canvas, body: np.ndarray, amount: float, rng: Rng, thora
         """A point behind the posterior wall, in shares of depth and height from the cranial posterior corner."""
         return body[1] + back * behind * depth + down * caudal * height
 
-    for _ in range(2):
-        shift = rng.normal(0, 1.5, 2)
+    for side in (1, -1):
+        shift = rng.normal(0, 1.5, 2) + 2 * side * apart_mm * back
         pedicle = np.stack([at(-0.05, 0.05), at(0.3, 0.08), at(0.3, 0.5), at(-0.05, 0.55)]) + shift
         canvas.fill(smooth_closed(pedicle, 2), amount * rng.uniform(0.4, 1.0), soft_mm=0.8)
         facet = np.stack([at(0.25, -0.45), at(0.48, -0.3), at(0.55, 0.5), at(0.5, 1.25), at(0.32, 1.2), at(0.28, 0.4)])
@@ -173,15 +211,17 @@ def bone_strength(rng: Rng, config: AnatomyConfig) -> np.ndarray:
 def paint_spine(canvas: Canvas, spine: SpineShape, strength: np.ndarray, rng: Rng, config: AnatomyConfig) -> None:
     """Thoracic and lumbar bodies with their arches; S1's endplate and walls; the rest of the sacrum."""
     arch = rng.uniform(0.06, 0.6)
-    bodies = [*spine.thoracic[::-1], *spine.lumbar]
-    rims = rims_mm(np.stack(bodies), rng, config)
+    bodies = spine.column
+    rims = rims_mm(bodies, rng, config, spine.look.lean_deg)
     # T12 must look as much like a lumbar body as it does on real films, or a network need not count from the sacrum.
     fade = rng.uniform(0.8, 1.05)
     for index, body in enumerate(bodies[:-1]):
-        thoracic = index < len(spine.thoracic)
-        weight = fade ** ((len(spine.thoracic) - index) / 2) if thoracic else 1.0
-        _paint_body(canvas, body, rims[index], strength * weight, rng, config)
-        _paint_arch(canvas, body, arch * weight, rng, thoracic)
+        above = len(spine.thoracic) - index
+        weight = fade ** (above / 2) if above > 0 else 1.0
+        extra = _Extra.of(spine, index, config)
+        _paint_body(canvas, body, rims[index], strength * weight, rng, config, extra)
+        thoracic = above > spine.look.lumbar_like
+        _paint_arch(canvas, spine.look.intact[index], arch * weight, rng, thoracic, extra.apart_mm)
     _paint_sacrum(canvas, spine, rims[-1, 0], strength, arch, rng, config)
 
 
@@ -189,14 +229,14 @@ def paint_variants(canvas: Canvas, spine: SpineShape, strength: np.ndarray, rng:
     """What only some people have: bridges of bone over discs, gas in discs, a first sacral body that looks lumbar."""
     for upper, lower in pairwise(spine.lumbar):
         if rng.random() < config.vacuum_probability:
-            _paint_vacuum(canvas, upper, lower, rng)
+            paint_vacuum(canvas, upper, lower, rng)
         if rng.random() < config.spur_probability:
-            _paint_spur(canvas, upper, lower, strength[1], rng)
+            paint_spur(canvas, upper, lower, strength[1], rng)
     if rng.random() < config.lumbarised_probability:
-        _paint_lumbarised(canvas, spine.s1, spine.sacral[0], strength, rng, config)
+        paint_lumbarised(canvas, spine.s1, spine.sacral[0], strength, rng, config)
 
 
-def _paint_vacuum(canvas: Canvas, upper: np.ndarray, lower: np.ndarray, rng: Rng) -> None:
+def paint_vacuum(canvas: Canvas, upper: np.ndarray, lower: np.ndarray, rng: Rng) -> None:
     """Gas over a part of one disc."""
     reach = np.sort(rng.uniform([0.0, 0.4], [0.5, 1.0]))[:, None]
     above, below = upper[3] + (upper[2] - upper[3]) * reach, lower[0] + (lower[1] - lower[0]) * reach
@@ -205,7 +245,7 @@ def _paint_vacuum(canvas: Canvas, upper: np.ndarray, lower: np.ndarray, rng: Rng
     canvas.fill(cleft, -rng.uniform(0.03, 0.35), soft_mm=0.6)
 
 
-def _paint_spur(canvas: Canvas, upper: np.ndarray, lower: np.ndarray, amount: float, rng: Rng) -> None:
+def paint_spur(canvas: Canvas, upper: np.ndarray, lower: np.ndarray, amount: float, rng: Rng) -> None:
     """A bridge of bone, whole or half, in front of one disc; no part of either body."""
     forward = (upper[0] - upper[1]) / np.linalg.norm(upper[0] - upper[1])
     bulge = (upper[3] + lower[0]) / 2 + forward * rng.uniform(2, 9)
@@ -231,9 +271,10 @@ def _paint_sacrum(
     back = np.concatenate([[s1[1], s1[2]], *([b[2]] for b in rest)])
     whole = np.concatenate([front, back[::-1]])
     fill, endplate, wall = strength * seen * np.exp(0.2 * rng.normal(size=3))
+    endplate *= spine.look.endplate[-1, 0]
     canvas.fill(whole, fill * rng.uniform(0.3, 0.8), soft_mm=1.0)
     depth = float(np.linalg.norm(s1[1] - s1[0]))
-    upper = _arc(s1[0], s1[1], -depth * rng.uniform(-0.02, 0.06))
+    upper = bowed(s1[0], s1[1], spine.look.bow_mm[-1, 0] - depth * rng.uniform(-0.02, 0.06))
     rise = rim * np.array([s1[1, 1] - s1[0, 1], s1[0, 0] - s1[1, 0]]) / depth
     # Closed behind: drawn open, it made networks read the sacral slope of real films 3 degrees too steep.
     near, far = endplate_rims(upper, rise, s1[0] - s1[3], (0.0, 0.0), rng.uniform(2.0, 3.5))
@@ -243,10 +284,10 @@ def _paint_sacrum(
         canvas.line(line, wall * rng.uniform(faintest, 1.5), width_mm=rng.uniform(0.8, 2.0))
         canvas.line(line + rng.normal(0, 1.5, 2), wall * rng.uniform(faintest / 2, 0.8), width_mm=1.2)
     gap = rng.uniform(-0.2, 0.12)
-    canvas.line(_arc(s1[3], s1[2], rng.normal(0, 1)), gap, width_mm=rng.uniform(1.5, 4), soft_mm=0.8)
+    canvas.line(bowed(s1[3], s1[2], rng.normal(0, 1)), gap, width_mm=rng.uniform(1.5, 4), soft_mm=0.8)
     edge = abs(rng.normal(0, 0.5)) * endplate
     for body in (s1, *rest[:-1]):
-        canvas.line(_arc(body[3], body[2], rng.normal(0, 1)), edge * rng.uniform(0.2, 1.0), width_mm=1.2)
+        canvas.line(bowed(body[3], body[2], rng.normal(0, 1)), edge * rng.uniform(0.2, 1.0), width_mm=1.2)
     crest = np.stack([b[1] + (b[1] - b[0]) * rng.uniform(0.35, 0.8) for b in (s1, *rest[:3])])
     canvas.fill(np.concatenate([back[:5], crest[::-1]]), arch * rng.uniform(0.2, 0.9), soft_mm=1.0)
     canvas.line(smooth_open(crest), arch * rng.uniform(0.2, 1.0), width_mm=1.5)
@@ -257,16 +298,25 @@ def _paint_sacrum(
         canvas.line(ala, rng.uniform(0, 0.15), width_mm=1.5, closed=True)
 
 
-def _paint_lumbarised(
-    canvas: Canvas, s1: np.ndarray, s2: np.ndarray, strength: np.ndarray, rng: Rng, config: AnatomyConfig
+def paint_lumbarised(
+    canvas: Canvas,
+    s1: np.ndarray,
+    s2: np.ndarray,
+    strength: np.ndarray,
+    rng: Rng,
+    config: AnatomyConfig,
+    disc: tuple[float, float] = (0.02, 0.16),
 ) -> None:
-    """S1 as a body of its own over a disc that is thin or shorter than the body, and S2's upper endplate."""
+    """S1 as a body of its own over a disc that is thin or shorter than the body, and S2's upper endplate.
+
+    disc: range of the disc's height over S1's.
+    """
     rims = rng.normal(0, config.oblique_mm, 2)
     _paint_body(canvas, s1, rims, strength * rng.uniform(0.4, 1.1), rng, config)
     reach = np.sort(rng.uniform([0.0, 0.55], [0.35, 1.0]))
     along, down = s1[2] - s1[3], (s1[3] + s1[2] - s1[0] - s1[1]) / 2
-    thick = rng.uniform(0.02, 0.16)
-    above = _arc(s1[3] + along * reach[0], s1[3] + along * reach[1], rng.normal(0, 1))
+    thick = rng.uniform(*disc)
+    above = bowed(s1[3] + along * reach[0], s1[3] + along * reach[1], rng.normal(0, 1))
     below = above + down * thick
     dark = strength[0] * rng.uniform(0.0, 0.9)
     canvas.fill(np.concatenate([above, below[::-1]]), -dark, soft_mm=0.8)

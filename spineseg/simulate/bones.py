@@ -14,7 +14,7 @@ from scipy.interpolate import RBFInterpolator
 from spineseg.simulate.atlas import VERTEBRAL_MESHES, Atlas, Projections
 from spineseg.simulate.canvas import Canvas
 from spineseg.simulate.config import Rng
-from spineseg.simulate.shape import SpineShape
+from spineseg.simulate.shape import SpineShape, bowed
 
 
 @dataclass(frozen=True)
@@ -89,26 +89,64 @@ def paint_bones(canvas: Canvas, spine: SpineShape, atlas: Atlas, rng: Rng, confi
     amount = np.array(layers)
     names = ["L1"] * len(spine.thoracic) + list(VERTEBRAL_MESHES)
     fade = rng.uniform(0.8, 1.05)
-    for index, (name, corners) in enumerate(zip(names, [*spine.thoracic[::-1], *spine.lumbar[:-1]], strict=True)):
+    for index, name in enumerate(names):
         above = max(len(spine.thoracic) - index, 0)
-        _paint_vertebra(
-            canvas, atlas[name], corners, amount * fade ** (above / 2) * np.exp(0.12 * rng.normal(size=3)), rng, config
-        )
+        here = amount * fade ** (above / 2) * np.exp(0.12 * rng.normal(size=3))
+        here = here * _weights(spine, index)
+        _paint_vertebra(canvas, atlas[name], spine, index, here, rng, config)
     turn = int(rng.integers(len(atlas["sacrum"].layers)))
     _paint_sacrum(canvas, atlas["sacrum"], turn, spine, amount * rng.uniform(0.5, 1.3), rng, config)
     _paint_hips(canvas, atlas, turn, spine, amount * pelvis, rng)
 
 
+def _weights(spine: SpineShape, index: int) -> np.ndarray:
+    """Factors of a body's three layers."""
+    inner, plates = spine.look.density[index], spine.look.endplate[index].mean()
+    return np.array([plates, np.sqrt(plates * inner), inner])
+
+
 def _paint_vertebra(
-    canvas: Canvas, bone: Projections, corners: np.ndarray, amount: np.ndarray, rng: Rng, config: BonesConfig
+    canvas: Canvas,
+    bone: Projections,
+    spine: SpineShape,
+    index: int,
+    amount: np.ndarray,
+    rng: Rng,
+    config: BonesConfig,
 ) -> None:
+    """One vertebra; where the spine leans or turns, its left and right half are painted apart."""
     turn = int(rng.integers(len(bone.layers)))
-    marks = bone.marks_mm[turn]
-    a, b = _similarity(marks, corners)
+    marks, corners = bone.marks_mm[turn], spine.column[index]
+    a, b = _similarity(marks, spine.look.intact[index])
     far = _frame_mm(bone, 1.3)
     wave = rng.normal(0, config.waviness_mm, far.shape) * 3
-    back = _spline(np.concatenate([corners, _moved(far, a, b) + wave]), np.concatenate([marks, far]))
-    _paint(canvas, bone, turn, back, _moved(_frame_mm(bone, 1.0), a, b), amount)
+    source, target = _matched(marks, corners, spine.look.bow_mm[index])
+    around = _moved(_frame_mm(bone, 1.0), a, b)
+    halves = _apart_mm(spine, index)
+    for shift in halves:
+        back = _spline(np.concatenate([target + shift, _moved(far, a, b) + wave]), np.concatenate([source, far]))
+        _paint(canvas, bone, turn, back, around, amount / len(halves))
+
+
+def _matched(marks: np.ndarray, corners: np.ndarray, bow_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a bone and where they come to lie: its corners, and the middle of every side if one is bowed."""
+    if not bow_mm.any():
+        return marks, corners
+    sides = zip(corners, np.roll(corners, -1, 0), bow_mm, strict=True)
+    middles = [bowed(*side, 3)[1] for side in sides]
+    return np.concatenate([marks, (marks + np.roll(marks, -1, 0)) / 2]), np.concatenate([corners, middles])
+
+
+def _apart_mm(spine: SpineShape, index: int, half_width: float = 0.33) -> list[np.ndarray]:
+    """Displacements of a body's halves; one of zero where the spine neither leans nor turns there."""
+    lean, spin = np.deg2rad([spine.look.lean_deg[index], spine.look.spin_deg[index]])
+    if not lean and not spin:
+        return [np.zeros(2)]
+    body = spine.column[index]
+    up, behind = body[:2].mean(0) - body[2:].mean(0), body[1] - body[0]
+    depth = np.linalg.norm(behind)
+    apart = half_width * depth * (np.tan(lean) * up / np.linalg.norm(up) + np.sin(spin) * behind / depth)
+    return [apart, -apart]
 
 
 def _paint_sacrum(

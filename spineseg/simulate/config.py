@@ -1,10 +1,12 @@
-"""Amounts that anatomy is painted with."""
+"""Amounts that anatomy is painted with, and how often films show what is not ordinary."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+
+from spineseg.film import BadInput
 
 Rng = np.random.Generator
 
@@ -41,6 +43,46 @@ class AnatomyConfig:
     lumbarised_probability: float = 0.3
     """Films on which S1 shows a back wall, a lower endplate and a disc below, as a lumbar body does."""
     gas_blobs: int = 60
+
+
+@dataclass(frozen=True)
+class SickConfig:
+    """How many films show more than an ordinary spine, and how often each kind of it is on those."""
+
+    share: float = 0.0
+    """Films with at least one kind. The command `simulate`, which makes films to train on, has a default of its own."""
+    fracture: float = 0.35
+    cement: float = 0.12
+    hardware: float = 0.30
+    kyphosis: float = 0.15
+    scoliosis: float = 0.15
+    degeneration: float = 0.30
+    slip: float = 0.15
+    numbering: float = 0.12
+    child: float = 0.06
+    osteoporosis: float = 0.25
+    overlay: float = 0.20
+    tone: float = 0.20
+    placement: float = 0.25
+    long_film: float = 0.12
+    degree: tuple[float, float] = (0.0, 1.0)
+    """Of every kind, uniform; 0 is the mildest that is drawn, 1 the most severe."""
+
+    def probabilities(self) -> dict[str, float]:
+        """Of each kind on a film that shows at least one, in the order of `KINDS`."""
+        return {kind: getattr(self, kind) for kind in KINDS}
+
+
+KINDS = tuple(field.name for field in fields(SickConfig) if field.name not in ("share", "degree"))
+"""What a film can show beside an ordinary spine."""
+
+
+def only(kind: str, degree: float | None = None) -> SickConfig:
+    """Films of one kind alone; degree: 0..1, None for any. Raises BadInput for a kind that there is not."""
+    if kind not in KINDS:
+        raise BadInput(f"the simulator draws no {kind}; take one of {', '.join(KINDS)}")
+    chosen = {name: float(name == kind) for name in KINDS}
+    return SickConfig(share=1.0, degree=(0.0, 1.0) if degree is None else (degree, degree), **chosen)
 
 
 def lognormal(rng: Rng, median: float, spread: float) -> float:

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from spineseg.film import VERTEBRAE, BadInput
 
 Corners = Float[np.ndarray, "vertebra corner=4 xy=2"]
-Points = Float[np.ndarray, "point xy=2"]
+Points = Float[np.ndarray, "_ xy=2"]
 OUTLINED = ("L1", "L2", "L3", "L4", "L5", "S1")
 """The vertebrae of the statistic; those above and below follow from them."""
 _L3 = OUTLINED.index("L3")
@@ -45,6 +45,41 @@ class ShapeConfig:
 
 
 @dataclass(frozen=True, eq=False)
+class BodyLook:
+    """What sets bodies apart from ordinary ones, in the order of `SpineShape.column`; `ordinary` changes nothing.
+
+    bow_mm: how far the middle of a side (upper endplate, posterior wall, lower endplate, anterior wall) lies beyond the
+    line between its corners. density: factor of what the body's inside attenuates. endplate: the same of its upper and
+    lower endplate. lean_deg, spin_deg: turn about the antero-posterior and the long axis, which parts left from right.
+    intact: the corners before a collapse, on which the posterior arch is set. lumbar_like: how many bodies above L1
+    have no ribs; below 0, so many lumbar ones have ribs. bent: whether the trunk must follow the column.
+    """
+
+    bow_mm: Float[np.ndarray, "body side=4"]
+    density: Float[np.ndarray, "body"]
+    endplate: Float[np.ndarray, "body plate=2"]
+    lean_deg: Float[np.ndarray, "body"]
+    spin_deg: Float[np.ndarray, "body"]
+    intact: Corners
+    lumbar_like: int = 0
+    bent: bool = False
+
+    @classmethod
+    def ordinary(cls, column: Corners) -> BodyLook:
+        """Of bodies with these corners."""
+        n = len(column)
+        return cls(np.zeros((n, 4)), np.ones(n), np.ones((n, 2)), np.zeros(n), np.zeros(n), column.copy())
+
+
+def bowed(start: np.ndarray, end: np.ndarray, bow_mm: float, count: int = 9) -> Points:
+    """A parabola from start to end whose middle lies bow_mm to the left of the direction."""
+    t = np.linspace(0, 1, count)[:, None]
+    chord = end - start
+    normal = np.array([chord[1], -chord[0]]) / (np.linalg.norm(chord) + 1e-9)
+    return start + t * chord + 4 * t * (1 - t) * bow_mm * normal
+
+
+@dataclass(frozen=True, eq=False)
 class SpineShape:
     """lumbar: L1-L5, S1. thoracic: T12 upwards. sacral: S2-S5 and a coccyx. hip_mm: centre of the femoral heads."""
 
@@ -53,6 +88,26 @@ class SpineShape:
     sacral: Float[np.ndarray, "sacral corner=4 xy=2"]
     hip_mm: Float[np.ndarray, "xy=2"]
     pelvic_turn_deg: float
+    look: BodyLook
+
+    @property
+    def column(self) -> Corners:
+        """All bodies from the highest thoracic one down to S1."""
+        return np.concatenate([self.thoracic[::-1], self.lumbar])
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Of the bodies of `column`."""
+        return (*(f"T{12 - k}" for k in reversed(range(len(self.thoracic)))), *OUTLINED)
+
+    def outlines(self, names: Collection[str] = VERTEBRAE) -> list[Points]:
+        """Closed outlines of bodies: their corners alone (4 points), and the bow of each side where there is one."""
+        found = []
+        for index in map(self.column_names.index, names):
+            body, bow = self.column[index], self.look.bow_mm[index]
+            sides = zip(body, np.roll(body, -1, 0), bow, strict=True)
+            found.append(np.concatenate([bowed(*side)[:-1] for side in sides]) if bow.any() else body)
+        return found
 
     @property
     def s1(self) -> Float[np.ndarray, "corner=4 xy=2"]:
@@ -75,7 +130,7 @@ def _statistic() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(np.asarray(stored[key], dtype=np.float64) for key in ("mean", "deviation", "modes"))  # type: ignore[return-value]
 
 
-def _turn(points: np.ndarray, centre: np.ndarray, angle_deg: float) -> np.ndarray:
+def turn(points: np.ndarray, centre: np.ndarray, angle_deg: float) -> np.ndarray:
     """Rotate (..., 2) about a centre; positive turns the cranial end backwards (to posterior)."""
     c, s = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
     return (points - centre) @ np.array([[c, s], [-s, c]]) + centre
@@ -91,7 +146,7 @@ def _bend(corners: np.ndarray, rng: np.random.Generator, config: ShapeConfig) ->
     for joint in range(len(OUTLINED) - 2, -1, -1):
         centre = _disc_centre(corners[joint], corners[joint + 1])
         angle = common + rng.normal(0, config.joint_deg)
-        corners[: joint + 1] = _turn(corners[: joint + 1], centre, angle)
+        corners[: joint + 1] = turn(corners[: joint + 1], centre, angle)
     return corners
 
 
@@ -121,7 +176,7 @@ def _rhomboid(s1: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     In the slices it is cut short at the canal, and with it the posterior wall; on films both run from cortex to cortex.
     On the Visible Human's sacrum the edge has 0.88 of the endplate's length, the posterior wall 0.93 of the anterior.
     """
-    upper = _turn(s1[1] - s1[0], np.zeros(2), rng.normal(-3.5, 3.5))
+    upper = turn(s1[1] - s1[0], np.zeros(2), rng.normal(-3.5, 3.5))
     half = upper * rng.uniform(0.8, 1.04) / 2
     middle = (s1[2] + s1[3]) / 2 + rng.normal(0.05, 0.04) * (s1[2] + s1[3] - s1[0] - s1[1]) / 2
     return np.stack([s1[0], s1[1], middle + half, middle - half])
@@ -146,11 +201,11 @@ def _thoracic(lumbar: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     below = lumbar[0]
     step = rng.normal(-0.3, 1.0)
     for index in range(count):
-        turn = -step * 0.5 - 1.6 * index + rng.normal(0.8, 1.2)
+        forward = -step * 0.5 - 1.6 * index + rng.normal(0.8, 1.2)
         axis = (below[0] + below[1] - below[2] - below[3]) / 2
         body = below.mean(0) + (below - below.mean(0)) * rng.normal([0.965], 0.015)
         body = body + axis * (1.0 + rng.uniform(0.10, 0.24))
-        below = _turn(body, _disc_centre(body, below), turn)
+        below = turn(body, _disc_centre(body, below), forward)
         bodies.append(below)
     return np.stack(bodies)
 
@@ -185,7 +240,7 @@ def sample_spine(rng: np.random.Generator, config: ShapeConfig) -> SpineShape:
     scores = np.clip(rng.normal(size=len(deviation)), -2.3, 2.3)
     corners = (mean + (scores * deviation) @ modes).reshape(len(OUTLINED), 4, 2)
     corners = _spread(_degenerate(_bend(corners, rng, config), rng, config))
-    corners = _turn(corners, corners[_L3].mean(0), rng.normal(2, config.posture_deg))
+    corners = turn(corners, corners[_L3].mean(0), rng.normal(2, config.posture_deg))
     corners = (corners - corners[_L3].mean(0)) * max(rng.normal(*config.l3_depth_mm), 25.0)
     s1 = corners[-1] = _rhomboid(corners[-1], rng)
     slope = np.degrees(np.arctan2(s1[0, 1] - s1[1, 1], s1[1, 0] - s1[0, 0]))
@@ -193,10 +248,12 @@ def sample_spine(rng: np.random.Generator, config: ShapeConfig) -> SpineShape:
     tilt = np.deg2rad(incidence - slope)
     reach = rng.normal(2.75, 0.2) * np.linalg.norm(s1[1] - s1[0])
     hip = (s1[0] + s1[1]) / 2 + reach * np.array([-np.sin(tilt), np.cos(tilt)])
+    thoracic = _thoracic(corners, config.thoracic, rng)
     return SpineShape(
         lumbar=corners,
-        thoracic=_thoracic(corners, config.thoracic, rng),
+        thoracic=thoracic,
         sacral=_sacral(s1, rng),
         hip_mm=hip,
         pelvic_turn_deg=float(np.degrees(tilt)) - 12.0 + rng.normal(0, 4),
+        look=BodyLook.ordinary(np.concatenate([thoracic[::-1], corners])),
     )

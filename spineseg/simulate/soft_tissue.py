@@ -25,6 +25,8 @@ def paint_torso(canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyConf
     top, girth = spine.thoracic[-1].mean(0), lognormal(rng, 1.0, 0.14)
     level = np.array([top[1] - 120, top[1], lumbar[0, 1], lumbar[3, 1], spine.sacral[0, 2, 1], hip[1], hip[1] + 120])
     level = np.maximum.accumulate(level + np.arange(7))
+    if (np.diff(level) <= 0).any():
+        level = level + 0.1 * np.arange(7)
     centre = np.array([top[0], top[0], lumbar[0, 0], lumbar[3, 0], spine.sacral[0, 2, 0], hip[0], hip[0]])
     behind = np.array([84, 84, 80, 82, 66, 118, 100]) * rng.normal(1, 0.10, 7) * np.sqrt(girth)
     ahead = np.array([170, 165, 160, 165, 175, 120, 95]) * rng.normal(1, 0.10, 7) * girth
@@ -33,12 +35,24 @@ def paint_torso(canvas: Canvas, spine: SpineShape, rng: Rng, config: AnatomyConf
         gaussian_filter1d(PchipInterpolator(level, along)(np.clip(y, level[0], level[-1])), 30 / canvas.pixel_mm)
         for along in (centre + behind, centre - ahead, width)
     )
+    if spine.look.bent:
+        back, front = _around_column(spine, y, back, front, 30 / canvas.pixel_mm)
     middle, half = (back + front)[:, None] / 2, np.maximum((back - front)[:, None] / 2, 20.0)
     inside = np.clip(1 - ((x - middle) / half) ** 2, 0, 1)
     section = inside ** rng.uniform(0.4, 0.9)
     tissue = (wide[:, None] * section * rng.uniform(*config.soft_per_mm)).astype(np.float32)
     canvas.attenuation += tissue
     return tissue
+
+
+def _around_column(
+    spine: SpineShape, y: np.ndarray, back: np.ndarray, front: np.ndarray, smooth: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Skin lines moved outwards where the column would leave the trunk."""
+    middles = spine.column.mean(1)
+    x = np.interp(y, *middles[np.argsort(middles[:, 1])].T[::-1])
+    back, front = np.maximum(back, x + 68), np.minimum(front, x - 75)
+    return gaussian_filter1d(back, smooth / 2), gaussian_filter1d(front, smooth / 2)
 
 
 def paint_lung(canvas: Canvas, spine: SpineShape, tissue: Tissue, rng: Rng) -> None:
@@ -65,10 +79,11 @@ def paint_lung(canvas: Canvas, spine: SpineShape, tissue: Tissue, rng: Rng) -> N
 
 
 def paint_ribs(canvas: Canvas, spine: SpineShape, rng: Rng) -> None:
-    """Pairs of bands from the thoracic bodies downwards and forwards; T12's is short or missing."""
+    """Pairs of bands from the bodies with ribs downwards and forwards; the lowest is short or missing."""
     amount = rng.uniform(0.0, 0.3)
     shift = rng.choice([0, 0, 0, 0, 1])  # the lowest rib may be T11's, as with six bodies that look lumbar
-    for index, body in enumerate(spine.thoracic):
+    first = len(spine.thoracic) - 1 - spine.look.lumbar_like
+    for index, body in enumerate(spine.column[first::-1]):
         for _ in range(2):
             reach = rng.uniform(-60, 90) if index <= shift else rng.uniform(60, 190)
             if reach < 20:
