@@ -102,6 +102,8 @@ def end_process(server: int, uploads: str | None, status: int) -> NoReturn:
     An exception would be swallowed in a callback of the import system, and the interpreter waits for every thread.
     server: its process. In a fork of it, which a borrowed GPU runs in, nothing is removed.
     """
+    for signal_number in (signal.SIGTERM, signal.SIGINT):  # `timeout` sends its signal twice
+        signal.signal(signal_number, signal.SIG_IGN)
     if os.getpid() == server:
         for borrowed_gpu in multiprocessing.active_children():
             borrowed_gpu.kill()
