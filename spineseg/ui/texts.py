@@ -38,8 +38,8 @@ VERTEBRA_AND_CONFIDENCE, VERTEBRA = "Vertebra and label confidence", "Vertebra"
 NOT_FOUND = "not found"
 FORMER_NAME = "was {}"
 DROP_TITLE = "Leave {} out"
-ALL_NAMES = "All names"
-MOVE = {"lower": "one lower", "higher": "one higher"}
+ALL_NAMES = "Shift labels"
+MOVE = {"lower": "caudal", "higher": "cranial"}
 MOVE_TITLE = {
     "lower": f"{FIRST} becomes {SECOND}, and so on",
     "higher": f"{SECOND} becomes {FIRST}, and so on",
@@ -132,7 +132,7 @@ REFERENCE_TITLE = "reference"
 NOTHING_TO_COMPARE = "Choose a reference or another model to compare with."
 NO_MASKS = "{} has no masks: none of its channels comes above 0.5."
 LOOK_AT_MAPS = (
-    f"Swipe, then show one channel at a time with Shift and 1 to {len(VERTEBRAE)}, or look at its raw channels."
+    f"Swipe, then show one channel at a time with Shift and 1 to {len(VERTEBRAE)}, or look at its probability maps."
 )
 NO_SCORES_YET = "The scores appear here once the film is segmented."
 COMPARED = "{} against {}: mean Dice"
@@ -140,7 +140,10 @@ HAUSDORFF_TITLE = "95 % Hausdorff distance"
 PLANE = ", at the {}"
 SAME_NAMES = "Every vertebra bears the same name in both."
 NAMES_OFF_BY_ONE = "The names are off by one level."
-MOVE_ALL = {"lower": "Move all names one lower", "higher": "Move all names one higher"}
+MOVE_ALL = {
+    "lower": f"Shift labels: caudal ({FIRST} becomes {SECOND})",
+    "higher": f"Shift labels: cranial ({SECOND} becomes {FIRST})",
+}
 OTHER_NAMES = "Not every vertebra bears the same name in both."
 IN_NEITHER, IN_ONE_ONLY = "in neither", "in one of them only"
 

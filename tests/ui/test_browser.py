@@ -280,7 +280,7 @@ def test_a_correction_goes_into_the_scores_the_modes_and_the_files(visitor: Visi
         visitor.drawn(f"!== {before}")
     visitor.mode("difference")
     assert "other name" in page.inner_text(".viewer .difference-key")
-    page.click("#comparison [data-correct]")  # "move all names one higher"
+    page.click("#comparison [data-correct]")  # "shift labels: cranial"
     page.wait_for_selector("#comparison .agree")
     assert visitor.download("npy") == (f"{NAME}.npy", made.array), "as it was"
 
@@ -295,7 +295,7 @@ def test_a_second_model_and_the_probability_maps(visitor: Visitor, made: Made) -
     before = page.evaluate(DRAWN)
     visitor.mode("swipe")
     visitor.drawn(f"!== {before}")
-    assert re.fullmatch(r"collapsed: raw channels, at most 0\.\d\d", page.inner_text(".layer-title.right"))
+    assert re.fullmatch(r"collapsed: probability maps, at most 0\.\d\d", page.inner_text(".layer-title.right"))
     visitor.mode("b")
     visitor.drawn("> 0")  # a model without a decoder shows its maps
     for mode in ("otherMaps", "maps"):

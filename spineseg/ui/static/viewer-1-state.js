@@ -6,7 +6,7 @@ const TEXTS = {
   toggle: (name, key) => `${name} on or off (${key}); with Shift, alone`,
   other: 'Other',
   otherMaps: (title) => `Raw: ${title}`,
-  mapsTitle: (title, most) => `${title}: raw channels, at most ${most}`,
+  mapsTitle: (title, most) => `${title}: probability maps, at most ${most}`,
   mapSummary: (name, most, percent) => `${name}: up to ${most}, ${percent} % above 0.5`,
   position: (row, column) => `row ${row}  column ${column}`,
 };
