@@ -126,6 +126,22 @@ def test_environment_names_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     assert app.from_environment() == []
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "words"),
+    [
+        ("garbage.invalid", "", "expected an address of this machine, got garbage.invalid"),
+        ("192.0.2.1", "", "expected an address of this machine, got 192.0.2.1"),
+        ("127.0.0.1", "abc", "expected a number in GRADIO_SERVER_PORT, got abc"),
+        ("127.0.0.1", "7860", ""),
+        (None, "", ""),
+        ("[::]", "", ""),
+    ],
+)
+def test_where_nobody_can_listen(host: str | None, port: str, words: str) -> None:
+    said = app.address_problem(host, port)
+    assert said.startswith(words) and bool(said) == bool(words)
+
+
 @pytest.mark.parametrize("by", ["argument", "environment"])
 def test_missing_checkpoint_ends_the_program_with_a_line(
     by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -27,7 +27,6 @@ OTHER_LENGTHS = {
     "allocator.py": "belongs to none of the folders",
     "__main__.py": "Python asks for it by name",
     "inference/masks.py": "the last step, which measurements use too",
-    "inference/polarity.py": "one question, asked before the film is segmented",
     "inference/prediction.py": "read without torch, which the segmenter needs",
     "inference/verdict.py": "the words that every other folder uses",
     "inference/visible_field.py": "one question, asked of the whole picture",

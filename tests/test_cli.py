@@ -224,6 +224,27 @@ def test_predict_writes_segmentation_objects(film: Path, checkpoint: Path, tmp_p
     assert content[128:132] == b"DICM" and b"LUMBAR_VERTEBRAE" in content
 
 
+def test_predict_replaces_its_own_results_alone(film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):
+    films, out = tmp_path / "films", tmp_path / "out"
+    for folder in (films, out):
+        folder.mkdir()
+    shutil.copy(film, films / "a.dcm")
+    given = ["predict", str(films), "--out", str(out), "--checkpoint", str(checkpoint), "--measure", "--overlay"]
+    assert main(given) == main(given) == 0, "results are replaced"
+    for name in ("a.npy", "a.png", "a.json", "measurements.csv"):
+        kept, foreign = (out / name).read_bytes(), b"a person's"
+        (out / name).write_bytes(foreign)
+        assert main(given) == 1
+        assert f"{name} would be replaced by a result; name another folder" in capsys.readouterr().err
+        assert (out / name).read_bytes() == foreign
+        (out / name).write_bytes(kept)
+    (out / "measurements.csv").unlink()
+    shutil.copy(films / "a.dcm", films / "=1\x1b[31m.dcm")
+    assert main(given) == 0
+    table = (out / "measurements.csv").read_text()
+    assert "\n'=1?[31m," in table and "\x1b" not in table
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are no text")
 def test_predict_takes_a_picture_as_the_film_itself(film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):
     folder, out = tmp_path / "pictures", tmp_path / "out"
@@ -241,7 +262,10 @@ def test_predict_takes_a_picture_as_the_film_itself(film: Path, checkpoint: Path
     assert not any(figure["unit"].startswith("mm") for figure in measured[0]["figures"].values())
     before = picture.read_bytes()
     assert main(["predict", str(picture), "--out", str(folder), "--checkpoint", str(checkpoint), "--overlay"]) == 1
-    assert "a.png in the folder of results is no result" in capsys.readouterr().err and picture.read_bytes() == before
+    assert (
+        "a.png would be replaced by a result; name another folder" in capsys.readouterr().err
+        and picture.read_bytes() == before
+    )
     assert main(["predict", str(out), "--out", str(tmp_path / "again"), "--checkpoint", str(checkpoint)]) == 1
     assert "2 pictures that spineseg drew" in capsys.readouterr().err
 
@@ -283,7 +307,7 @@ def test_show_draws_a_label_or_a_network(data: Path, film: Path, checkpoint: Pat
     [
         ("predict {empty} --out {out} --checkpoint {good}", "This folder holds no film: nothing is in it; name"),
         ("predict {film} --out {out} --checkpoint {bad}", "expected a JSON card"),
-        ("predict {film} --out {file} --checkpoint {good}", "File exists"),
+        ("predict {film} --out {file} --checkpoint {good}", "expected a folder as --out, got the file"),
         ("predict {film} --out {out} --copy-patient", "expected --copy-patient together with --dicom-seg"),
         ("predict {film} --out {out} --invert --as-stored", "--invert and --as-stored exclude each other"),
         ("predict {film} --out {out} --facing left", "expected --facing together with --measure"),

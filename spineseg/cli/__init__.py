@@ -25,6 +25,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "spineseg") -> int:
     """Run one command; 0 if all went well, 1 if some input could not be used."""
     try:
         return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog=prog, args=arguments)
+    except KeyboardInterrupt:
+        print("spineseg: stopped", file=sys.stderr)
+        return 130
     except BadInput as error:
         print(f"spineseg: {error}", file=sys.stderr)
     except OSError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from spineseg.film import BadInput
+from spineseg.film import CHANNELS, BadInput
 from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.card import UNET
 
@@ -40,7 +40,7 @@ class Model:
     device: str = "auto"
     """auto (cuda where there is one, else cpu), cpu, cuda or mps."""
     one_view: bool = False
-    """Look at each film once and not turned and mirrored as well: faster, its contours less steady."""
+    """Look at each film once, not also turned and mirrored: faster, contours less steady, other pictures told less."""
 
     def load(self) -> Segmenter:
         """Raises BadInput if it cannot be used."""
@@ -71,6 +71,31 @@ def listing_faults() -> Iterator[None]:
     except FaultyFolder as error:
         print(*grouped(error.findings), sep="\n", file=sys.stderr)
         raise BadInput(error.summary) from None
+
+
+def cell(name: str) -> str:
+    """A stranger's file name as a cell of a table, which no spreadsheet takes for a formula."""
+    plain = printable(name)
+    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain
+
+
+def is_result(path: Path) -> bool:
+    """Whether `predict` may replace what is there: nothing, or a regular file that begins as its own results do."""
+    from spineseg.io.discovery import read_head
+    from spineseg.io.kinds import OVERLAY, kind_of
+
+    try:
+        head = read_head(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    begins = {".npy": b"\x93NUMPY", ".json": b'{\n "film":', ".csv": b"film,"}
+    if path.suffix == ".npy" and f", {len(CHANNELS)})".encode() not in head[:128]:
+        return False
+    if path.suffix == ".png":
+        return kind_of(head) is OVERLAY
+    return head.startswith(begins[path.suffix]) if path.suffix in begins else "segmentation" in kind_of(head).article
 
 
 def printable(name: str) -> str:

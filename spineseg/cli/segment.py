@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from spineseg.cli.options import PUBLISHED, Flat, Model, Repeatable, listing_faults, printable, progress
+from spineseg.cli.options import (
+    PUBLISHED,
+    Flat,
+    Model,
+    Repeatable,
+    cell,
+    is_result,
+    listing_faults,
+    printable,
+    progress,
+)
 from spineseg.film import BACKGROUND, VERTEBRAE, BadInput
 
 if TYPE_CHECKING:
@@ -79,6 +89,10 @@ class PredictArguments:
 
     def check(self) -> None:
         """Raises BadInput for a flag that would do nothing, or an output that cannot be written."""
+        if not self.films:
+            raise BadInput("expected films to segment, got none; name files, folders or ZIP archives")
+        if self.out.exists() and not self.out.is_dir():
+            raise BadInput(f"expected a folder as --out, got the file {printable(self.out.name)}; name another")
         if self.copy_patient and not self.dicom_seg:
             raise BadInput(
                 "expected --copy-patient together with --dicom-seg, got it alone; arrays hold no patient field"
@@ -103,6 +117,9 @@ def predict(arguments: Annotated[PredictArguments, Flat]) -> int:
     from spineseg.measure.measurements import csv_columns
 
     arguments.check()
+    table = arguments.out / "measurements.csv"
+    if arguments.measure and not is_result(table):
+        raise BadInput(f"{printable(str(table))} would be replaced by a result; name another folder as --out")
     left_out: list[LeftOut] = []
     films = _reported(search(arguments.films, apart_from=arguments.out), left_out)
     if (first := next(films, None)) is None:
@@ -117,9 +134,9 @@ def predict(arguments: Annotated[PredictArguments, Flat]) -> int:
         try:
             rows[found.stem] = _predict_film(found, segmenter, arguments)
         except BadInput as error:
-            print(f"{printable(found.name)}: {error}", file=sys.stderr)
+            print(printable(f"{found.name}: {error}"), file=sys.stderr)
     if arguments.measure:
-        write_table(arguments.out / "measurements.csv", csv_columns(), rows.values())
+        write_table(table, csv_columns(), rows.values())
     done = f"{len(rows)} of {count} films segmented into {printable(str(arguments.out))}"
     print(f"{done}, {len(left_out)} files left out")
     return 0 if len(rows) == count and not any(each.lost for each in left_out) else 1
@@ -154,19 +171,11 @@ def _predict_film(found: FoundFilm, segmenter: Segmenter, arguments: PredictArgu
 
 
 def _refuse_to_replace(found: FoundFilm, arguments: PredictArguments) -> None:
-    """Raises BadInput if a file of another origin is where results go: no picture of ours, or one without an array."""
-    from spineseg.io.kinds import HEAD_BYTES, OVERLAY, kind_of
-
-    endings = {".png": arguments.overlay, ".json": arguments.measure, ".seg.dcm": arguments.dicom_seg}
-    array = arguments.out / f"{found.stem}.npy"
-    for ending in (ending for ending, wanted in endings.items() if wanted):
-        there = arguments.out / f"{found.stem}{ending}"
-        if not there.exists():
-            continue
-        with there.open("rb") as stream:
-            drawn = ending != ".png" or kind_of(stream.read(HEAD_BYTES)) is OVERLAY
-        if not (drawn and array.exists()):
-            raise BadInput(f"{there.name} in the folder of results is no result; name another folder as --out")
+    """Raises BadInput if a file that is no result of such a run is where results go."""
+    wanted = {".npy": True, ".png": arguments.overlay, ".json": arguments.measure, ".seg.dcm": arguments.dicom_seg}
+    for ending in (ending for ending, is_wanted in wanted.items() if is_wanted):
+        if not is_result(there := arguments.out / f"{found.stem}{ending}"):
+            raise BadInput(f"{there.name} would be replaced by a result; name another folder as --out")
 
 
 def _predict_file(path: Path, found: FoundFilm, segmenter: Segmenter, arguments: PredictArguments) -> tuple[str, ...]:
@@ -211,7 +220,7 @@ def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments
     content = {**stated, **measurements.as_dict()}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(arguments.out / f"{stem}.json", text + "\n")
-    return csv_row(stem, levels, measurements)
+    return csv_row(cell(stem), levels, measurements)
 
 
 def evaluate(data: Path, out: Path, model: Annotated[Model, Flat] = PUBLISHED) -> int:

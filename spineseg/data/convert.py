@@ -67,7 +67,10 @@ def convert_folder(config: ConvertConfig, *, progress: Callable[[Iterable[str]],
     labels = _labels_by_stem(config, films)
     alone = [(films[n], config.films, "label") for n in films.keys() - labels.keys()]
     alone += [(labels[n][0], config.labels, "film") for n in labels.keys() - films.keys()]
-    left_out |= {_below(path, top): f"expected a {what} of its name, found none" for path, top, what in alone}
+    left_out |= {
+        _below(path, top): f"expected a {what} of its name that can be converted, found none"
+        for path, top, what in alone
+    }
     pairs = sorted(films.keys() & labels.keys())
     if not pairs:
         raise BadInput(

@@ -20,6 +20,8 @@ Probabilities = Float32[np.ndarray, "vertebra rows columns"]
 
 BRIGHTER = 0.03
 """Least difference of mean brightness, of which the film's 1st to 99th percentile are 0 and 1, that leaves no doubt."""
+_LEAST_SIDE = 16
+"""In grid pixels; a narrower strip has no middle and no margins."""
 CLEARER = 0.004
 """Least difference of clarity that overrules the file. LOG.md, 2026-11-27, has what both were measured on."""
 
@@ -33,6 +35,8 @@ def looks_bright(image: Image, inside: Inside) -> bool:
     low, high = np.percentile(picture[::2, ::2], [1, 99])
     unit = np.clip((picture - low) / max(float(high - low), 1e-6), 0, 1)
     rows, columns = unit.shape
+    if min(rows, columns) < _LEAST_SIDE:
+        return False
     pelvis_to_chest = unit[rows * 3 // 5 :].mean() - unit[: rows * 2 // 5].mean()
     margin = np.ones(unit.shape, bool)
     margin[rows // 16 : rows - rows // 16, columns // 16 : columns - columns // 16] = False

@@ -13,7 +13,7 @@ from spineseg.inference.grid import GridFit
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.verdict import NOT_LUMBAR
 
-INVERTED = "the picture shows bone dark although the file says otherwise; it was inverted"
+INVERTED = "bone is dark in this picture, which its file does not state; it was inverted"
 
 
 @dataclass(frozen=True, eq=False)

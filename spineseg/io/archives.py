@@ -82,7 +82,7 @@ def _name(info: ZipInfo) -> str:
 
 
 def _member(archive: ZipFile, info: ZipInfo, limits: Limits) -> Member:
-    name, refused = _name(info), _refused(info, limits)
+    name, refused = str(PurePosixPath(_name(info))), _refused(info, limits)  # without "//" and "/./"
     if refused:
         return Member(name, info, refused=refused)
     try:

@@ -164,6 +164,7 @@ class _Search:
     folders: set[tuple[int, int]] = field(default_factory=set)
     files: set[str] = field(default_factory=set)
     stems: dict[str, str] = field(default_factory=dict)
+    copies: Counter[str] = field(default_factory=Counter)
 
     def given(self, path: Path) -> Iterator[Found]:
         """What one of the given paths holds."""
@@ -281,7 +282,8 @@ class _Search:
     def _film(self, name: str, path: Path, member: ZipInfo | None = None) -> FoundFilm:
         """Under the first stem that no other film has: without its ending, with it, or with a number."""
         plain = stem_of(name)
-        numbered = (f"{name}-{n}" for n in count(2))
+        copies = self.copies[name.casefold()] = self.copies[name.casefold()] + 1
+        numbered = (f"{name}-{n}" for n in count(max(copies - 1, 2)))
         stem = next(stem for stem in chain((plain, name), numbered) if stem.casefold() not in self.stems)
         meets = "" if stem == plain else self.stems[plain.casefold()]
         self.stems[stem.casefold()] = name

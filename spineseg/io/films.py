@@ -47,7 +47,7 @@ def _with_field(film: Film) -> Film:
     if (rows.stop - rows.start, columns.stop - columns.start) == film.shape:
         return film
     used = f"rows {rows.start + 1} to {rows.stop}, columns {columns.start + 1} to {columns.stop}"
-    return replace(film, remarks=(*film.remarks, f"Borders left out: {used} are used."))
+    return replace(film, remarks=(*film.remarks, f"borders are left out: only {used} are used"))
 
 
 def _read_bytes(path: str | os.PathLike[str], limits: Limits) -> bytes:

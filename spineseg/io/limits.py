@@ -48,6 +48,8 @@ class Limits:
     """Their sizes together; one of them may take `max_bytes`, and only one at a time lies on the disk."""
     max_directory_bytes: int = 8 * 2**20
     """Size of a ZIP archive's list of files, which is read as a whole."""
+    max_request_bytes: int = 4 * 2**20
+    """Body of a request to the page that is no upload. Masks of a busy film take 1 MB; parsed, fifty times that."""
     at_once: int = 6
     """Files being read at the same time; the next one waits. Five that take all of `wall_s` leave room for others."""
 

@@ -221,9 +221,9 @@ def _pages(content: bytes) -> list[ImageFileDirectory_v2]:
         head += stream.read(8)
     pages: dict[int, ImageFileDirectory_v2] = {}
     at = ImageFileDirectory_v2(head).next
-    while (
-        0 < at < len(content) and at not in pages and len(pages) < _MOST_PAGES
-    ):  # a damaged chain may lead in a circle
+    while 0 < at < len(content) and at not in pages:  # a damaged chain may lead in a circle
+        if len(pages) == _MOST_PAGES:
+            raise UnreadablePicture(f"This TIFF has more than {_MOST_PAGES} pages; save the page with the film alone")
         page = pages[at] = ImageFileDirectory_v2(head)
         stream.seek(at)
         page.load(stream)

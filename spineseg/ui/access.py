@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from urllib.request import getproxies
 
 from spineseg.film import BadInput
+from spineseg.io.limits import DEFAULT_LIMITS
 
 USER, PASSWORD = "SPINESEG_USER", "SPINESEG_PASSWORD"
 MIN_PASSWORD = 12
@@ -74,7 +75,10 @@ def bypass_proxy(host: str | None) -> None:
 
 
 class CloseRoutes:
-    """ASGI middleware that answers 404 for the routes in `CLOSED`, files of another host and private events by name."""
+    """ASGI middleware that answers 404 for the routes in `CLOSED`, files of another host and private events by name.
+
+    A body beyond `Limits.max_request_bytes` that is no upload is answered with 413, or cut where no length was stated.
+    """
 
     def __init__(self, app: _App, public: Collection[str]) -> None:
         """public: names of the events that programs may call."""
@@ -86,7 +90,32 @@ class CloseRoutes:
             await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
             await send({"type": "http.response.body", "body": b"Not found"})
             return
-        await self._app(scope, receive, send)
+        upload = scope["type"] != "http" or scope["path"].rstrip("/").endswith("/gradio_api/upload")
+        if not upload and _stated_length(scope) > DEFAULT_LIMITS.max_request_bytes:
+            while (await receive()).get("more_body"):
+                pass  # a client that is still sending would not see the answer
+            await send({"type": "http.response.start", "status": 413, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"Too large"})
+            return
+        await self._app(scope, receive if upload else _limited(receive), send)
+
+
+def _stated_length(scope: _Message) -> int:
+    stated = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
+    return max((int(value) for value in stated if value.isdigit()), default=0)
+
+
+def _limited(receive: _Receive) -> _Receive:
+    """The same until the body is too long, and then as if the client had gone."""
+    received = 0
+
+    async def limited() -> _Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        return message if received <= DEFAULT_LIMITS.max_request_bytes else {"type": "http.disconnect"}
+
+    return limited
 
 
 def refused(path: str, public: Collection[str] = ()) -> bool:

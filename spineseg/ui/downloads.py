@@ -22,7 +22,8 @@ from spineseg.ui.correction import BadRequest, bits_to_masks
 from spineseg.ui.session import SessionState
 
 BATCH_KINDS = ("npy", "overlay", "labels", "json")
-"""What the ZIP of a batch holds of each film."""
+"""What the ZIP of a batch holds of each film; of a picture that looks like no lateral lumbar film, no masks."""
+WITHOUT_MASKS = ("overlay", "json")
 
 
 def npy(state: SessionState) -> bytes:

@@ -220,11 +220,12 @@ class Handlers:
 
     def batch_film(self, upload: Mapping[str, Any] | None, model: str, inverted: bool) -> dict[str, Any]:
         """One film's entries of a batch's ZIP, or the sentence why there are none; the batch goes on."""
-        token = (upload or {}).get("orig_name")
+        token = upload.get("orig_name") if isinstance(upload, Mapping) else None
         try:
             state = SessionState(read_and_delete(uploaded(upload), self.read), "", inverted=inverted)
             state = self._segmented(state, model)
-            entries = [downloads.zip_entry(state, kind) for kind in downloads.BATCH_KINDS]
+            kinds = downloads.WITHOUT_MASKS if state.held_back else downloads.BATCH_KINDS
+            entries = [downloads.zip_entry(state, kind) for kind in kinds]
             return {"token": token, **_table_row(state), "entries": entries}
         except Exception as error:
             return {"token": token, "error": error_sentence(error, "batch_film")}
@@ -320,6 +321,6 @@ def _table_row(state: SessionState) -> dict[str, Any]:
         "columns": state.film.shape[1],
         "verdict": levels.verdict,
         "reasons": "; ".join(levels.reasons),
-        "present": levels.present,
+        "present": [found and not state.held_back for found in levels.present],
         "seconds": round(state.layer.seconds, 2),
     }

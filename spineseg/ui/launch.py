@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stopped_by in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stopped_by, lambda *_: end(0))
     limit_arenas()
+    if problem := address_problem(chosen.host, os.environ.get("GRADIO_SERVER_PORT", "")):
+        parser.error(problem)
     threading.Thread(target=start_ahead, daemon=True).start()
     try:
         page, address = asyncio.run(start(loaders, chosen.host, chosen.port or None, login, mcp=chosen.mcp))
@@ -87,6 +90,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def address_problem(host: str | None, port: str) -> str:
+    """Why Gradio, which tries port after port, could not listen there; empty where it can.
+
+    host: as given, without which GRADIO_SERVER_NAME counts. port: of the environment.
+    """
+    if port and not port.isdecimal():
+        return f"expected a number in GRADIO_SERVER_PORT, got {port}; correct it"
+    name = (host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(name, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(address)
+    except OSError:
+        return f"expected an address of this machine, got {name}; choose another with --host"
+    return ""
+
+
 def own_upload_folder() -> str | None:
     """A new folder for uploads, removed when the process ends; None where GRADIO_TEMP_DIR names one that stays."""
     if "GRADIO_TEMP_DIR" in os.environ:
@@ -110,7 +130,6 @@ def end_process(server: int, uploads: str | None, status: int) -> NoReturn:
         close_readers()
         if uploads:
             shutil.rmtree(uploads, ignore_errors=True)
-    sys.stdout.flush()
     os._exit(status)
 
 

@@ -180,7 +180,7 @@ class Layout:
         """The viewer keeps what a person changes; figures and panels follow. Its masks come with the event."""
 
         def correct(request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
-            return correct_on_session(self.store, self.handlers, _session(request), event._data)
+            return correct_on_session(self.store, self.handlers, _session(request), _sent(event))
 
         show = on_session(self.store, self.handlers.show_anyway)
         self._then_forget(self.findings.show(show, None, self.outputs, **_READ, **_HIDDEN))
@@ -192,7 +192,7 @@ class Layout:
     def _connect_downloads(self) -> None:
         def download(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
             entry = self.store.get(_session(request))
-            return self.handlers.download(entry and entry.state, event._data)
+            return self.handlers.download(entry and entry.state, _sent(event))
 
         self._then_forget(self.viewer.download(download, None, self.viewer, **_READ, **_HIDDEN))
 
@@ -274,6 +274,11 @@ def _session(request: gr.Request) -> str:
     if not isinstance(session, str) or not re.fullmatch("[0-9A-Za-z-]{6,64}", session):
         raise gr.Error(texts.NO_SESSION, print_exception=False)
     return session
+
+
+def _sent(event: gr.EventData) -> Mapping[str, Any]:
+    """What a script sent with its event; nothing where a program sent something else."""
+    return event._data if isinstance(event._data, Mapping) else {}
 
 
 def _add_api(handlers: Handlers) -> None:

@@ -77,10 +77,8 @@ _VERDICT_CLASSES = dict(zip(VERDICTS, ("reliable", "check", "other"), strict=Tru
 
 
 def _verdict(state: SessionState, levels: LevelReport) -> str:
-    if state.corrected is not None:
-        return _CORRECTED
-    verdict = levels.verdict
-    return f'<span class="verdict {_VERDICT_CLASSES[verdict]}">{verdict[0].upper()}{verdict[1:]}</span>'
+    verdict, corrected = levels.verdict, f" {_CORRECTED}" if state.corrected is not None else ""
+    return f'<span class="verdict {_VERDICT_CLASSES[verdict]}">{verdict[0].upper()}{verdict[1:]}</span>{corrected}'
 
 
 def _sentences(kind: str, sentences: Sequence[str]) -> str:

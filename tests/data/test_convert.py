@@ -434,8 +434,8 @@ def test_halves_of_pairs_are_told(config: ConvertConfig):
     write_png(config.labels / "8.png", label_map(bodies()))
     left_out = convert_folder(config).left_out
     assert left_out == {
-        "7.png": "expected a label of its name, found none",
-        "8.png": "expected a film of its name, found none",
+        "7.png": "expected a label of its name that can be converted, found none",
+        "8.png": "expected a film of its name that can be converted, found none",
     }
 
 

@@ -87,6 +87,15 @@ def test_names_that_meet_are_kept_apart(put: Callable[..., Path]):
     assert found[-1].name == "a.dcm" and found[-1].stem == "a.dcm-2"
 
 
+def test_two_spellings_of_one_path_in_an_archive_are_kept_apart(tmp_path: Path, film: Path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("a/b.png", "a/./b.png", "a//b.png", "./a/b.png"):
+            archive.writestr(name, film.read_bytes())
+    stems = [found.stem for found in search([path]) if isinstance(found, FoundFilm)]
+    assert stems == ["a/b", "a/b.png", "a/b.png-2", "a/b.png-3"]
+
+
 def test_what_systems_put_beside_films_is_passed_over(put: Callable[..., Path]):
     quiet = ["._a.dcm", ".DS_Store", "Thumbs.db", "thumbs.db", "desktop.ini", "__MACOSX/._a.dcm", "__MACOSX/b.dcm"]
     folder = put("a.dcm", *quiet)
@@ -253,6 +262,17 @@ def test_five_hundred_files_of_mixed_kinds_are_accounted_for(put: Callable[..., 
     assert {each.name: getattr(each, "what", "film") for each in search([archive])} == dict(
         zip(names, kinds, strict=True)
     )
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_ten_thousand_films_of_one_name_are_named_in_seconds(tmp_path: Path):
+    path, started = tmp_path / "a.zip", time.process_time()
+    with zipfile.ZipFile(path, "w") as archive:
+        for _ in range(10_000):
+            archive.writestr("a" * 100 + ".png", b"\x89PNG\r\n\x1a\n")
+    found = [each for each in search([path]) if isinstance(each, FoundFilm)]
+    assert len({each.stem for each in found}) == 10_000
+    assert time.process_time() - started < 15
 
 
 def test_ten_thousand_files_are_listed_in_seconds_and_the_first_at_once(tmp_path: Path, film: Path):

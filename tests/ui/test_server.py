@@ -13,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
@@ -285,6 +286,22 @@ CLOSED = [
 @pytest.mark.parametrize("path", CLOSED)
 def test_routes_that_the_page_has_no_use_for_are_closed(open_page: str, path: str) -> None:
     assert ask(open_page + path)[0] in (403, 404)
+
+
+def test_a_body_that_is_no_upload_is_limited(open_page: str) -> None:
+    most = DEFAULT_LIMITS.max_request_bytes
+    assert ask(f"{open_page}/gradio_api/queue/join", b"[" * (most + 1))[0] == 413
+    address = urllib.parse.urlsplit(open_page)
+    headers = "Host: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked"
+    head = f"POST /gradio_api/queue/join HTTP/1.1\r\n{headers}\r\n\r\n"
+    with socket.create_connection((address.hostname, address.port), timeout=60) as client:
+        client.sendall(head.encode())
+        with suppress(OSError):  # it is cut on the way
+            for _ in range(most // 2**20 + 2):
+                client.sendall(b"100000\r\n" + b"[" * 2**20 + b"\r\n")
+            client.sendall(b"0\r\n\r\n")
+        assert b" 200 " not in client.recv(100)
+    assert ask(f"{open_page}/config")[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/info", "/theme.css"])

@@ -29,7 +29,7 @@ saveButton.addEventListener('click', () => saveZip(batch));
 
 // found: see folders.js.
 async function start(found) {
-  const mine = (batch = { films: [], entries: [], rows: [], stems: new Set(), cancelled: false, over: false });
+  const mine = (batch = { films: [], entries: [], rows: [], stems: new Set(), copies: new Map(), cancelled: false, over: false });
   box.hidden = false;
   cancelButton.hidden = false;
   saveButton.hidden = closeButton.hidden = true;
@@ -111,7 +111,9 @@ watch('value', () => {
 // As the command line does: without its ending, with it, or with a number.
 function uniqueStem(mine, name) {
   let stem = stemOf(name);
-  for (let n = 1; mine.stems.has(stem.toLowerCase()); n++) stem = n === 1 ? name : `${name}-${n}`;
+  const copies = mine.copies.get(name) ?? 1;
+  mine.copies.set(name, copies + 1);
+  for (let n = copies; mine.stems.has(stem.toLowerCase()); n++) stem = n === 1 ? name : `${name}-${n}`;
   mine.stems.add(stem.toLowerCase());
   return stem;
 }

@@ -46,11 +46,17 @@ async function endOf(archive) {
   throw new Error(ZIP_TEXTS.damaged);
 }
 
+// Without "//" and "/./", so that two names of one path are one.
 function nameOf(bytes) {
+  const parts = decoded(bytes).replaceAll('\\', '/').split('/');
+  return parts.filter((part, n) => part !== '.' && (part || n === 0 || n === parts.length - 1)).join('/');
+}
+
+function decoded(bytes) {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes).replaceAll('\\', '/');
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    return new TextDecoder('windows-1252').decode(bytes).replaceAll('\\', '/');
+    return new TextDecoder('windows-1252').decode(bytes);
   }
 }
 
