@@ -155,6 +155,8 @@ class Layout:
             opening = event(listener, inputs, outputs, show_progress_on=self.viewer, **_READ, **_PRIVATE, **options)
             self._then_forget(opening)
             self._segment_on(opening.success)
+            if "preprocess" in options:
+                opening.failure(_refused, None, self.film, queue=False, **_HIDDEN)
 
         connect(self.film.upload, handlers.open_upload, self.film, preprocess=False)
         for index, button in enumerate(self.examples):
@@ -174,6 +176,7 @@ class Layout:
             open_reference, self.reference, self.outputs, preprocess=False, **_READ, **_PRIVATE
         )
         self._then_forget(opened)
+        opened.failure(_refused, None, self.reference, queue=False, **_HIDDEN)
         opened.success(lambda: REFERENCE, None, self.compare_with, queue=False, **_HIDDEN)
 
     def _connect_corrections(self) -> None:
@@ -208,6 +211,11 @@ class Layout:
 def _forget() -> tuple[dict[str, Any], None, None]:
     """Leaves the viewer as it is, but empties Gradio's own record of it and of the uploads."""
     return UNCHANGED, None, None
+
+
+def _refused() -> dict[str, bool]:
+    """Tells an upload field that its file was refused; the reason is shown as an error."""
+    return {"refused": True}
 
 
 def on_session(

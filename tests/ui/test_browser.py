@@ -256,6 +256,7 @@ def test_downloads_are_what_the_command_line_makes_and_stay_when_a_film_is_refus
     (tmp_path / "broken.dcm").write_bytes(made.film.read_bytes()[:3000])
     visitor.page.set_input_files("#film input", tmp_path / "broken.dcm")
     assert visitor.toast.lower().startswith("expected") and "broken" not in visitor.toast and "/" not in visitor.toast
+    visitor.page.wait_for_selector('#film .drop.wrong:has-text("broken.dcm was refused")')
     visitor.drawn("> 0")
     assert visitor.download("npy") == (f"{NAME}.npy", made.array)
 

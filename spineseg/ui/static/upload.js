@@ -3,11 +3,13 @@ const TEXTS = {
   tooLarge: `That file is larger than ${megabytes(props.max_bytes)}; ${props.kind === 'film' ? 'choose a single film' : 'save the label as .npz, compressed .mat or PNG'}`,
   sending: (name) => `Sending ${name}`,
   sent: (name) => `${name} was sent; choose or drop another`,
+  refused: (name) => `${name} was refused; what was open before is still shown`,
   failed: 'The file could not be sent; try again',
   nothing: 'That folder is empty; choose one with films',
 };
 const field = element.querySelector('.drop'), input = field.querySelector('input'), status = field.querySelector('.status');
 const hint = status.textContent;
+let last = ''; // name of the file that was sent last
 input.multiple = props.several;
 element.querySelector('.folder').hidden = !props.several;
 
@@ -27,11 +29,14 @@ async function send(file) {
     if (props.kind === 'film') document.dispatchEvent(new CustomEvent('spineseg:file-named', { detail: { token, file } }));
     props.value = sent;
     trigger('upload');
-    show(TEXTS.sent(file.name));
+    last = file.name;
+    show(TEXTS.sent(last));
   } catch {
     show(TEXTS.failed, 'wrong');
   }
 }
+
+watch('value', () => { if (props.value?.refused) show(TEXTS.refused(last), 'wrong'); });
 
 // found: see folders.js.
 async function accept(found) {
