@@ -403,7 +403,7 @@ def test_a_folder_is_checked(copied: Path, capsys: Captured, command: list[str])
     assert main(given) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"error: {FILMS[1]}: expected a film of its own, got the pixels of {FILMS[0]}")
-    assert lines[-1] == "3 films, 3 with a label: 1 errors, 0 warnings"
+    assert lines[-1] == "3 films, 3 with a label: 1 error, 0 warnings"
     assert not (copied / "run").exists()
 
 

@@ -49,7 +49,7 @@ class FolderReport(FindingCounts):
     @property
     def summary(self) -> str:
         """One line."""
-        return f"{self.films} films, {self.pairs} with a label: {self.errors} errors, {self.warnings} warnings"
+        return f"{self.films} films, {self.pairs} with a label: {self.counts}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; holds file names but no folder."""

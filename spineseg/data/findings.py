@@ -32,6 +32,11 @@ class Finding:
         return f"{self.severity}: {self.film}: {self.sentence}"
 
 
+def counted(number: int, noun: str) -> str:
+    """As in 1 error, 2 errors."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class FindingCounts:
     """A report on a folder, with its findings, errors first."""
 
@@ -41,6 +46,11 @@ class FindingCounts:
     def errors(self) -> int:
         """How many findings are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def counts(self) -> str:
+        """Both numbers in words."""
+        return f"{counted(self.errors, 'error')}, {counted(self.warnings, 'warning')}"
 
     @property
     def warnings(self) -> int:
@@ -55,7 +65,7 @@ class FaultyFolder(BadDataset):
         self.findings = tuple(finding for finding in findings if finding.severity == "error")
         films = len({finding.film for finding in self.findings})
         noun = "file" if any(finding.kind in _OF_FILES for finding in self.findings) else "film"
-        first, errors = self.findings[0], "1 error" if len(self.findings) == 1 else f"{len(self.findings)} errors"
+        first, errors = self.findings[0], counted(len(self.findings), "error")
         which = f"this {noun}" if films == 1 else f"these {films} {noun}s"
         self.summary = f"{errors} in the folder; correct what is wrong, or move {which} out of it"
         super().__init__(f"{first.film}: {first.sentence} ({self.summary})")

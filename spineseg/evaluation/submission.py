@@ -34,7 +34,7 @@ class SubmissionReport(FindingCounts):
     def summary(self) -> str:
         """One line."""
         verdict = "not a valid submission" if self.errors else "a valid submission"
-        return f"{verdict}: {self.films} films, {self.arrays} arrays, {self.errors} errors, {self.warnings} warnings"
+        return f"{verdict}: {self.films} films, {self.arrays} arrays, {self.counts}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; holds file names but no folder."""

@@ -69,6 +69,8 @@ def read_folder(folder: Path | str) -> DataFolder:
     Raises NoFilms.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise NoFilms(f"There is no folder {folder.name}; name the one that holds {IMAGES}/ and {LABELS}/")
     if not (folder / IMAGES).is_dir():
         raise NoFilms(f"This folder has no {IMAGES}/ with films; name the folder that holds {IMAGES}/ and {LABELS}/")
     found = list(search([folder / IMAGES], archives=False))

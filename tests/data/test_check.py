@@ -398,4 +398,4 @@ def test_the_report_is_json_without_a_folder(tmp_path: Path):
     stored = json.loads(text := json.dumps(report.as_dict()))
     assert (stored["films"], stored["pairs"], stored["errors"], stored["warnings"]) == (2, 2, 1, 0)
     assert (stored["findings"][0]["film"], stored["findings"][0]["kind"]) == ("1", "same label")
-    assert str(tmp_path) not in text and report.summary == "2 films, 2 with a label: 1 errors, 0 warnings"
+    assert str(tmp_path) not in text and report.summary == "2 films, 2 with a label: 1 error, 0 warnings"

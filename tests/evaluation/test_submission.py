@@ -69,7 +69,7 @@ def test_missing_and_superfluous(films: Path, arrays: Path):
         ("222.npy", "error", "no film"),
         ("121.png", "warning", "no array"),
     ]
-    assert report.summary == "not a valid submission: 4 films, 4 arrays, 2 errors, 1 warnings"
+    assert report.summary == "not a valid submission: 4 films, 4 arrays, 2 errors, 1 warning"
 
 
 def exchanged(array: np.ndarray) -> np.ndarray:
