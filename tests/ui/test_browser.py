@@ -266,7 +266,7 @@ def test_a_correction_goes_into_the_scores_the_modes_and_the_files(visitor: Visi
     visitor.open(made.film)
     visitor.refer(made.label)
     page.wait_for_selector("#comparison .agree")
-    assert page.input_value("#compare-with input") == "a reference file"
+    page.wait_for_function("document.querySelector('#compare-with input').value === 'a reference file'")
     page.click('#findings [data-correct="lower"]')
     page.wait_for_selector("#comparison .disagree")
     assert "now empty: L1" in page.inner_text("#findings")

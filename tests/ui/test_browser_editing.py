@@ -294,6 +294,7 @@ def test_everything_by_keys(editor: Editor) -> None:
     page.keyboard.press("e")
     page.keyboard.press("3")
     assert editor.data("vertebra") == str(L3)
+    page.wait_for_selector('.handles button[aria-label="L3, side 4"]')
     labels = []
     for _ in range(8):
         page.keyboard.press("Tab")
