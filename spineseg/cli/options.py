@@ -90,12 +90,16 @@ def is_result(path: Path) -> bool:
         return True
     except OSError:
         return False
-    begins = {".npy": b"\x93NUMPY", ".json": b'{\n "film":', ".csv": b"film,"}
-    if path.suffix == ".npy" and f", {len(CHANNELS)})".encode() not in head[:128]:
-        return False
-    if path.suffix == ".png":
-        return kind_of(head) is OVERLAY
-    return head.startswith(begins[path.suffix]) if path.suffix in begins else "segmentation" in kind_of(head).article
+    match path.suffix:
+        case ".npy":
+            return head.startswith(b"\x93NUMPY") and f", {len(CHANNELS)})".encode() in head[:128]
+        case ".json":
+            return head.startswith(b'{\n "film":')
+        case ".csv":
+            return head.startswith(b"film,")
+        case ".png":
+            return kind_of(head) is OVERLAY
+    return "segmentation" in kind_of(head).article
 
 
 def printable(name: str) -> str:

@@ -87,17 +87,18 @@ class CloseRoutes:
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Pass the request on, or answer it here."""
         if scope["type"] == "http" and refused(scope["path"], self._public):
-            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"Not found"})
-            return
+            return await _answer(send, 404, b"Not found")
         upload = scope["type"] != "http" or scope["path"].rstrip("/").endswith("/gradio_api/upload")
         if not upload and _stated_length(scope) > DEFAULT_LIMITS.max_request_bytes:
             while (await receive()).get("more_body"):
                 pass  # a client that is still sending would not see the answer
-            await send({"type": "http.response.start", "status": 413, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"Too large"})
-            return
+            return await _answer(send, 413, b"Too large")
         await self._app(scope, receive if upload else _limited(receive), send)
+
+
+async def _answer(send: _Send, status: int, text: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": text})
 
 
 def _stated_length(scope: _Message) -> int:

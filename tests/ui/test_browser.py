@@ -22,15 +22,11 @@ import numpy as np
 import pytest
 import scipy.io
 from gradio_client import Client, handle_file
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from spineseg.inference.verdict import VERDICTS
 
 ROOT = Path(__file__).parents[2]
-OFFLINE = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 NAME = "Doe-Jane-1970"
 """A file name as hospitals give them: it must be found nowhere but in this browser."""
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # a busy machine is slowed most by threads that wait for each other
@@ -129,14 +125,6 @@ def server(program: tuple[subprocess.Popen[str], Path], made: Made) -> Server:
     found = re.search(r"http://127\.0\.0\.1:\d+", line)
     assert found, line + (folder / "log").read_text()
     return Server(found[0], folder / "uploads", folder / "log")
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(OFFLINE))
-        yield browser
-        browser.close()
 
 
 class Visitor:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from ui_fakes import Bands
 from ui_server import free_port, running
 
@@ -29,7 +29,6 @@ from spineseg.simulate import SimulateConfig, simulate_case
 from spineseg.ui.page import build_page
 from spineseg.ui.session import SessionStore
 
-OFFLINE = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
 L1, L3, S1 = (VERTEBRAE.index(name) for name in ("L1", "L3", "S1"))
 
 
@@ -55,14 +54,6 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
 def address(simulated: Simulated, uploads: Path) -> Iterator[str]:
     with running(page=simulated.page()) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(OFFLINE))
-        yield browser
-        browser.close()
 
 
 class Editor:
