@@ -127,7 +127,7 @@ def test_private_events_cannot_be_called_by_name(served: Served) -> None:
                         answers.setdefault(name.rstrip("_0123456789"), set()).add(content.partition(b',"duration')[0])
                     elif private or not way.startswith("call"):
                         assert status == 404, path
-    assert {name: len(different) for name, different in answers.items()} == {"_forget": 1, "lambda": 2}
+    assert {name: len(different) for name, different in answers.items()} == {"_forget": 1, "_refused": 1, "lambda": 2}
 
 
 @pytest.mark.parametrize("session", NO_SESSIONS)
