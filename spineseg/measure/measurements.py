@@ -114,11 +114,16 @@ def measure_prediction(
     row_to_column, facing: see `measure`.
     """
     if prediction.levels.verdict == NOT_LUMBAR:
-        return Measurements({}, dict.fromkeys(VERTEBRAE, NOT_LUMBAR), {}, (), None, spacing, "probability")
+        return unmeasured(spacing)
     usable, bone_map = sure_vertebrae(prediction.levels), bone_map_of(prediction)
     return measure(
         prediction.masks, spacing, row_to_column=row_to_column, usable=usable, bone_map=bone_map, facing=facing
     )
+
+
+def unmeasured(spacing: Spacing | None = None) -> Measurements:
+    """Of a picture that does not look like a lateral lumbar radiograph."""
+    return Measurements({}, dict.fromkeys(VERTEBRAE, NOT_LUMBAR), {}, (), None, spacing, "probability")
 
 
 def bone_map_of(prediction: Prediction) -> BoneMap:
@@ -250,12 +255,21 @@ def csv_row(
     film: str, levels: LevelReport, measurements: Measurements, remarks: Collection[str] = ()
 ) -> tuple[str, ...]:
     """One film's line; an empty cell where there is no figure. remarks: what to know of the film's file."""
-    cells: dict[str, str] = {}
+    stated = {"film": film, "verdict": levels.verdict, "reasons": "; ".join(levels.reasons)}
+    cells = {**stated, **csv_cells(measurements), "remarks": "; ".join(remarks)}
+    return tuple(cells.get(column, "") for column in csv_columns())
+
+
+def csv_cells(measurements: Measurements) -> dict[str, str]:
+    """Of that line what was measured, by column."""
+    cells = {
+        "facing": measurements.facing or "",
+        "left_out": "; ".join(f"{name}: {reason}" for name, reason in measurements.left_out.items()),
+        "millimetres": measurements.spacing.plane if measurements.spacing else "",
+        "error_from": measurements.error_from,
+    }
     for key, figure in measurements.figures.items():
         cells[key] = f"{figure.value:.4g}"
-        cells[f"{key}_error"] = "" if figure.error is None else f"{figure.error:.3g}"
-    left_out = "; ".join(f"{name}: {reason}" for name, reason in measurements.left_out.items())
-    plane = measurements.spacing.plane if measurements.spacing else ""
-    about = (film, levels.verdict, "; ".join(levels.reasons), measurements.facing or "", left_out, plane)
-    about = (*about, measurements.error_from, "; ".join(remarks))
-    return (*about, *(cells.get(column, "") for column in csv_columns()[len(about) :]))
+        if figure.error is not None:
+            cells[f"{key}_error"] = f"{figure.error:.3g}"
+    return cells

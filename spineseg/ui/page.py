@@ -111,7 +111,9 @@ class Layout:
             )
             self.comparison = gr.HTML(comparison, elem_id="comparison", **correctable)
         with gr.Accordion(texts.MEASUREMENTS, open=False, elem_id="measure"):
-            self.measurements = gr.HTML(measurements, elem_id="measures", apply_default_css=False)
+            self.measurements = gr.HTML(
+                measurements, elem_id="measures", js_on_load=script("measures"), apply_default_css=False
+            )
 
     @property
     def outputs(self) -> list[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from spineseg.film import CHANNELS, VERTEBRAE
 
+NEEDS_FILE = "A DICOM segmentation needs the film's own file, which this tab no longer has; choose the film again"
 FIRST, SECOND, LAST = VERTEBRAE[0], VERTEBRAE[1], VERTEBRAE[-1]
 
 # ---- left: the film ----
@@ -121,6 +122,54 @@ EDITOR = {
 }
 """What the scripts of the viewer say while a person edits; {name}: of a vertebra."""
 
+# ---- middle: lines and downloads ----
+VIEWER = {
+    "lines": "Measurement lines",
+    "segTitle": "DICOM segmentation that refers to this film; without patient fields",
+    "csvTitle": "The table of measurements with 95 % intervals",
+    "seg": "DICOM SEG",
+    "csv": "Measurements CSV",
+    "noSeg": "DICOM SEG is not offered. {reason}.",
+    "saySegNeedsFile": NEEDS_FILE,
+}
+
+# ---- left: several films ----
+BATCH = {
+    "films": "Several films",
+    "open": "Open this film",
+    "waiting": "waiting",
+    "segmenting": "segmenting",
+    "cancelled": "cancelled",
+    "skipped": "left out",
+    "corrected": "{verdict}, corrected by hand",
+    "renamed": "{state}, saved as {stem}",
+    "correctedRemark": "corrected by hand",
+    "tooLarge": "larger than {limit}",
+    "failed": "could not be sent",
+    "unreadable": "cannot be opened",
+    "looking": "Looking for films",
+    "progress": "Segmenting, {n} of {count} films",
+    "saving": "Corrected films again, {n} of {count} films",
+    "stopping": "Stopping",
+    "ready": "{good} of {count} films are ready",
+    "stopped": "Stopped: {good} of {count} films are ready",
+    "cancel": "Cancel",
+    "save": "Save ZIP",
+    "close": "Close",
+    "measurements": "Measurements of all films",
+    "show": "Show",
+    "copy": "Copy",
+    "copyTitle": "Copy the table for a spreadsheet",
+    "copied": "Copied",
+    "csv": "CSV",
+    "csvTitle": "Save measurements.csv",
+    "film": "Film",
+    "verdict": "Verdict",
+    "head": "{name} ({unit})",
+    "tableNote": "Slips: above 0 anterolisthesis, below 0 retrolisthesis. Millimetres as each film states them.",
+}
+"""What the panel of several films says."""
+
 # ---- right: comparison ----
 COMPARE, COMPARE_WITH = "Compare", "Compare with"
 NOTHING, A_REFERENCE = "nothing", "a reference file"
@@ -150,8 +199,13 @@ IN_NEITHER, IN_ONE_ONLY = "in neither", "in one of them only"
 # ---- right: measurements ----
 MEASUREMENTS = "Measurements"
 NO_MEASUREMENTS = "Measurements appear once a film is segmented."
+BY_HAND = "by hand"
 MILLIMETRES = "Millimetres at the {}. "
-INTERVAL = "± half of a 95 % interval, from the masks’ own uncertainty."
+INTERVAL = "95 % intervals rest on the masks’ own uncertainty. Point at a row to see its lines on the film."
+MEASUREMENT_HEAD = ("Measurement", "Value", "95 % interval")
+FROM_TO = "{} to {}"
+FIGURE, FIGURE_WITH_INTERVAL = "{name} {value}", "{name} {value} ({interval})"
+COPY, COPIED, COPY_TITLE = "Copy table", "Copied", "Copy all rows for a spreadsheet"
 NOT_MEASURED = "Not measured: {}"
 TOO_UNCERTAIN = "{}: too uncertain"
 

@@ -50,12 +50,12 @@ async function apply(value) {
   if (!fresh && !same) return; // of a film that is no longer shown
   const [bitmap, a, b] = await Promise.all([fresh ? pictureOf(value.picture) : null, layerOf(value, 'a'), layerOf(value, 'b')]);
   if (fresh) {
-    const { film: token, name, rows, columns, hash, spacing, aspect, picture: source } = value;
+    const { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, picture: source } = value;
     shown.bitmap?.close();
     if (!again) toggleEdit(false);
     if (hash !== edits.hash) forgetPicture();
-    Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, source, bitmap, opening: !same, awaited: true });
-    document.dispatchEvent(new CustomEvent('spineseg:film-changed'));
+    Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, source, bitmap, opening: !same, awaited: true });
+    document.dispatchEvent(new CustomEvent('spineseg:film-changed', { detail: { film: token, name } }));
     if (value.name) document.dispatchEvent(new CustomEvent('spineseg:example-opened'));
   }
   if ('a' in value) {
