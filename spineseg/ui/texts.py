@@ -122,6 +122,10 @@ EDITOR = {
 }
 """What the scripts of the viewer say while a person edits; {name}: of a vertebra."""
 
+# ---- middle: while waiting ----
+READING = "Reading the film"
+SEGMENTING, SEGMENTING_VIEW = "Segmenting", "Segmenting, view {view} of {count}"
+
 # ---- middle: lines and downloads ----
 VIEWER = {
     "lines": "Measurement lines",
@@ -201,7 +205,7 @@ MEASUREMENTS = "Measurements"
 NO_MEASUREMENTS = "Measurements appear once a film is segmented."
 BY_HAND = "by hand"
 MILLIMETRES = "Millimetres at the {}. "
-INTERVAL = "95 % intervals rest on the masks’ own uncertainty. Point at a row to see its lines on the film."
+INTERVAL = "95 % intervals from the masks’ own uncertainty. Point at a row to see its lines."
 MEASUREMENT_HEAD = ("Measurement", "Value", "95 % interval")
 FROM_TO = "{} to {}"
 FIGURE, FIGURE_WITH_INTERVAL = "{name} {value}", "{name} {value} ({interval})"

@@ -21,8 +21,15 @@ function measurementRows(films) {
 // A correction that came after the film's files were made.
 const remarksOf = ({ row, corrected, stale }) => [row.remarks, stale && corrected ? props.texts.correctedRemark : ''].filter(Boolean).join('; ');
 
-// The table for reading, without the errors, which stand in each cell's title.
-function fillTable(table, films, openFilm) {
+// Text and title of a cell: as many digits as the error allows, and the error.
+function figureOf(value, error) {
+  if (!value || !error) return [value ?? ''];
+  const digits = error < 0.2 ? 2 : error < 10 ? 1 : 0;
+  return [Number(value).toFixed(digits), { title: `± ${Number(error).toFixed(digits)}` }];
+}
+
+// The table for reading.
+function fillTable(table, films, choose) {
   const cell = (tag, text, more = {}) => Object.assign(document.createElement(tag), { textContent: text, ...more });
   const lines = films.filter(({ row }) => row?.measured), heads = props.heads.filter(({ key }) => lines.some(({ row }) => row.measured[key]));
   const head = document.createElement('tr'), body = document.createElement('tbody');
@@ -30,10 +37,10 @@ function fillTable(table, films, openFilm) {
   for (const film of lines) {
     const { row } = film, line = document.createElement('tr'), name = document.createElement('th');
     const button = cell('button', film.name, { type: 'button', title: props.texts.open });
-    button.addEventListener('click', () => openFilm(film));
+    button.addEventListener('click', () => choose(film));
     name.scope = 'row';
     name.append(button);
-    const figures = heads.map(({ key }) => cell('td', row.measured[key] ?? '', { title: row.measured[`${key}_error`] ? `± ${row.measured[`${key}_error`]}` : '' }));
+    const figures = heads.map(({ key }) => cell('td', ...figureOf(row.measured[key], row.measured[`${key}_error`])));
     line.append(name, cell('td', film.corrected ? say('corrected', row) : row.verdict), ...figures);
     body.append(line);
   }
