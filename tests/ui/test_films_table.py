@@ -65,7 +65,7 @@ def test_heads_are_in_the_order_of_the_columns() -> None:
 def test_a_batch_takes_the_masks_that_a_person_corrected(upload: dict) -> None:
     masks = bands()
     masks[0] = False
-    answer = handlers().batch_film({**upload, "masks": runs_of(masks)}, "bands", False)
+    answer = handlers().batch_film({"file": upload, "masks": runs_of(masks)}, "bands", False)
     assert not Path(upload["path"]).exists()
     files = {entry["ending"]: zlib.decompress(base64.b64decode(entry["content"]), -15) for entry in answer["entries"]}
     assert np.array_equal(np.load(io.BytesIO(files["-corrected.npy"])), to_array(masks))
@@ -75,6 +75,6 @@ def test_a_batch_takes_the_masks_that_a_person_corrected(upload: dict) -> None:
 
 @pytest.mark.parametrize("masks", [[[1]], "masks", [[0]] * 6])
 def test_masks_that_are_none_are_one_sentence_and_the_file_is_gone(upload: dict, masks: object) -> None:
-    answer = handlers().batch_film({**upload, "masks": masks}, "bands", False)
+    answer = handlers().batch_film({"file": upload, "masks": masks}, "bands", False)
     assert answer["error"] == "These masks are not of this film's size; open the film again"
     assert not Path(upload["path"]).exists()

@@ -80,7 +80,7 @@ def test_unforeseen_error_shows_neither_path_nor_value(upload: dict, caplog: pyt
     with caplog.at_level(logging.DEBUG), pytest.raises(gr.Error) as caught:
         broken.open_upload(None, upload)
     assert (caught.value.message, caught.value.print_exception) == (texts.UNFORESEEN, False)
-    in_batch = broken.batch_film({**upload, "path": str(copy)}, "bands", False)
+    in_batch = broken.batch_film({"file": {**upload, "path": str(copy)}}, "bands", False)
     assert in_batch == {"token": "token", "error": texts.UNFORESEEN}
     assert [record.getMessage().partition(" at ")[0] for record in caplog.records] == [
         "open_upload failed: OSError",
@@ -503,11 +503,11 @@ def test_a_film_that_another_one_overtook_changes_nothing(store: SessionStore) -
 
 
 def test_a_film_of_a_batch_is_answered_with_entries_or_a_sentence(upload: dict) -> None:
-    answer = handlers().batch_film(upload, "bands", False)
+    answer = handlers().batch_film({"file": upload}, "bands", False)
     assert (answer["token"], answer["verdict"]) == ("token", "numbering reliable")
     assert [entry["ending"] for entry in answer["entries"]] == [".npy", "-overlay.png", "-labels.png", ".json"]
     assert not Path(upload["path"]).exists()
-    assert "no longer here" in handlers().batch_film(upload, "bands", False)["error"]
+    assert "no longer here" in handlers().batch_film({"file": upload}, "bands", False)["error"]
 
 
 def test_program_gets_the_bytes_that_numpy_saves(upload: dict) -> None:
