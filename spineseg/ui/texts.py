@@ -26,7 +26,7 @@ FILM_FORMATS = "DICOM, PNG, JPEG, TIFF, BMP or WebP"
 
 def film_hint(max_bytes: int) -> str:
     """Under `CHOOSE_FILM`; max_bytes: of one upload."""
-    return f"or drop it: DICOM, PNG, JPEG, TIFF, up to {max_bytes / 2**20:g} MB; several, a folder or a ZIP give a ZIP"
+    return f"or drop it: DICOM, PNG, JPEG, TIFF, up to {max_bytes / 2**20:g} MB; several, a folder or a ZIP give a list"
 
 
 # ---- right: findings ----

@@ -25,7 +25,8 @@ const remarksOf = ({ row, corrected, stale }) => [row.remarks, stale && correcte
 function figureOf(value, error) {
   if (!value || !error) return [value ?? ''];
   const digits = error < 0.2 ? 2 : error < 10 ? 1 : 0;
-  return [Number(value).toFixed(digits), { title: `± ${Number(error).toFixed(digits)}` }];
+  const rounded = Number(Number(value).toFixed(digits)) || 0; // never -0
+  return [rounded.toFixed(digits), { title: `± ${Number(error).toFixed(digits)}` }];
 }
 
 // The table for reading.
