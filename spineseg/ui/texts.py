@@ -207,6 +207,7 @@ BY_HAND = "by hand"
 MILLIMETRES = "Millimetres at the {}. "
 INTERVAL = "95 % intervals from the masks’ own uncertainty. Point at a row to see its lines."
 MEASUREMENT_HEAD = ("Measurement", "Value", "95 % interval")
+TOPICS = {"alignment": "Alignment", "slips": "Slips", "discs": "Discs", "bodies": "Vertebral bodies"}
 FROM_TO = "{} to {}"
 FIGURE, FIGURE_WITH_INTERVAL = "{name} {value}", "{name} {value} ({interval})"
 COPY, COPIED, COPY_TITLE = "Copy table", "Copied", "Copy all rows for a spreadsheet"
