@@ -105,14 +105,13 @@ class Layout:
         correctable: dict[str, Any] = {"js_on_load": script("corrections"), "apply_default_css": False}
         self.findings = gr.HTML(findings, elem_id="findings", **correctable)
         with gr.Accordion(texts.COMPARE, open=False, elem_id="compare"):
-            with gr.Row(elem_id="sides"):
-                a, b = _sides([(name, name) for name in names])
-                self.side_a = gr.Dropdown(a, value=SHOWN, label=texts.SIDE_A, elem_id="side-a", min_width=120)
-                self.side_b = gr.Dropdown(b, value=NOTHING, label=texts.SIDE_B, elem_id="side-b", min_width=120)
+            a, b = _sides([(name, name) for name in names])
+            self.side_a = gr.Dropdown(a, value=SHOWN, label=texts.SIDE_A, elem_id="side-a")
+            self.side_b = gr.Dropdown(b, value=NOTHING, label=texts.SIDE_B, elem_id="side-b")
+            self.comparison = gr.HTML(comparison, elem_id="comparison", **correctable)
             with gr.Row(elem_id="references"):
                 self.references = [_reference_field(n) for n in range(len(REFERENCES))]
-            gr.HTML(f'<p class="caption">{texts.REFERENCE_HINT}</p>', apply_default_css=False)
-            self.comparison = gr.HTML(comparison, elem_id="comparison", **correctable)
+            gr.HTML(f'<p class="note">{texts.REFERENCE_HINT}</p>', apply_default_css=False)
         with gr.Accordion(texts.MEASUREMENTS, open=False, elem_id="measure"):
             self.measurements = gr.HTML(measurements, elem_id="measures", apply_default_css=False)
 
@@ -218,9 +217,9 @@ class Layout:
         event.then(_forget, None, [self.viewer, self.film, *self.references], queue=False, **_HIDDEN)
 
 
-def _forget() -> tuple[dict[str, Any], None, None]:
+def _forget() -> tuple[dict[str, Any] | None, ...]:
     """Leaves the viewer as it is, but empties Gradio's own record of it and of the uploads."""
-    return UNCHANGED, None, None
+    return UNCHANGED, None, *(None for _ in REFERENCES)
 
 
 def _refused() -> dict[str, bool]:

@@ -198,7 +198,8 @@ def _relation(scores: Comparison, sides: tuple[str, str]) -> str:
     if scores.apart:
         return _disagree(texts.FEW_IN_COMMON.format(scores.fit))
     if scores.shift:
-        return _disagree(f"{_shifted(scores.shift)} {_move_all(scores.shift, sides)}")
+        matched = texts.MATCHED.format(scores.fit)
+        return _disagree(f"{_shifted(scores.shift)} {matched} {_move_all(scores.shift, sides)}")
     only = ((texts.ONLY_IN_A, scores.only_here), (texts.ONLY_IN_B, scores.only_there))
     return _disagree(" ".join([texts.OTHER_NAMES, *(text.format(", ".join(names)) for text, names in only if names)]))
 

@@ -152,8 +152,8 @@ VIEWER_COMPARISON = {
 
 # ---- right: comparison ----
 COMPARE = "Compare"
-SIDE_A, SIDE_B = "A", "B"
-NOTHING, SHOWN = "nothing", "Masks on the film, as corrected"
+SIDE_A, SIDE_B = "Side A", "Side B"
+NOTHING, SHOWN = "nothing", "Shown, as corrected"
 REFERENCE_TITLES = ("reference 1", "reference 2")
 CHOOSE_REFERENCES = ("Choose reference 1", "Choose reference 2")
 DROP_REFERENCE = "or drop it"
@@ -186,12 +186,13 @@ MOVE_ALL = {
     "lower": f"Shift labels: caudal ({FIRST} becomes {SECOND})",
     "higher": f"Shift labels: cranial ({SECOND} becomes {FIRST})",
 }
+MATCHED = "Matched at best, their mean Dice is {:.2f}."
 OTHER_NAMES = "Not every vertebra bears the same name in both."
 ONLY_IN_A, ONLY_IN_B = "Only in A: {}.", "Only in B: {}."
 STRANGER = "This reference does not belong to this film"
 STRANGERS = "These references do not belong to this film"
-STRANGER_REASON = "its bodies do not lie on those that were found (mean Dice of the best pairs: {:.2f})"
-FEW_IN_COMMON = "A and B have hardly a body in common: mean Dice of the best pairs {:.2f}."
+STRANGER_REASON = "its bodies do not lie on those found here; matched at best, their mean Dice is {:.2f}"
+FEW_IN_COMMON = "A and B have hardly a body in common: matched at best, their mean Dice is {:.2f}."
 IN_NEITHER, IN_ONE_ONLY = "in neither", "in one of them only"
 
 # ---- right: measurements ----

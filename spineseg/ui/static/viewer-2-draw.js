@@ -146,12 +146,21 @@ const colourOf = (kind) => props.differences.find(({ name }) => name === kind).c
 const switchedOn = () => visible.reduce((bits, on, k) => (on && k !== BACKGROUND ? bits | (1 << k) : bits), 0);
 
 function drawDifference(context) {
-  const { canvas, left, top } = difference(), a = sideOf('A');
+  const { canvas, left, top } = difference();
   context.globalAlpha = Math.max(0.25, find('.opacity').value / 100) * 0.9 + 0.1;
   if (canvas) context.drawImage(canvas, left, top);
   context.globalAlpha = 1;
-  a.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && strokeTwice(context, vertebra.border, '#fff', 0.8));
-  if (find('.names').checked) drawNames(context, a);
+  if (find('.names').checked) drawBothNames(context);
+}
+
+// The names of A; where B calls the body otherwise, its name too.
+function drawBothNames(context) {
+  sideOf('A').vertebrae.forEach((vertebra, k) => {
+    if (!vertebra || !visible[k]) return;
+    const there = sideOf('B').bits[Math.round(vertebra.y) * shown.columns + Math.round(vertebra.x)] ?? 0;
+    const others = props.names.filter((_, n) => n < BACKGROUND && (there >> n) & 1 && !((there >> k) & 1));
+    drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, [props.names[k], ...others].join(' | '));
+  });
 }
 
 // The outlines of both, those of B dashed.
@@ -162,7 +171,7 @@ function drawContours(context) {
     layer.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && strokeTwice(context, closedBorder(layer, k), colourOf(kind), 2));
   }
   context.setLineDash([]);
-  if (find('.names').checked && !edit.gesture) drawNames(context, sideOf('A'));
+  if (find('.names').checked && !edit.gesture) drawBothNames(context);
 }
 
 // The border of a vertebra as closed lines, which can be dashed.
