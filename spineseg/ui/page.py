@@ -177,9 +177,9 @@ class Layout:
 
     def _connect_comparison(self) -> None:
         compare = on_session(self.store, self.handlers.compare)
-        sides, options = [self.side_b, self.side_a], {"show_progress_on": self.viewer, **_MODEL, **_PRIVATE}
+        sides, options = [self.side_b, self.side_a], {"show_progress_on": self.viewer, "trigger_mode": "always_last"}
         for side in sides:
-            self._then_forget(side.input(compare, sides, self.outputs, **options))
+            self._then_forget(side.input(compare, sides, self.outputs, **options, **_MODEL, **_PRIVATE))
         for choice, field in zip(REFERENCES, self.references, strict=True):
             handler = partial(self.handlers.open_reference, choice=choice)
             listener = on_session(self.store, handler, more=partial(_after_reference, choice))
