@@ -104,17 +104,18 @@ class Reader:
         field = self.page.locator(f"#side-{side} input")
         if field.input_value() == label:
             return
+        option = f'[id^="{field.get_attribute("aria-controls")}-"][aria-label="{label}"]'
         if by_keys:
             field.focus()
             field.press("Control+a")
             self.page.keyboard.type(label)
-            self.page.wait_for_selector(f'[role="option"][aria-label="{label}"]')
+            self.page.wait_for_selector(option)
             self.page.wait_for_timeout(100)
             self.page.keyboard.press("Enter")
-            self.page.wait_for_selector(f'#side-{side} input[aria-expanded="false"]')
         else:
             field.click()
-            self.page.get_by_role("option", name=label, exact=True).click()
+            self.page.click(option)
+        self.page.wait_for_selector(f'#side-{side} input[aria-expanded="false"]')
         self.page.wait_for_function(
             "([side, label]) => document.querySelector(`#side-${side} input`).value === label", arg=[side, label]
         )
