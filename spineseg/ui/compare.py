@@ -16,7 +16,7 @@ from spineseg.ui.correction import Bits, bits_to_masks
 
 NOTHING, SHOWN = "", "/shown"
 """Choices of a side: no masks, and the film's own as a person corrected them. A model is chosen by its name."""
-REFERENCES = ("/reference-1", "/reference-2")
+REFERENCES: tuple[str, ...] = ("/reference-1", "/reference-2")
 """Choices of a side that the visitor uploads. No model has a name that begins with a slash."""
 LEAST_FIT = 0.5
 """Masks whose bodies fit less than this are of another film.

@@ -162,19 +162,26 @@ def reader(browser: Browser, address: str, compared: Compared) -> Iterator[Reade
     reader.close()
 
 
+def grown(mask: np.ndarray, by: int) -> np.ndarray:
+    return np.asarray(ndimage.binary_dilation(mask, iterations=by), bool)
+
+
+def border_of(masks: Masks) -> np.ndarray:
+    """The outermost pixels of each mask."""
+    inside = [np.asarray(ndimage.binary_erosion(mask), bool) for mask in masks]
+    return np.asarray((masks & np.logical_not(inside)).any(0))
+
+
 def inner(*sets: Masks) -> np.ndarray:
-    """Places (row, column) that lie four pixels from every border of all the masks."""
-    near_border = np.zeros(sets[0].shape[1:], bool)
-    for mask in itertools.chain(*sets):
-        near_border |= ndimage.binary_dilation(mask, iterations=4) & ~ndimage.binary_erosion(mask, iterations=4)
-    places = np.argwhere(~near_border & ndimage.binary_dilation(np.concatenate(sets).any(0), iterations=20))
+    """Places (row, column) at least four pixels from every border of all the masks, within and around them."""
+    border = np.asarray(np.any([border_of(masks) for masks in sets], axis=0))
+    places = np.argwhere(grown(np.asarray(np.concatenate(sets).any(0)), 20) & ~grown(border, 4))
     return places[:: max(1, len(places) // 400)]
 
 
 def colour_of(masks: Masks, places: np.ndarray) -> list[tuple[int, int, int] | None]:
-    rows, columns = places.T
-    found = masks[:, rows, columns]
-    return [COLOURS[int(k)].rgb if any_ else None for k, any_ in zip(found.argmax(0), found.any(0), strict=True)]
+    found = masks[:, places[:, 0], places[:, 1]].T
+    return [COLOURS[int(one.argmax())].rgb if one.any() else None for one in found]
 
 
 def kinds_of(a: Masks, b: Masks) -> np.ndarray:
@@ -213,6 +220,8 @@ def look_at_every_mode(reader: Reader, a: str, b: str, *, by_keys: bool) -> None
     look_at_the_swipe(reader, places, expected)
     reader.mode("contours", by_keys=by_keys)
     look_at_both_outlines(reader, first, second)
+    if "shown" not in (a, b):
+        return  # blinking takes its time
     reader.mode("blink", by_keys=by_keys)
     for side, title in (("A", TITLES[a]), ("B", TITLES[b])):
         look_at_the_blinking(reader, f"{side}: {title}", places, expected[side])
@@ -247,13 +256,9 @@ def look_at_the_swipe(reader: Reader, places: np.ndarray, expected: dict[str, li
     assert_drawn(reader.drawn(places)[clear], [colour for colour, far in zip(sides, clear, strict=True) if far])
 
 
-def border_of(masks: Masks) -> np.ndarray:
-    return (masks & ~np.stack([ndimage.binary_erosion(mask) for mask in masks])).any(0)
-
-
 def look_at_both_outlines(reader: Reader, a: Masks, b: Masks) -> None:
     """A's colour is seen along its border, also in the gaps of B's dashes, B's along its own; nothing far from both."""
-    alone = border_of(a) & ~ndimage.binary_dilation(border_of(b), iterations=4)
+    alone = border_of(a) & ~grown(border_of(b), 4)
     for places, kind, least in ((alone, "onlyA", 0.5), (border_of(a), "onlyA", 0.03), (border_of(b), "onlyB", 0.2)):
         if places.any():
             found = reader.drawn(np.argwhere(places))
