@@ -182,9 +182,9 @@ def border_of(masks: Masks) -> np.ndarray:
 
 
 def inner(*sets: Masks) -> np.ndarray:
-    """Places (row, column) at least four pixels from every border of all the masks, within and around them."""
+    """Places (row, column) at least three pixels from every border of all the masks, within and around them."""
     border = np.asarray(np.any([border_of(masks) for masks in sets], axis=0))
-    places = np.argwhere(grown(np.asarray(np.concatenate(sets).any(0)), 20) & ~grown(border, 4))
+    places = np.argwhere(grown(np.asarray(np.concatenate(sets).any(0)), 20) & ~grown(border, 2))
     return places[:: max(1, len(places) // 400)]
 
 
