@@ -181,10 +181,10 @@ def border_of(masks: Masks) -> np.ndarray:
     return np.asarray((masks & np.logical_not(inside)).any(0))
 
 
-def inner(*sets: Masks) -> np.ndarray:
-    """Places (row, column) at least three pixels from every border of all the masks, within and around them."""
+def inner(*sets: Masks, margin: int = 2) -> np.ndarray:
+    """Places (row, column) further than `margin` from every border of all the masks, within and around them."""
     border = np.asarray(np.any([border_of(masks) for masks in sets], axis=0))
-    places = np.argwhere(grown(np.asarray(np.concatenate(sets).any(0)), 20) & ~grown(border, 2))
+    places = np.argwhere(grown(np.asarray(np.concatenate(sets).any(0)), 20) & ~grown(border, margin))
     return places[:: max(1, len(places) // 400)]
 
 
@@ -268,7 +268,7 @@ def look_at_both_outlines(reader: Reader, a: Masks, b: Masks) -> None:
             found = reader.drawn(np.argwhere(places))
             like = np.abs(found[:, :3] - np.array(DIFFERENCES[kind].rgb)).max(1) < 60
             assert like.mean() > least, kind
-    assert not reader.drawn(inner(a, b))[:, 3].any()
+    assert not reader.drawn(inner(a, b, margin=4))[:, 3].any()
 
 
 def test_every_pair_in_every_mode_by_mouse_and_by_keys(reader: Reader, compared: Compared) -> None:
