@@ -173,31 +173,78 @@ BATCH = {
     "tableNote": "Slips: above 0 anterolisthesis, below 0 retrolisthesis. Millimetres as each film states them.",
 }
 """What the panel of several films says."""
+# ---- middle: comparing ----
+VIEWER_COMPARISON = {
+    "masks": "Masks",
+    "masksTitle": "Masks on the film (M)",
+    "sideATitle": "Side A alone (,)",
+    "sideBTitle": "Side B alone (.)",
+    "swipe": "Swipe",
+    "swipeTitle": "A left, B right of a line to drag (S)",
+    "blink": "Blink",
+    "blinkTitle": "A and B in turn (B)",
+    "difference": "Difference",
+    "differenceTitle": "Pixels of A alone, of B alone, of both (D)",
+    "contours": "Both outlines",
+    "contoursTitle": "Outlines of A, and dashed those of B (C)",
+    "maps": "Probability maps",
+    "mapsTitle": "Before post-processing (R)",
+    "mapsOf": "Probability maps: {title}",
+    "asCorrected": "{title}, corrected",
+    "side": "{side}: {title}",
+    "onlyA": "Only A: {count} px",
+    "onlyB": "Only B: {count} px",
+    "otherName": "Other name: {count} px",
+    "both": "Both: {count} px",
+    "helpCompare": "swipe; blink; difference; both outlines; masks (where there is something to compare)",
+    "helpSides": "side A alone; side B alone",
+    "helpMaps": "probability maps of the network; pressed again, of those compared",
+}
+"""What the viewer says while two sets of masks are compared; {title}: of one of them, {count}: of pixels."""
 
 # ---- right: comparison ----
-COMPARE, COMPARE_WITH = "Compare", "Compare with"
-NOTHING, A_REFERENCE = "nothing", "a reference file"
-CHOOSE_REFERENCE = "Choose a reference"
+COMPARE = "Compare"
+SIDE_A, SIDE_B = "Side A", "Side B"
+NOTHING, SHOWN = "nothing", "Shown, as corrected"
+REFERENCE_TITLES = ("reference 1", "reference 2")
+CHOOSE_REFERENCES = ("Choose reference 1", "Choose reference 2")
+DROP_REFERENCE = "or drop it"
 REFERENCE_HINT = (
     f".mat, .npy or .npz of rows × columns × {len(CHANNELS)}, label PNG or TIFF, NIfTI or DICOM segmentation"
 )
-REFERENCE_TITLE = "reference"
-NOTHING_TO_COMPARE = "Choose a reference or another model to compare with."
+FAILS_ON_PURPOSE = "{} (fails on purpose)"
+AS_CORRECTED = "{}, corrected"
+NOTHING_TO_COMPARE = "Choose what to compare: masks of a model, or a reference of your own."
+THE_SAME_TWICE = "A and B are the same; choose another."
+REFERENCE_TO_COME = "Choose a file for {}."
+REFUSED = "{} was refused. {}."
 NO_MASKS = "{} has no masks: none of its channels comes above 0.5."
 LOOK_AT_MAPS = (
     f"Swipe, then show one channel at a time with Shift and 1 to {len(VERTEBRAE)}, or look at its probability maps."
 )
 NO_SCORES_YET = "The scores appear here once the film is segmented."
-COMPARED = "{} against {}: mean Dice"
+COMPARED = "A: {}; B: {}"
+MEAN = "Mean"
 HAUSDORFF_TITLE = "95 % Hausdorff distance"
 PLANE = ", at the {}"
 SAME_NAMES = "Every vertebra bears the same name in both."
-NAMES_OFF_BY_ONE = "The names are off by one level."
+SHIFTED = {
+    "lower": "The same bodies, named one level lower in B.",
+    "higher": "The same bodies, named one level higher in B.",
+    "lower by more": "The same bodies, named {} levels lower in B.",
+    "higher by more": "The same bodies, named {} levels higher in B.",
+}
 MOVE_ALL = {
     "lower": f"Shift labels: caudal ({FIRST} becomes {SECOND})",
     "higher": f"Shift labels: cranial ({SECOND} becomes {FIRST})",
 }
+MATCHED = "Matched at best, their mean Dice is {:.2f}."
 OTHER_NAMES = "Not every vertebra bears the same name in both."
+ONLY_IN_A, ONLY_IN_B = "Only in A: {}.", "Only in B: {}."
+STRANGER = "This reference does not belong to this film"
+STRANGERS = "These references do not belong to this film"
+STRANGER_REASON = "its bodies do not lie on those found here; matched at best, their mean Dice is {:.2f}"
+FEW_IN_COMMON = "A and B have hardly a body in common: matched at best, their mean Dice is {:.2f}."
 IN_NEITHER, IN_ONE_ONLY = "in neither", "in one of them only"
 
 # ---- right: measurements ----

@@ -19,11 +19,12 @@ from jaxtyping import UInt8
 from spineseg.film import CHANNELS, VERTEBRAE, Film
 from spineseg.measure.measurements import Line, csv_columns
 from spineseg.render import DIFFERENCES, LEGEND, to_uint8
+from spineseg.ui.compare import NOTHING, SHOWN
 from spineseg.ui.correction import Bits
 from spineseg.ui.films_table import figure_heads, measured_cells
 from spineseg.ui.measures import line_figures
 from spineseg.ui.session import MaskLayer, SessionState
-from spineseg.ui.texts import BATCH, EDITOR, VIEWER
+from spineseg.ui.texts import BATCH, EDITOR, VIEWER, VIEWER_COMPARISON
 
 JPEG_QUALITY = 90
 Payload = dict[str, Any]
@@ -61,12 +62,15 @@ SCRIPTS = {
 """Each component's scripts, which run as one in this order."""
 
 
-def upload_field(kind: str, lead: str, hint: str, max_bytes: int, *, several: bool = False) -> gr.HTML:
+def upload_field(
+    kind: str, lead: str, hint: str, max_bytes: int, *, several: bool = False, elem_id: str | None = None
+) -> gr.HTML:
     """A field that takes files, sends one under a random name and fires `upload`; its value is that file.
 
-    kind: "film" or "reference", also the element's id. several: more than one file at once goes to `batch_panel`.
+    kind: "film" or "reference". several: more than one file at once goes to `batch_panel`. elem_id: else the kind.
     """
-    return _component("upload", elem_id=kind, kind=kind, lead=lead, hint=hint, max_bytes=max_bytes, several=several)
+    options: dict[str, Any] = {"kind": kind, "lead": lead, "hint": hint, "max_bytes": max_bytes, "several": several}
+    return _component("upload", elem_id=elem_id or kind, **options)
 
 
 def batch_panel(max_bytes: int) -> gr.HTML:
@@ -82,7 +86,8 @@ def viewer() -> gr.HTML:
     """An empty viewer; give it a `Payload`."""
     colours = [LEGEND[name].hex for name in CHANNELS]
     differences = [{"name": name, "colour": colour.hex} for name, colour in DIFFERENCES.items()]
-    options = {"names": list(CHANNELS), "colours": colours, "differences": differences, "texts": {**EDITOR, **VIEWER}}
+    sentences = EDITOR | VIEWER | VIEWER_COMPARISON
+    options = {"names": list(CHANNELS), "colours": colours, "differences": differences, "texts": sentences}
     return _component("viewer", elem_id="viewer", **options)
 
 
@@ -106,9 +111,31 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
         known = before is not None and shown_before is shown
         payload["a"] = shown and _layer(shown, after.bits, after.corrected is not None, with_maps=not known)
         payload |= _measured(after)
-    if (before and before.other) is not after.other:
-        payload["b"] = after.other and _layer(after.other, after.other.bits, False)
-    return payload
+    return payload | _changed_sides(before, after)
+
+
+_DEFAULT_SIDES: dict[str, MaskLayer | str | None] = {"A": SHOWN, "B": None}
+
+
+def _changed_sides(before: SessionState | None, after: SessionState) -> Payload:
+    """The sides of the comparison that the viewer does not have yet; a new film begins with `_DEFAULT_SIDES`."""
+    old, new = _DEFAULT_SIDES if before is None else _sides(before), _sides(after)
+    changed = {
+        name: _layer(layer, layer.bits, False) if isinstance(layer, MaskLayer) else layer
+        for name, layer in new.items()
+        if layer != old[name]
+    }
+    return {"sides": changed} if changed else {}
+
+
+def _sides(state: SessionState) -> dict[str, MaskLayer | str | None]:
+    """Both are None where they are the same."""
+    if state.sides[0] == state.sides[1]:
+        return {"A": None, "B": None}
+    return {
+        name: SHOWN if choice == SHOWN else state.side(choice) if choice != NOTHING else None
+        for name, choice in zip("AB", state.sides, strict=True)
+    }
 
 
 def _picture_of(state: SessionState) -> tuple[str, int, bool]:
