@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spineseg.film import ASPECT, SPACING_MM, VERTEBRAE, Film, Spacing
+from spineseg.film import ASPECT, SPACING_MM, VERTEBRAE, WINDOW_FUNCTIONS, WINDOW_MOST, Film, Spacing, Window
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
 from spineseg.io.reader_pool import BROKEN_OFF, Function, Readers, ReadResult, Unsafe
 from spineseg.io.reader_process import serialised_film, serialised_label
@@ -37,7 +37,8 @@ def read_film_isolated(path: str | os.PathLike[str], *, invert: bool = False, li
     result = isolated(serialised_film, os.path.abspath(path), invert, limits, limits=limits)
     facts = result.facts
     image, spacing = checked_image(result.array, limits), _spacing(facts.get("spacing"))
-    return Film(image, spacing, _aspect(facts.get("aspect")), _remarks(facts.get("remarks")), invert)
+    remarks, window = _remarks(facts.get("remarks")), _window(facts.get("window"))
+    return Film(image, spacing, _aspect(facts.get("aspect")), remarks, invert, window)
 
 
 def read_label_isolated(
@@ -131,4 +132,15 @@ def _spacing(stated: Any) -> Spacing | None:
             SPACING_MM[0] <= mm <= SPACING_MM[1] for mm in (row, column)
         ):
             return Spacing(row, column, plane)
+    raise Unsafe(BROKEN_OFF)
+
+
+def _window(stated: Any) -> Window | None:
+    if stated is None:
+        return None
+    match stated:
+        case [float(level), float(width), str(function)] if (
+            math.isfinite(level) and 0 < width <= WINDOW_MOST and function in WINDOW_FUNCTIONS
+        ):
+            return Window(level, width, function)
     raise Unsafe(BROKEN_OFF)

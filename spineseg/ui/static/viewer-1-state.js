@@ -15,9 +15,9 @@ const all = (selector) => [...element.querySelectorAll(selector)];
 const root = find('.viewer'), stage = find('.stage'), legend = find('.legend'), readout = find('.readout');
 const BACKGROUND = props.names.length - 1;
 
-const EMPTY = { film: null, name: null, rows: 0, columns: 0, hash: null, source: null, bitmap: null, a: null, b: null, lines: [], opening: false, awaited: false };
+const EMPTY = { film: null, name: null, rows: 0, columns: 0, hash: null, source: null, bitmap: null, tall: 1, about: null, coded: null, values: null, pictureValues: null, a: null, b: null, lines: [], opening: false, awaited: false };
 const shown = { ...EMPTY };
-const view = { scale: 1, x: 0, y: 0, fitted: true, mode: 'a', divider: null, blink: 'a' };
+const view = { scale: 1, x: 0, y: 0, fitted: true, mode: 'a', divider: null, blink: 'a', window: null, preset: null };
 const showsMaps = () => view.mode === 'maps' || view.mode === 'otherMaps';
 const shownMaps = () => shown[view.mode === 'otherMaps' ? 'b' : 'a']?.maps;
 // Factor by which probabilities are brightened. Those of an undecoded model may stay below 0.5 everywhere: their largest
@@ -50,12 +50,19 @@ async function apply(value) {
   if (!fresh && !same) return; // of a film that is no longer shown
   const [bitmap, a, b] = await Promise.all([fresh ? pictureOf(value.picture) : null, layerOf(value, 'a'), layerOf(value, 'b')]);
   if (fresh) {
-    const { film: token, name, rows, columns, hash, spacing, aspect, picture: source } = value;
+    const { film: token, name, rows, columns, hash, spacing, aspect, picture: source, values: about = null } = value;
+    const coded = hash === shown.hash ? shown.coded : null, sameWindow = coded && about?.mirrored === shown.about?.mirrored;
     shown.bitmap?.close();
     if (!again) toggleEdit(false);
+    forgetValues();
     if (hash !== edits.hash) forgetPicture();
-    Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, source, bitmap, opening: !same, awaited: true });
+    Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, source, bitmap, about, opening: !same, awaited: true });
+    Object.assign(shown, { tall: spacing ? spacing[0] / spacing[1] : aspect, coded: null, values: null, pictureValues: null });
     document.dispatchEvent(new CustomEvent('spineseg:film-changed'));
+    if (!same && !again) clearRulers();
+    if (!sameWindow) resetWindow();
+    if (coded) takeValues(coded);
+    else wantValues(WAIT_FOR_MASKS_MS);
     if (value.name) document.dispatchEvent(new CustomEvent('spineseg:example-opened'));
   }
   if ('a' in value) {
@@ -63,6 +70,7 @@ async function apply(value) {
     if (edit.gesture) cancelEdit();
     Object.assign(shown, { a, opening: false, awaited: false });
     if (a) await masksArrived(value.corners, opening);
+    valuesNow();
   }
   if ('b' in value) shown.b = b;
   if ('lines' in value) shown.lines = value.lines;
@@ -81,7 +89,10 @@ async function apply(value) {
 function clear() {
   if (edits.steps.length && shown.a) return changedMeanwhile(); // the server has forgotten the film, this tab has not
   shown.bitmap?.close();
+  forgetValues();
   Object.assign(shown, EMPTY);
+  resetWindow();
+  clearRulers();
   refreshControls();
   redraw();
 }
