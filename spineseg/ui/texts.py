@@ -134,7 +134,7 @@ WINDOW_AND_RULERS = {
     "windowBone": "Bone",
     "windowBoneTitle": "Around the values of the vertebrae found; without them, of the brighter half of the film",
     "windowSoft": "Soft tissue",
-    "windowSoftTitle": "The darker half of the film",
+    "windowSoftTitle": "The darker part of the film, without air",
     "windowFull": "Full range",
     "windowFullTitle": "Lowest to highest value",
     "windowAuto": "Auto",

@@ -25,8 +25,9 @@ Image = Float32[np.ndarray, "rows columns"]
 class Coding:
     """Values as whole numbers 0..65535, their codes.
 
-    low, high: lowest and highest value; a value is low + its code, where there is no table. table: ascending; a value is its entry at the code. exact:
-    False where the film has more different values than codes, which are then rounded to 1/65535 of its range.
+    low, high: lowest and highest value; a value is low + its code, where there is no table. table: ascending; a value
+    is its entry at the code. exact: False where the film has more different values than codes, which are then rounded
+    to 1/65535 of its range.
     """
 
     low: float

@@ -1,5 +1,6 @@
 // Window level and width, in the film's own values: by dragging, numbers and presets.
 const FASTEST = 1 / 400; // of the first window's width, for each pixel of a drag
+const AIR = 0.05; // share of the first window below which nothing of the patient is seen
 const BONE_MARGIN = 0.3; // beyond the values of the vertebrae, as a share of their range: neighbouring bone and discs
 
 const spanned = (black, white) => {
@@ -27,8 +28,14 @@ function boneWindow() {
   return spanned(found[0] - margin, found[1] + margin);
 }
 
+// The darker part of what is not air.
+function softWindow() {
+  const { levels: [{ codes }], at } = bestValues(), { black, white } = shown.about, air = black + AIR * (white - black);
+  return ofBox(fieldBox(), [0.005, 0.6], (i) => at[codes[i]] > air);
+}
+
 const PRESETS = {
-  default: defaultWindow, file: () => shown.about.own, bone: boneWindow, soft: () => ofBox(fieldBox(), [0.005, 0.5]),
+  default: defaultWindow, file: () => shown.about.own, bone: boneWindow, soft: softWindow,
   full: () => spanned(shown.about.low, shown.about.high), auto: () => ofBox(boxInView(), [0.01, 0.995]),
 };
 

@@ -176,6 +176,7 @@ function rulerKey(event) {
 
 function rulersChanged() {
   listRulers();
+  placeRulerHandles();
   redraw(false);
 }
 
