@@ -14,7 +14,7 @@ from spineseg.film import Film, Window
 from spineseg.render import shown_range
 
 PART_PX = 2_000_000
-"""Pixels of a part: 1.5 MB of a noisy 12-bit film, 0.8 s at 20 Mbit/s, for which other answers may have to wait."""
+"""Pixels of a part: 1.5 megabytes of a noisy 12-bit film, 0.8 s at 20 Mbit/s, for which other answers may have to wait."""
 MOST_CODES = 2**16
 _SAMPLED_PX = 512
 
@@ -84,7 +84,7 @@ def encoded(codes: UInt16[np.ndarray, "rows columns"]) -> bytes:
     """Each code less the mean of those above and to the left (0 beyond the edge), rounded down, modulo 65536.
 
     As 0, -1, 1, -2 ... by 0, 1, 2, 3 ...; first all low bytes, then all high ones; as a zlib stream. Measured on noise
-    of a 12-bit film: 5.5 MB of 15, in 0.2 s; a PNG has 7.7 MB, in 2.5 s.
+    of a 12-bit film: 5.5 of 15 megabytes, in 0.2 s; a PNG has 7.7, in 2.5 s.
     """
     expected = np.zeros(codes.shape, np.int32)
     expected[1:] += codes[:-1]

@@ -42,7 +42,7 @@ SCRIPTS = {
     "batch": ("files.js", "folders.js", "unzip.js", "batch.js"),
     "viewer": (
         *("files.js", "viewer-1-state.js", "viewer-1-values.js", "viewer-2-draw.js", "viewer-3-move.js"),
-        *("viewer-3-window.js", "viewer-4-rulers.js", "viewer-4-controls.js"),
+        *("viewer-3-window.js", "viewer-4-controls.js", "viewer-4-rulers.js"),
         *("viewer-5-masks.js", "viewer-6-history.js", "viewer-6-storage.js", "viewer-7-tools.js"),
         *("viewer-8-edit.js", "viewer-8-server.js", "viewer-9-downloads.js"),
     ),

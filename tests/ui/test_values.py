@@ -89,11 +89,11 @@ def test_another_visitors_film_is_not_sent() -> None:
 
 
 def test_what_the_browser_knows_first() -> None:
-    film = replace(FILM, window=Window(1000, 200, "SIGMOID"))
+    film = replace(FILM, window=Window(1000.0, 200.0, "SIGMOID"))
     about = about_values(film, inverted=False)
     black, white = shown_range(film)
     assert (about["low"], about["high"], about["black"], about["white"]) == (0, 2799, black, white)
-    assert about["function"] == "LINEAR" and about["field"] == [0, 70, 0, 40]
+    assert about["function"] == "LINEAR" and about["field"] == [FILM.field[0].start, FILM.field[0].stop, 0, 40]
     assert about["own"] == {"level": 1000, "width": 200, "function": "SIGMOID"}
     assert about_values(Film(FILM.image / 7), inverted=False)["function"] == "LINEAR_EXACT"
 
@@ -117,5 +117,5 @@ def test_an_inverted_film_has_its_window_inverted(function: str) -> None:
         half, less = (0.5, 1) if function == "LINEAR" else (0, 0)
         return np.clip((film.image - (window.level - half)) / (window.width - less) + 0.5, 0, 1)
 
-    film = replace(FILM, window=Window(1000, 700, function))
+    film = replace(FILM, window=Window(1000.0, 700.0, function))
     assert np.allclose(grey(film.inverted()), 1 - grey(film), atol=1e-6)
