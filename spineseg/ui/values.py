@@ -14,7 +14,7 @@ from spineseg.film import Film, Window
 from spineseg.render import shown_range
 
 PART_PX = 2_000_000
-"""Pixels of a part: 1.5 megabytes of a noisy 12-bit film, 0.8 s at 20 Mbit/s, for which other answers may have to wait."""
+"""Pixels of a part: 1.5 megabytes of a noisy 12-bit film. Other answers may have to wait for it, 0.8 s at 20 Mbit/s."""
 MOST_CODES = 2**16
 _SAMPLED_PX = 512
 
