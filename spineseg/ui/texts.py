@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from spineseg.film import CHANNELS, VERTEBRAE
 
+NEEDS_FILE = "A DICOM segmentation needs the film's own file, which this tab no longer has; choose the film again"
 FIRST, SECOND, LAST = VERTEBRAE[0], VERTEBRAE[1], VERTEBRAE[-1]
 
 # ---- left: the film ----
@@ -25,7 +26,7 @@ FILM_FORMATS = "DICOM, PNG, JPEG, TIFF, BMP or WebP"
 
 def film_hint(max_bytes: int) -> str:
     """Under `CHOOSE_FILM`; max_bytes: of one upload."""
-    return f"or drop it: DICOM, PNG, JPEG, TIFF, up to {max_bytes / 2**20:g} MB; several, a folder or a ZIP give a ZIP"
+    return f"or drop it: DICOM, PNG, JPEG, TIFF, up to {max_bytes / 2**20:g} MB; several, a folder or a ZIP give a list"
 
 
 # ---- right: findings ----
@@ -172,6 +173,57 @@ WINDOW_AND_RULERS = {
     "helpRightButton": "drag with the right button: up brighter, to the right a wider window",
 }
 """What the scripts of the viewer say of the window and of what a person measures; {n}: counted from 1."""
+# ---- middle: while waiting ----
+READING = "Reading the film"
+SEGMENTING, SEGMENTING_VIEW = "Segmenting", "Segmenting, view {view} of {count}"
+
+# ---- middle: lines and downloads ----
+VIEWER = {
+    "lines": "Measurement lines",
+    "segTitle": "DICOM segmentation that refers to this film; without patient fields",
+    "csvTitle": "The table of measurements with 95 % intervals",
+    "seg": "DICOM SEG",
+    "csv": "Measurements CSV",
+    "noSeg": "DICOM SEG is not offered. {reason}.",
+    "saySegNeedsFile": NEEDS_FILE,
+}
+
+# ---- left: several films ----
+BATCH = {
+    "films": "Several films",
+    "open": "Open this film",
+    "waiting": "waiting",
+    "segmenting": "segmenting",
+    "cancelled": "cancelled",
+    "skipped": "left out",
+    "corrected": "{verdict}, corrected by hand",
+    "renamed": "{state}, saved as {stem}",
+    "correctedRemark": "corrected by hand",
+    "tooLarge": "larger than {limit}",
+    "failed": "could not be sent",
+    "unreadable": "cannot be opened",
+    "looking": "Looking for films",
+    "progress": "Segmenting, {n} of {count} films",
+    "saving": "Corrected films again, {n} of {count} films",
+    "stopping": "Stopping",
+    "ready": "{good} of {count} films are ready",
+    "stopped": "Stopped: {good} of {count} films are ready",
+    "cancel": "Cancel",
+    "save": "Save ZIP",
+    "close": "Close",
+    "measurements": "Measurements of all films",
+    "show": "Show",
+    "copy": "Copy",
+    "copyTitle": "Copy the table for a spreadsheet",
+    "copied": "Copied",
+    "csv": "CSV",
+    "csvTitle": "Save measurements.csv",
+    "film": "Film",
+    "verdict": "Verdict",
+    "head": "{name} ({unit})",
+    "tableNote": "Slips: above 0 anterolisthesis, below 0 retrolisthesis. Millimetres as each film states them.",
+}
+"""What the panel of several films says."""
 
 # ---- right: comparison ----
 COMPARE, COMPARE_WITH = "Compare", "Compare with"
@@ -202,8 +254,14 @@ IN_NEITHER, IN_ONE_ONLY = "in neither", "in one of them only"
 # ---- right: measurements ----
 MEASUREMENTS = "Measurements"
 NO_MEASUREMENTS = "Measurements appear once a film is segmented."
+BY_HAND = "by hand"
 MILLIMETRES = "Millimetres at the {}. "
-INTERVAL = "± half of a 95 % interval, from the masks’ own uncertainty."
+INTERVAL = "95 % intervals from the masks’ own uncertainty. Point at a row to see its lines."
+MEASUREMENT_HEAD = ("Measurement", "Value", "95 % interval")
+TOPICS = {"alignment": "Alignment", "slips": "Slips", "discs": "Discs", "bodies": "Vertebral bodies"}
+FROM_TO = "{} to {}"
+FIGURE, FIGURE_WITH_INTERVAL = "{name} {value}", "{name} {value} ({interval})"
+COPY, COPIED, COPY_TITLE = "Copy table", "Copied", "Copy all rows for a spreadsheet"
 NOT_MEASURED = "Not measured: {}"
 TOO_UNCERTAIN = "{}: too uncertain"
 

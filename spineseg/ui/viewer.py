@@ -16,11 +16,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from spineseg.film import CHANNELS, VERTEBRAE
-from spineseg.measure.measurements import Line
+from spineseg.measure.measurements import Line, csv_columns
 from spineseg.render import DIFFERENCES, LEGEND, to_uint8
 from spineseg.ui.correction import Bits
+from spineseg.ui.films_table import figure_heads, measured_cells
+from spineseg.ui.measures import line_figures
 from spineseg.ui.session import MaskLayer, SessionState
-from spineseg.ui.texts import EDITOR, WINDOW_AND_RULERS
+from spineseg.ui.texts import BATCH, EDITOR, VIEWER, WINDOW_AND_RULERS
 from spineseg.ui.values import about_values
 
 JPEG_QUALITY = 90
@@ -28,8 +30,9 @@ Payload = dict[str, Any]
 """What the viewer is sent: a film, or what changed about the film that it shows.
 
 film: its token. With a new film: name (of downloads; None for an upload, whose name only the browser knows), rows,
-columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI) and values (see `values.about_values`; the
-values themselves are asked for and sent apart). a, b: the model's masks and those they are
+columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI), noSegmentation (why no DICOM segmentation
+can be downloaded, or "") and values (see `values.about_values`; the values themselves are asked for and sent apart).
+a, b: the model's masks and those they are
 compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are
 shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless the viewer has them already, maps
 (probability maps: their grid's size, and where it lies on the film). lines: measurement lines. corners: of the
@@ -39,15 +42,16 @@ UNCHANGED: Payload = {"unchanged": True}
 """Leaves the viewer as it is, but replaces the last value, which Gradio keeps for the length of the session."""
 SCRIPTS = {
     "upload": ("files.js", "folders.js", "unzip.js", "upload.js"),
-    "batch": ("files.js", "folders.js", "unzip.js", "batch.js"),
+    "batch": ("files.js", "folders.js", "unzip.js", "zip.js", "batch-table.js", "batch.js"),
     "viewer": (
-        *("files.js", "viewer-1-state.js", "viewer-1-values.js", "viewer-2-draw.js", "viewer-3-move.js"),
-        *("viewer-3-window.js", "viewer-4-controls.js", "viewer-4-rulers.js"),
+        *("files.js", "viewer-1-state.js", "viewer-1-values.js", "viewer-2-draw.js", "viewer-3-lines.js"),
+        *("viewer-3-move.js", "viewer-3-window.js", "viewer-4-controls.js", "viewer-4-rulers.js"),
         *("viewer-5-masks.js", "viewer-6-history.js", "viewer-6-storage.js", "viewer-7-tools.js"),
         *("viewer-8-edit.js", "viewer-8-server.js", "viewer-9-downloads.js"),
     ),
     "values": ("values.js",),
     "corrections": ("corrections.js",),
+    "measures": ("files.js", "measures.js"),
     "page": ("page.js",),
 }
 """Each component's scripts, which run as one in this order."""
@@ -62,8 +66,12 @@ def upload_field(kind: str, lead: str, hint: str, max_bytes: int, *, several: bo
 
 
 def batch_panel(max_bytes: int) -> gr.HTML:
-    """Films one after the other into one ZIP, which the browser writes; its value is the file to be segmented next."""
-    return _component("batch", elem_id="batch", names=list(VERTEBRAE), max_bytes=max_bytes)
+    """Films one after the other into a list, one table and one ZIP, which the browser writes.
+
+    Its value is the file to be segmented next.
+    """
+    tables = {"heads": figure_heads(), "measured": csv_columns()}
+    return _component("batch", elem_id="batch", names=list(VERTEBRAE), max_bytes=max_bytes, **tables, texts=BATCH)
 
 
 def viewer() -> gr.HTML:
@@ -71,7 +79,7 @@ def viewer() -> gr.HTML:
     colours = [LEGEND[name].hex for name in CHANNELS]
     differences = [{"name": name, "colour": colour.hex} for name, colour in DIFFERENCES.items()]
     options = {"names": list(CHANNELS), "colours": colours, "differences": differences}
-    return _component("viewer", elem_id="viewer", texts={**EDITOR, **WINDOW_AND_RULERS}, **options)
+    return _component("viewer", elem_id="viewer", texts={**EDITOR, **VIEWER, **WINDOW_AND_RULERS}, **options)
 
 
 def values_receiver() -> gr.HTML:
@@ -94,6 +102,7 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
     payload: Payload = {"film": after.token}
     if before is None or _picture_of(before) != _picture_of(after):
         payload |= {"name": after.name, "picture": jpeg(to_uint8(after.shown_film)), **_about(after)}
+        payload["noSegmentation"] = after.no_segmentation
         before = None
     shown = None if after.held_back else after.layer
     shown_before = None if before is None or before.held_back else before.layer
@@ -114,9 +123,10 @@ def _picture_of(state: SessionState) -> tuple[str, int, bool]:
 def after_correction(state: SessionState) -> Payload:
     """What a viewer is sent whose masks a person has just changed: what follows from them.
 
-    forgotten: the film is not here any more, only what the browser sent of it.
+    forgotten: the film is not here any more, only what the browser sent of it. cells: of the table of several films.
     """
-    return {"corrected": state.corrected is not None, "forgotten": state.forgotten, **_measured(state)}
+    cells = measured_cells(state)
+    return {"corrected": state.corrected is not None, "forgotten": state.forgotten, "cells": cells, **_measured(state)}
 
 
 def _about(state: SessionState) -> Payload:
@@ -133,8 +143,9 @@ def _measured(state: SessionState) -> Payload:
     measured = state.measurements
     if measured is None:
         return {"lines": [], "corners": [None for _ in VERTEBRAE]}
+    figures = line_figures(measured)
     return {
-        "lines": [_line(line) for line in measured.lines],
+        "lines": [_line(line, figures[line.name]) for line in measured.lines],
         "corners": [measured.corners.get(name) for name in VERTEBRAE],
     }
 
@@ -165,10 +176,11 @@ def _maps(layer: MaskLayer) -> Payload | None:
     }
 
 
-def _line(line: Line) -> Payload:
-    """A measurement line; one of a single vertebra is shown and hidden with it."""
+def _line(line: Line, figures: list[str]) -> Payload:
+    """A measurement line with what it measures; one of a single vertebra is shown and hidden with it."""
     owners = [k for k, name in enumerate(VERTEBRAE) if line.name.split()[0] == name]
-    return {"name": line.name, "start": line.start, "end": line.end, **({"vertebra": owners[0]} if owners else {})}
+    owner = {"vertebra": owners[0]} if owners else {}
+    return {"name": line.name, "figures": figures, "start": line.start, "end": line.end, **owner}
 
 
 def _gzipped(values: np.ndarray) -> str:

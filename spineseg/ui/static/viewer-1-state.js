@@ -50,15 +50,15 @@ async function apply(value) {
   if (!fresh && !same) return; // of a film that is no longer shown
   const [bitmap, a, b] = await Promise.all([fresh ? pictureOf(value.picture) : null, layerOf(value, 'a'), layerOf(value, 'b')]);
   if (fresh) {
-    const { film: token, name, rows, columns, hash, spacing, aspect, picture: source, values: about = null } = value;
+    const { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, picture: source, values: about = null } = value;
     const coded = hash === shown.hash ? shown.coded : null, sameWindow = coded && about?.mirrored === shown.about?.mirrored;
     shown.bitmap?.close();
     if (!again) toggleEdit(false);
     forgetValues();
     if (hash !== edits.hash) forgetPicture();
-    Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, source, bitmap, about, opening: !same, awaited: true });
+    Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, source, bitmap, about, opening: !same, awaited: true });
     Object.assign(shown, { tall: spacing ? spacing[0] / spacing[1] : aspect, coded: null, values: null, pictureValues: null });
-    document.dispatchEvent(new CustomEvent('spineseg:film-changed'));
+    document.dispatchEvent(new CustomEvent('spineseg:film-changed', { detail: { film: token, name } }));
     if (!same && !again) clearRulers();
     if (!sameWindow) resetWindow();
     if (coded) takeValues(coded);

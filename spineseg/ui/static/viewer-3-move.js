@@ -132,18 +132,3 @@ function valuesText(maps, row, column) {
   const value = (k) => maps.values[(k * maps.rows + gridRow) * maps.columns + gridColumn] / 255;
   return props.names.slice(0, BACKGROUND).map((name, k) => `${name} ${value(k).toFixed(2)}`).join('  ');
 }
-
-// The measurement line within six pixels of the pointer.
-function lineAt(x, y) {
-  const before = view.hoveredLine;
-  view.hoveredLine = find('.lines').checked && !showsMaps() ? shown.lines.find((line) => distance(line, x, y) < 6) : undefined;
-  if (before !== view.hoveredLine) redraw(false);
-  return view.hoveredLine?.name;
-}
-
-function distance(line, x, y) {
-  const [[ax, ay], [bx, by]] = [line.start, line.end].map(([row, column]) => toStage([column + 0.5, row + 0.5]));
-  const length = Math.hypot(bx - ax, by - ay) || 1;
-  const along = Math.min(1, Math.max(0, ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length ** 2));
-  return Math.hypot(x - ax - along * (bx - ax), y - ay - along * (by - ay));
-}

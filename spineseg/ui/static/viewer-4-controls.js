@@ -41,7 +41,8 @@ function refreshControls() {
   readout.textContent = '';
   root.dataset.masks = shown.a ? 'yes' : 'no';
   root.dataset.other = shown.b ? 'yes' : 'no';
-  for (const button of all('[data-download]')) button.disabled = !shown.a;
+  for (const button of all('[data-download]')) button.disabled = !shown.a || (button.dataset.download === 'seg' && Boolean(shown.noSegmentation));
+  find('.no-segmentation').textContent = shown.noSegmentation ? say('noSeg', { reason: shown.noSegmentation }) : '';
   refreshEditor();
   refreshWindow();
   for (const button of all('[data-pointer-tool]')) button.disabled = !shown.film;
