@@ -122,6 +122,57 @@ EDITOR = {
 }
 """What the scripts of the viewer say while a person edits; {name}: of a vertebra."""
 
+# ---- middle: window, lengths and angles ----
+WINDOW_AND_RULERS = {
+    "window": "Window level / width",
+    "level": "Level",
+    "width": "Width",
+    "windows": "Presets of the window",
+    "windowDefault": "Default",
+    "windowDefaultTitle": "1st to 99.5th percentile of the film",
+    "windowFile": "From the file",
+    "windowFileTitle": "The window that the file states",
+    "windowBone": "Bone",
+    "windowBoneTitle": "Around the values of the vertebrae found; without them, of the brighter half of the film",
+    "windowSoft": "Soft tissue",
+    "windowSoftTitle": "The darker part of the film, without air",
+    "windowFull": "Full range",
+    "windowFullTitle": "Lowest to highest value",
+    "windowAuto": "Auto",
+    "windowAutoTitle": "Of the part in view, without borders",
+    "windowLoading": "8-bit picture; the film’s own values follow",
+    "windowPicture": "8-bit picture; choose the film again for its own values",
+    "invert": "Invert",
+    "tools": "Tools of the pointer",
+    "toolWindow": "Window",
+    "toolWindowTitle": "Drag up: brighter; drag to the right: wider (G); the right button does so with any tool",
+    "toolRuler": "Ruler",
+    "toolRulerTitle": "A length: drag, or click both ends; Enter puts one in the middle (T)",
+    "toolAngle": "Angle",
+    "toolAngleTitle": "An angle at its middle point: click three points; Enter puts one in the middle (V)",
+    "toolCobb": "Cobb",
+    "toolCobbTitle": "The angle between two lines: drag one, then the other; Enter puts them in the middle (K)",
+    "measured": "Lengths and angles",
+    "rulerDetector": "Ruler {n}: {mm} mm at the detector",
+    "rulerPatient": "Ruler {n}: {mm} mm at the patient",
+    "rulerPixels": "Ruler {n}: {px} px; the film states no pixel spacing",
+    "angle": "Angle {n}: {degrees}°",
+    "cobb": "Cobb angle {n}: {degrees}°",
+    "shortMm": "{mm} mm",
+    "shortPixels": "{px} px",
+    "shortDegrees": "{degrees}°",
+    "deleteMark": "Delete {what}",
+    "point": "{what}, point {n}",
+    "at": "row {row}  column {column}",
+    "value": "value {value}",
+    "valueRounded": "value about {value}",
+    "atDetector": "{down} mm down, {right} mm right at the detector",
+    "atPatient": "{down} mm down, {right} mm right at the patient",
+    "helpTools": "window level / width, ruler, angle, Cobb angle by dragging; Esc ends. Enter puts one in the middle, "
+    "Tab and arrows move its points, Delete removes it",
+    "helpRightButton": "drag with the right button: up brighter, to the right a wider window",
+}
+"""What the scripts of the viewer say of the window and of what a person measures; {n}: counted from 1."""
 # ---- middle: while waiting ----
 READING = "Reading the film"
 SEGMENTING, SEGMENTING_VIEW = "Segmenting", "Segmenting, view {view} of {count}"
