@@ -242,7 +242,7 @@ VIEWER_COMPARISON = {
     "mapsTitle": "Before post-processing (R)",
     "mapsOf": "Probability maps: {title}",
     "asCorrected": "{title}, corrected",
-    "side": "{side}: {title}",
+    "sideTitled": "{side}: {title}",
     "onlyA": "Only A: {count} px",
     "onlyB": "Only B: {count} px",
     "otherName": "Other name: {count} px",
