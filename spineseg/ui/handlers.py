@@ -25,6 +25,7 @@ from spineseg.io.labels import Label, to_array
 from spineseg.measure.measurements import bone_map_of, measure_prediction
 from spineseg.ui import downloads, panels, texts
 from spineseg.ui.correction import BadRequest, masks_to_bits
+from spineseg.ui.examples import Example
 from spineseg.ui.sent_masks import sent_bits, sent_film
 from spineseg.ui.session import MaskLayer, SessionState
 from spineseg.ui.uploads import read_and_delete, uploaded
@@ -88,14 +89,21 @@ class Handlers:
     """The page's actions.
 
     segmenters: by name, in the order offered. read: file to film; read_label: file and size to label; both raise
-    BadInput. predict: name and film to prediction. examples: shipped films.
+    BadInput. predict: name and film to prediction. examples: shipped films. published: the model, by name, that made
+    the results beside them; a name that no model has where it is not offered.
     """
 
     segmenters: Mapping[str, Model]
     read: Callable[[Path], Film]
     read_label: Callable[[Path, tuple[int, int]], Label]
     predict: Callable[[str, Film], Prediction]
-    examples: tuple[Path, ...] = ()
+    examples: tuple[Example, ...] = ()
+    published: str = texts.PUBLISHED
+
+    def opening(self) -> SessionState | None:
+        """What the page opens with: the first example with a result. No model is asked."""
+        states = (example.segmented(self.published) for example in self.examples)
+        return next((state for state in states if state), None)
 
     def status(self) -> str:
         """Which device the first model runs on, once it is loaded; or why it could not be loaded."""
@@ -120,10 +128,17 @@ class Handlers:
         return SessionState(read_and_delete(path, self.read), path.name)
 
     @with_user_errors
-    def open_example(self, state: SessionState | None, index: int) -> SessionState:
-        """One of the examples becomes the session's film."""
-        path = self.examples[index]
-        return SessionState(self.read(path), secrets.token_hex(12), path.stem)
+    def open_example(self, state: SessionState | None, sent: Mapping[str, Any], model: str) -> SessionState:
+        """One of the examples becomes the session's film, with its result where the chosen model is the one it is of.
+
+        sent: index, of the example.
+        """
+        index = sent.get("index")
+        if not isinstance(index, int) or not 0 <= index < len(self.examples):
+            raise BadRequest(texts.UNKNOWN_EXAMPLE)
+        example = self.examples[index]
+        known = example.segmented(model) if model == self.published else None
+        return known or SessionState(self.read(example.path), secrets.token_hex(12), example.path.stem)
 
     @with_user_errors
     def invert(self, state: SessionState | None, inverted: bool) -> SessionState | None:
@@ -149,8 +164,10 @@ class Handlers:
     def segment_if_open(
         self, state: SessionState | None, model: str, inverted: bool, compare_with: str | None
     ) -> SessionState | None:
-        """`segment` where there is a film: after one was opened or inverted, or another model was chosen."""
-        return state and self.segment(state, model, inverted, compare_with)
+        """`segment` where there is a film that lacks this model's masks: it was opened, inverted, or the model chosen."""
+        if state is None or (state.layer and state.layer.title == model and state.inverted == inverted):
+            return state
+        return self.segment(state, model, inverted, compare_with)
 
     @with_user_errors
     def compare(self, state: SessionState | None, compare_with: str | None) -> SessionState | None:
@@ -182,6 +199,10 @@ class Handlers:
         label = read_and_delete(path, partial(self._label, shape=state.film.shape))
         remarks = (*label.remarks, *_faults(label))
         return replace(state, other=MaskLayer(texts.REFERENCE_TITLE, masks_to_bits(label.masks), remarks=remarks))
+
+    def without_reference(self, state: SessionState | None) -> SessionState | None:
+        """After another reference was refused, the scores of the last one would be taken for its."""
+        return replace(state, other=None) if state and state.other and state.other.levels is None else state
 
     def _label(self, path: Path, shape: tuple[int, int]) -> Label:
         return self.read_label(path, shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -16,9 +17,11 @@ from spineseg.inference.prediction import Prediction
 from spineseg.io.labels import Label
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui import texts
+from spineseg.ui.examples import Example
 from spineseg.ui.handlers import NOTHING, REFERENCE, Handlers, Model
+from spineseg.ui.panels import examples as example_buttons
 from spineseg.ui.panels import panels, status
-from spineseg.ui.session import SessionState, SessionStore
+from spineseg.ui.session import Entry, SessionState, SessionStore
 from spineseg.ui.viewer import (
     UNCHANGED,
     after_correction,
@@ -42,6 +45,8 @@ _WHOLE: dict[str, Any] = {"concurrency_id": "whole", "concurrency_limit": DEFAUL
 """Read a file, then ask the model: two may wait for the model while others read."""
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", **_PRIVATE}
+_NOTHING_NEW: tuple[Any, ...] = (UNCHANGED, *(gr.skip() for _ in range(5)))
+"""Viewer, panels, inversion and comparison as they are."""
 
 
 def build_page(
@@ -49,18 +54,20 @@ def build_page(
     read: Callable[[Path], Film],
     read_label: Callable[[Path, tuple[int, int]], Label],
     examples: Path | None = None,
+    published: str = texts.PUBLISHED,
 ) -> gr.Blocks:
     """The whole page.
 
     segmenters: by name, in the order offered; may still be loading. read: file to film; read_label: file and size to
-    label; both raise BadInput. examples: a folder of *.dcm to click; nothing is shown where it is missing or empty.
+    label; both raise BadInput. examples: a folder of *.dcm to click, and of results; nothing is shown where it is
+    missing or empty. published: the model that made the results (`Handlers`).
     """
-    shipped = tuple(sorted(examples.glob("*.dcm"))) if examples else ()
+    shipped = tuple(map(Example, sorted(examples.glob("*.dcm")))) if examples else ()
 
     def predict(name: str, film: Film) -> Prediction:
         return segmenters[name](film)
 
-    handlers = Handlers(segmenters, read, read_label, _in_turn(predict), shipped)
+    handlers = Handlers(segmenters, read, read_label, _in_turn(predict), shipped, published)
     with gr.Blocks(
         title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)
     ) as page:
@@ -70,37 +77,46 @@ def build_page(
 
 
 class Layout:
-    """The controls, made in the order in which they are seen, and what each calls."""
+    """The controls, made in the order in which they are read, and what each calls.
+
+    opening: the film that the page opens with. A session takes it up with the first thing that is done to it.
+    """
 
     def __init__(self, handlers: Handlers, store: SessionStore) -> None:
-        self.handlers, self.store = handlers, store
+        self.handlers, self.store, self.opening = handlers, store, handlers.opening()
         names = list(handlers.segmenters)
         fixed_text("page", elem_id="header", js_on_load=script("page"))
         with gr.Row(equal_height=False, elem_id="workspace"):
-            with gr.Column(scale=1, min_width=250, elem_id="side"):
-                self._add_sources(names)
-            with gr.Column(scale=4, min_width=300, elem_id="middle"):
-                self.viewer = viewer()
-            with gr.Column(scale=1, min_width=290, elem_id="results"):
+            with gr.Column(elem_id="side"):
+                most = DEFAULT_LIMITS.max_bytes
+                self.film = upload_field("film", texts.CHOOSE_FILM, texts.film_hint(most), most, several=True)
+                self.batch = batch_panel(most)
+            with gr.Column(elem_id="middle"):
+                self.viewer = viewer(update(None, self.opening))
+            with gr.Column(elem_id="results"):
                 self._add_results(names)
+            with gr.Column(elem_id="settings"):
+                self._add_settings(names)
+        self.shown = gr.Textbox(visible=False)
         with gr.Accordion(texts.ABOUT, open=False, elem_id="about"), gr.Row():
             with gr.Column(min_width=300):
                 fixed_text("about", elem_id="limits")
             with gr.Column(min_width=300):
                 self.card = gr.HTML("", elem_id="card", apply_default_css=False)
 
-    def _add_sources(self, names: list[str]) -> None:
-        most = DEFAULT_LIMITS.max_bytes
-        self.film = upload_field("film", texts.CHOOSE_FILM, texts.film_hint(most), most, several=True)
-        self.batch = batch_panel(most)
+    def _add_settings(self, names: list[str]) -> None:
+        buttons = example_buttons(self.handlers.examples)
+        self.examples = gr.HTML(
+            buttons, elem_id="examples", visible=bool(buttons), js_on_load=script("examples"), apply_default_css=False
+        )
         self.model = gr.Dropdown(names, label=texts.MODEL, visible=len(names) > 1, elem_id="model")
         self.inverted = gr.Checkbox(label=texts.INVERTED, elem_id="invert", container=False)
-        self.segment = gr.Button(texts.SEGMENT, variant="primary", elem_id="segment")
+        foreign = self.opening is not None and self.handlers.published not in names
+        self.run_again = gr.Button(texts.RUN_AGAIN, elem_id="run-again", visible=foreign)
         self.status = gr.HTML(status(texts.LOADING), elem_id="status", apply_default_css=False)
-        self.examples = _example_buttons(self.handlers.examples)
 
     def _add_results(self, names: list[str]) -> None:
-        findings, comparison, measurements = panels(None)
+        findings, comparison, measurements = panels(self.opening)
         correctable: dict[str, Any] = {"js_on_load": script("corrections"), "apply_default_css": False}
         self.findings = gr.HTML(findings, elem_id="findings", **correctable)
         with gr.Accordion(texts.COMPARE, open=False, elem_id="compare"):
@@ -131,7 +147,7 @@ class Layout:
 
         page.unload(close_tab)
         self._connect_films()
-        self._segment_on(self.segment.click, handlers.segment)
+        self._segment_on(self.run_again.click, handlers.segment)
         self._segment_on(self.model.input)
         self._connect_inversion()
         self._connect_comparison()
@@ -139,54 +155,76 @@ class Layout:
         self._connect_downloads()
         self._connect_batch()
 
+    def _on_film(
+        self, event: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], outputs: list[Any], **options: Any
+    ) -> Any:
+        """The event calls the handler with the film that this tab shows, by its token, before the other inputs."""
+        names = "".join(f", input{n}" for n in range(len(inputs)))
+        script = f"(_{names}) => [document.querySelector('.viewer').dataset.film ?? ''{names}]"
+        return event(handler, [self.shown, *inputs], outputs, js=script, **options)
+
     def _segment_on(self, event: Callable[..., Any], handler: Callable[..., SessionState | None] | None = None) -> None:
-        """The event asks the model; without a handler only where there is a film."""
-        listener = on_session(self.store, handler or self.handlers.segment_if_open, silent=handler is None)
+        """The event asks the model; without a handler only where its masks are not there. A failed run can be repeated."""
+        listener = on_session(
+            self.store, handler or self.handlers.segment_if_open, self.opening, silent=handler is None
+        )
         inputs = [self.model, self.inverted, self.compare_with]
-        self._then_forget(event(listener, inputs, self.outputs, show_progress_on=self.viewer, **_MODEL, **_PRIVATE))
+        run = self._on_film(
+            event, listener, inputs, self.outputs, show_progress_on=self.viewer, **_MODEL, **_PRIVATE
+        )
+        for ended, failed in ((run.success, False), (run.failure, True)):
+            ended(partial(gr.update, visible=failed), None, self.run_again, queue=False, **_HIDDEN)
+        self._then_forget(run)
 
     def _connect_films(self) -> None:
         """A new film is read, shown and segmented; until then, or where it is refused, the old one stays."""
-        handlers = self.handlers
         outputs = [*self.outputs, self.inverted, self.compare_with]
+        options: dict[str, Any] = {"show_progress_on": self.viewer, **_READ, **_PRIVATE}
+        upload = on_upload(self.store, self.handlers)
+        sent = self.film.upload(upload, self.film, [*outputs, self.film], preprocess=False, **options)
+        sent.failure(_refused, None, self.film, queue=False, **_HIDDEN)
 
-        def connect(event: Callable[..., Any], handler: Callable[..., Any], inputs: Any, **options: Any) -> None:
-            listener = on_new_film(self.store, handler)
-            opening = event(listener, inputs, outputs, show_progress_on=self.viewer, **_READ, **_PRIVATE, **options)
+        def open_example(request: gr.Request, event: gr.EventData, model: str) -> tuple[Any, ...]:
+            return on_new_film(self.store, self.handlers.open_example)(request, _sent(event), model)
+
+        chosen = self.examples.example(open_example, self.model, outputs, **options)
+        for opening in (sent, chosen):
             self._then_forget(opening)
             self._segment_on(opening.success)
-            if "preprocess" in options:
-                opening.failure(_refused, None, self.film, queue=False, **_HIDDEN)
-
-        connect(self.film.upload, handlers.open_upload, self.film, preprocess=False)
-        for index, button in enumerate(self.examples):
-            connect(button.click, partial(handlers.open_example, index=index), None)
 
     def _connect_inversion(self) -> None:
-        invert = on_session(self.store, self.handlers.invert)
-        inverted = self.inverted.input(invert, self.inverted, self.outputs, **_READ, **_HIDDEN)
+        invert = on_session(self.store, self.handlers.invert, self.opening)
+        inverted = self._on_film(self.inverted.input, invert, [self.inverted], self.outputs, **_READ, **_HIDDEN)
         self._segment_on(inverted.success)
 
     def _connect_comparison(self) -> None:
-        compare = on_session(self.store, self.handlers.compare)
-        options: dict[str, Any] = {"show_progress_on": self.viewer, **_MODEL, **_PRIVATE}
-        self._then_forget(self.compare_with.input(compare, self.compare_with, self.outputs, **options))
-        open_reference = on_session(self.store, self.handlers.open_reference)
-        opened = self.reference.upload(
-            open_reference, self.reference, self.outputs, preprocess=False, **_READ, **_PRIVATE
+        compare = on_session(self.store, self.handlers.compare, self.opening)
+        options: dict[str, Any] = {"show_progress_on": self.viewer, **_PRIVATE}
+        self._then_forget(
+            self._on_film(
+                self.compare_with.input, compare, [self.compare_with], self.outputs, **_MODEL, **options
+            )
+        )
+        opened = self._on_film(
+            self.reference.upload,
+            on_reference(self.store, self.handlers, self.opening),
+            [self.reference],
+            [*self.outputs, self.compare_with, self.reference],
+            preprocess=False,
+            **_READ,
+            **options,
         )
         self._then_forget(opened)
         opened.failure(_refused, None, self.reference, queue=False, **_HIDDEN)
-        opened.success(lambda: REFERENCE, None, self.compare_with, queue=False, **_HIDDEN)
 
     def _connect_corrections(self) -> None:
         """The viewer keeps what a person changes; figures and panels follow. Its masks come with the event."""
 
         def correct(request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
-            return correct_on_session(self.store, self.handlers, _session(request), _sent(event))
+            return correct_on_session(self.store, self.handlers, _session(request), _sent(event), self.opening)
 
-        show = on_session(self.store, self.handlers.show_anyway)
-        self._then_forget(self.findings.show(show, None, self.outputs, **_READ, **_HIDDEN))
+        show = on_session(self.store, self.handlers.show_anyway, self.opening)
+        self._then_forget(self._on_film(self.findings.show, show, [], self.outputs, **_READ, **_HIDDEN))
         options: dict[str, Any] = {"concurrency_id": "correct", "concurrency_limit": 2, **_HIDDEN}
         # The viewer sends the next masks from within the answer to the last, while Gradio holds that for pending. That
         # answer would be lost if `_forget` of the one before came at the same moment; it holds lines and corners only.
@@ -194,8 +232,8 @@ class Layout:
 
     def _connect_downloads(self) -> None:
         def download(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
-            entry = self.store.get(_session(request))
-            return self.handlers.download(entry and entry.state, _sent(event))
+            sent, entry = _sent(event), self.store.get(_session(request))
+            return self.handlers.download(_state(entry, self.opening, sent.get("film")), sent)
 
         self._then_forget(self.viewer.download(download, None, self.viewer, **_READ, **_HIDDEN))
 
@@ -205,32 +243,46 @@ class Layout:
         sent.failure(lambda: {"error": texts.BUSY}, None, self.batch, queue=False, **_HIDDEN)
 
     def _then_forget(self, event: Any) -> None:
-        event.then(_forget, None, [self.viewer, self.film, self.reference], queue=False, **_HIDDEN)
+        event.then(_forget, None, self.viewer, queue=False, **_HIDDEN)
 
 
-def _forget() -> tuple[dict[str, Any], None, None]:
-    """Leaves the viewer as it is, but empties Gradio's own record of it and of the uploads."""
-    return UNCHANGED, None, None
+def _forget() -> dict[str, Any]:
+    """Leaves the viewer as it is, but empties Gradio's own record of it."""
+    return UNCHANGED
 
 
-def _refused() -> dict[str, bool]:
-    """Tells an upload field that its file was refused; the reason is shown as an error."""
-    return {"refused": True}
+def _refused() -> dict[str, str]:
+    """Tells an upload field that its file was not read: the queue is full."""
+    return {"refused": texts.BUSY}
+
+
+def _state(entry: Entry | None, opening: SessionState | None, shown: object) -> SessionState | None:
+    """The session's state; else the film that the page opens with, where the tab shows that one or nothing yet."""
+    if entry and entry.state:
+        return entry.state
+    return opening if opening and shown in ("", opening.token) else None
 
 
 def on_session(
-    store: SessionStore, handler: Callable[..., SessionState | None], *, silent: bool = False
+    store: SessionStore,
+    handler: Callable[..., SessionState | None],
+    opening: SessionState | None = None,
+    *,
+    silent: bool = False,
 ) -> Callable[..., tuple[Any, ...]]:
     """A Gradio listener that hands the session's state to `handler` and stores the state that it returns.
 
     Returns the viewer's payload and the panels. Where another request changed the state meanwhile, the result is
-    dropped, with an error unless `silent`. A handler that returns the same state stores nothing.
+    dropped, with an error unless `silent`. A handler that returns the same state stores nothing. Of a film that is not
+    here any more the viewer is told so. The listener's first input is the token of the film that the tab shows.
     """
 
-    def listener(request: gr.Request, *inputs: Any) -> tuple[Any, ...]:
+    def listener(request: gr.Request, shown: str, *inputs: Any) -> tuple[Any, ...]:
         session = _session(request)
         entry = store.get(session)
-        before = entry.state if entry else None
+        before = _state(entry, opening, shown)
+        if before is None and shown:
+            return {"film": shown, "lost": True}, gr.skip(), gr.skip(), gr.skip()
         after = handler(before, *inputs)
         overtaken = after is not before and not store.replace(session, entry, after)
         if overtaken and silent:
@@ -242,8 +294,36 @@ def on_session(
     return listener
 
 
+def on_reference(
+    store: SessionStore, handlers: Handlers, opening: SessionState | None
+) -> Callable[..., tuple[Any, ...]]:
+    """A Gradio listener that opens a reference, or takes away the last one where this one is refused.
+
+    Returns what `on_session` does, the choice of what to compare with, and the upload field's value.
+    """
+
+    def listener(request: gr.Request, shown: str, upload: Any) -> tuple[Any, ...]:
+        refusals: list[str] = []
+
+        def open_reference(state: SessionState | None) -> SessionState | None:
+            try:
+                return handlers.open_reference(state, upload)
+            except gr.Error as refusal:
+                refusals.append(html.unescape(refusal.message))
+                return handlers.without_reference(state)
+
+        answer = on_session(store, open_reference, opening)(request, shown)
+        return *answer, *((gr.skip(), {"refused": refusals[0]}) if refusals else (REFERENCE, None))
+
+    return listener
+
+
 def correct_on_session(
-    store: SessionStore, handlers: Handlers, session: str, sent: Mapping[str, Any]
+    store: SessionStore,
+    handlers: Handlers,
+    session: str,
+    sent: Mapping[str, Any],
+    opening: SessionState | None = None,
 ) -> tuple[Any, ...]:
     """Take a person's masks over whatever else changed meanwhile; returns the viewer's payload and the panels.
 
@@ -253,7 +333,7 @@ def correct_on_session(
     """
     while True:
         entry = store.get(session)
-        after = handlers.correct(entry and entry.state, sent)
+        after = handlers.correct(_state(entry, opening, sent.get("film")), sent)
         if after.forgotten or store.replace(session, entry, after):
             return {**after_correction(after), "film": sent.get("film"), "asked": sent.get("asked")}, *panels(after)
 
@@ -270,8 +350,20 @@ def on_new_film(store: SessionStore, handler: Callable[..., SessionState]) -> Ca
         before = entry.state if entry else None
         after = handler(before, *inputs)
         if not store.finish_opening(session, opening, after):
-            return UNCHANGED, *(gr.skip() for _ in range(5))
+            return _NOTHING_NEW
         return update(before, after), *panels(after), False, NOTHING
+
+    return listener
+
+
+def on_upload(store: SessionStore, handlers: Handlers) -> Callable[..., tuple[Any, ...]]:
+    """`on_new_film` of an upload, and the upload field's value: the sentence why the file was refused, or None."""
+
+    def listener(request: gr.Request, upload: Any) -> tuple[Any, ...]:
+        try:
+            return *on_new_film(store, handlers.open_upload)(request, upload), None
+        except gr.Error as refusal:
+            return *_NOTHING_NEW, {"refused": html.unescape(refusal.message)}
 
     return listener
 
@@ -300,19 +392,6 @@ def _add_api(handlers: Handlers) -> None:
         options: dict[str, Any] = {"inputs": [film, model, invert], "preprocess": False, **_WHOLE}
         gr.Button().click(handlers.segment_file, outputs=array, api_name="segment", **options)
         gr.Button().click(handlers.measure_file, outputs=figures, api_name="measure", **options)
-
-
-def _caption(stem: str) -> str:
-    """`2-sacrum-cut-off` as "Sacrum cut off"; the number only orders the buttons."""
-    return re.sub(r"[-_]", " ", re.sub(r"^\d+-", "", stem)).capitalize()
-
-
-def _example_buttons(examples: tuple[Path, ...]) -> list[gr.Button]:
-    if not examples:
-        return []
-    gr.HTML(f'<p class="caption">{texts.EXAMPLES}</p>', apply_default_css=False)
-    with gr.Row(elem_id="examples"):
-        return [gr.Button(_caption(path.stem), size="sm", min_width=100) for path in examples]
 
 
 def _in_turn(function: Callable[[str, Film], Prediction]) -> Callable[[str, Film], Prediction]:

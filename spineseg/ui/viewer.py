@@ -28,7 +28,7 @@ Payload = dict[str, Any]
 """What the viewer is sent: a film, or what changed about the film that it shows.
 
 film: its token. With a new film: name (of downloads; None for an upload, whose name only the browser knows), rows,
-columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI). a, b: the model's masks and those they are
+columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI). lost: the server has that film no more. a, b: the model's masks and those they are
 compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are
 shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless the viewer has them already, maps
 (probability maps: their grid's size, and where it lies on the film). lines: measurement lines. corners: of the
@@ -45,6 +45,7 @@ SCRIPTS = {
         *("viewer-8-edit.js", "viewer-8-server.js", "viewer-9-downloads.js"),
     ),
     "corrections": ("corrections.js",),
+    "examples": ("examples.js",),
     "page": ("page.js",),
 }
 """Each component's scripts, which run as one in this order."""
@@ -63,12 +64,12 @@ def batch_panel(max_bytes: int) -> gr.HTML:
     return _component("batch", elem_id="batch", names=list(VERTEBRAE), max_bytes=max_bytes)
 
 
-def viewer() -> gr.HTML:
-    """An empty viewer; give it a `Payload`."""
+def viewer(value: Payload | None = None) -> gr.HTML:
+    """A viewer of this film; an empty one without."""
     colours = [LEGEND[name].hex for name in CHANNELS]
     differences = [{"name": name, "colour": colour.hex} for name, colour in DIFFERENCES.items()]
     options = {"names": list(CHANNELS), "colours": colours, "differences": differences, "texts": EDITOR}
-    return _component("viewer", elem_id="viewer", **options)
+    return _component("viewer", elem_id="viewer", value=value, **options)
 
 
 def fixed_text(name: str, elem_id: str, **options: Any) -> gr.HTML:

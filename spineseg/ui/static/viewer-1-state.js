@@ -44,6 +44,7 @@ function enqueue() {
 async function apply(value) {
   if (!value) return clear();
   if (value.file) return saveFile(value);
+  if (value.lost) return value.film === shown.film && reopen();
   if ('forgotten' in value) return answered(value);
   const began = performance.now(), fresh = 'picture' in value, same = value.film === shown.film;
   const again = fresh && value.hash === shown.hash && edits.steps.length > 0; // the same film, which is being edited
@@ -54,9 +55,10 @@ async function apply(value) {
     shown.bitmap?.close();
     if (!again) toggleEdit(false);
     if (hash !== edits.hash) forgetPicture();
+    if (hash !== shown.hash) resetView();
     Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, source, bitmap, opening: !same, awaited: true });
-    document.dispatchEvent(new CustomEvent('spineseg:film-changed'));
-    if (value.name) document.dispatchEvent(new CustomEvent('spineseg:example-opened'));
+    Object.assign(root.dataset, { film: token, example: name ?? '' });
+    document.dispatchEvent(new CustomEvent('spineseg:film-changed', { detail: { example: name, name: NAMED.get(token)?.name } }));
   }
   if ('a' in value) {
     const { opening } = shown;
@@ -72,16 +74,22 @@ async function apply(value) {
   refreshControls();
   if (fresh && !((same || again) && !view.fitted)) fit();
   else redraw();
-  // on a phone the viewer lies below the button that was pressed
-  if (a && stage.getBoundingClientRect().top > 0.6 * innerHeight) root.scrollIntoView({ behavior: 'smooth' });
+  if (fresh && !same) bringIntoSight();
   root.dataset.loadMs = Math.round(performance.now() - began);
   root.dataset.loaded = Number(root.dataset.loaded) + 1;
+}
+
+// On a phone the picture lies above or below the button that was pressed.
+function bringIntoSight() {
+  const { top, bottom } = stage.getBoundingClientRect();
+  if (top > 0.6 * innerHeight || bottom < 0.4 * innerHeight) stage.scrollIntoView({ behavior: 'smooth', block: 'center' });
 }
 
 function clear() {
   if (edits.steps.length && shown.a) return changedMeanwhile(); // the server has forgotten the film, this tab has not
   shown.bitmap?.close();
   Object.assign(shown, EMPTY);
+  root.dataset.film = '';
   refreshControls();
   redraw();
 }
