@@ -17,8 +17,8 @@ import numpy as np
 from spineseg.film import Case
 from spineseg.inference.segmenter import Segmenter
 from spineseg.io.dicom_write import write_film
-from spineseg.io.films import read_film
 from spineseg.io.files import DEFAULT_CHECKPOINT
+from spineseg.io.films import read_film
 from spineseg.io.pictures import write_png
 from spineseg.render import overlay
 from spineseg.simulate import SimulateConfig, simulate_case
@@ -26,7 +26,7 @@ from spineseg.ui.examples import write_result
 
 SEED = 71
 CHOSEN = {"pelvis in view": 6, "leaning": 53, "facing right": 164, "screws and rod": 93, "sacrum cut off": 5}
-"""The example's name, and which film of the series; no training saw it (`runs/spineseg.sh` has the trainings' seeds)."""
+"""The name of each, and which film of the series; no training saw it (`runs/spineseg.sh` has the trainings' seeds)."""
 ROWS, SHOWN_ROWS = 1024, 460
 
 

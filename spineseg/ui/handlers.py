@@ -164,7 +164,7 @@ class Handlers:
     def segment_if_open(
         self, state: SessionState | None, model: str, inverted: bool, compare_with: str | None
     ) -> SessionState | None:
-        """`segment` where there is a film that lacks this model's masks: it was opened, inverted, or the model chosen."""
+        """`segment` where a film lacks this model's masks: it was opened or inverted, or the model was chosen."""
         if state is None or (state.layer and state.layer.title == model and state.inverted == inverted):
             return state
         return self.segment(state, model, inverted, compare_with)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import html
-import re
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +16,21 @@ from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui import texts
 from spineseg.ui.examples import Example
 from spineseg.ui.handlers import NOTHING, REFERENCE, Handlers, Model
+from spineseg.ui.listeners import (
+    correct_on_session,
+    on_new_film,
+    on_reference,
+    on_session,
+    on_upload,
+    sent_by,
+    session_of,
+    state_of,
+)
 from spineseg.ui.panels import examples as example_buttons
 from spineseg.ui.panels import panels, status
-from spineseg.ui.session import Entry, SessionState, SessionStore
+from spineseg.ui.session import SessionState, SessionStore
 from spineseg.ui.viewer import (
     UNCHANGED,
-    after_correction,
     batch_panel,
     fixed_text,
     script,
@@ -45,8 +51,6 @@ _WHOLE: dict[str, Any] = {"concurrency_id": "whole", "concurrency_limit": DEFAUL
 """Read a file, then ask the model: two may wait for the model while others read."""
 _PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", **_PRIVATE}
-_NOTHING_NEW: tuple[Any, ...] = (UNCHANGED, *(gr.skip() for _ in range(5)))
-"""Viewer, panels, inversion and comparison as they are."""
 
 
 def build_page(
@@ -126,7 +130,7 @@ class Layout:
                 "reference", texts.CHOOSE_REFERENCE, texts.REFERENCE_HINT, DEFAULT_LIMITS.max_bytes
             )
             self.comparison = gr.HTML(comparison, elem_id="comparison", **correctable)
-        with gr.Accordion(texts.MEASUREMENTS, open=False, elem_id="measure"):
+        with gr.Accordion(texts.MEASUREMENTS, elem_id="measure"):
             self.measurements = gr.HTML(measurements, elem_id="measures", apply_default_css=False)
 
     @property
@@ -156,7 +160,12 @@ class Layout:
         self._connect_batch()
 
     def _on_film(
-        self, event: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], outputs: list[Any], **options: Any
+        self,
+        event: Callable[..., Any],
+        handler: Callable[..., Any],
+        inputs: list[Any],
+        outputs: list[Any],
+        **options: Any,
     ) -> Any:
         """The event calls the handler with the film that this tab shows, by its token, before the other inputs."""
         names = "".join(f", input{n}" for n in range(len(inputs)))
@@ -164,16 +173,14 @@ class Layout:
         return event(handler, [self.shown, *inputs], outputs, js=script, **options)
 
     def _segment_on(self, event: Callable[..., Any], handler: Callable[..., SessionState | None] | None = None) -> None:
-        """The event asks the model; without a handler only where its masks are not there. A failed run can be repeated."""
+        """The event asks the model; without a handler only where its masks lack. A failed run can be repeated."""
         listener = on_session(
             self.store, handler or self.handlers.segment_if_open, self.opening, silent=handler is None
         )
         inputs = [self.model, self.inverted, self.compare_with]
-        run = self._on_film(
-            event, listener, inputs, self.outputs, show_progress_on=self.viewer, **_MODEL, **_PRIVATE
-        )
-        for ended, failed in ((run.success, False), (run.failure, True)):
-            ended(partial(gr.update, visible=failed), None, self.run_again, queue=False, **_HIDDEN)
+        run = self._on_film(event, listener, inputs, self.outputs, show_progress_on=self.viewer, **_MODEL, **_PRIVATE)
+        run.success(_hidden, None, self.run_again, queue=False, **_HIDDEN)
+        run.failure(_offered, None, self.run_again, queue=False, **_HIDDEN)
         self._then_forget(run)
 
     def _connect_films(self) -> None:
@@ -185,7 +192,7 @@ class Layout:
         sent.failure(_refused, None, self.film, queue=False, **_HIDDEN)
 
         def open_example(request: gr.Request, event: gr.EventData, model: str) -> tuple[Any, ...]:
-            return on_new_film(self.store, self.handlers.open_example)(request, _sent(event), model)
+            return on_new_film(self.store, self.handlers.open_example)(request, sent_by(event), model)
 
         chosen = self.examples.example(open_example, self.model, outputs, **options)
         for opening in (sent, chosen):
@@ -201,9 +208,7 @@ class Layout:
         compare = on_session(self.store, self.handlers.compare, self.opening)
         options: dict[str, Any] = {"show_progress_on": self.viewer, **_PRIVATE}
         self._then_forget(
-            self._on_film(
-                self.compare_with.input, compare, [self.compare_with], self.outputs, **_MODEL, **options
-            )
+            self._on_film(self.compare_with.input, compare, [self.compare_with], self.outputs, **_MODEL, **options)
         )
         opened = self._on_film(
             self.reference.upload,
@@ -221,7 +226,7 @@ class Layout:
         """The viewer keeps what a person changes; figures and panels follow. Its masks come with the event."""
 
         def correct(request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
-            return correct_on_session(self.store, self.handlers, _session(request), _sent(event), self.opening)
+            return correct_on_session(self.store, self.handlers, session_of(request), sent_by(event), self.opening)
 
         show = on_session(self.store, self.handlers.show_anyway, self.opening)
         self._then_forget(self._on_film(self.findings.show, show, [], self.outputs, **_READ, **_HIDDEN))
@@ -232,8 +237,8 @@ class Layout:
 
     def _connect_downloads(self) -> None:
         def download(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
-            sent, entry = _sent(event), self.store.get(_session(request))
-            return self.handlers.download(_state(entry, self.opening, sent.get("film")), sent)
+            sent, entry = sent_by(event), self.store.get(session_of(request))
+            return self.handlers.download(state_of(entry, self.opening, sent.get("film")), sent)
 
         self._then_forget(self.viewer.download(download, None, self.viewer, **_READ, **_HIDDEN))
 
@@ -251,134 +256,19 @@ def _forget() -> dict[str, Any]:
     return UNCHANGED
 
 
+def _hidden() -> dict[str, Any]:
+    """For *Run again* after a run."""
+    return gr.update(visible=False)
+
+
+def _offered() -> dict[str, Any]:
+    """For *Run again* after a run that failed."""
+    return gr.update(visible=True)
+
+
 def _refused() -> dict[str, str]:
     """Tells an upload field that its file was not read: the queue is full."""
     return {"refused": texts.BUSY}
-
-
-def _state(entry: Entry | None, opening: SessionState | None, shown: object) -> SessionState | None:
-    """The session's state; else the film that the page opens with, where the tab shows that one or nothing yet."""
-    if entry and entry.state:
-        return entry.state
-    return opening if opening and shown in ("", opening.token) else None
-
-
-def on_session(
-    store: SessionStore,
-    handler: Callable[..., SessionState | None],
-    opening: SessionState | None = None,
-    *,
-    silent: bool = False,
-) -> Callable[..., tuple[Any, ...]]:
-    """A Gradio listener that hands the session's state to `handler` and stores the state that it returns.
-
-    Returns the viewer's payload and the panels. Where another request changed the state meanwhile, the result is
-    dropped, with an error unless `silent`. A handler that returns the same state stores nothing. Of a film that is not
-    here any more the viewer is told so. The listener's first input is the token of the film that the tab shows.
-    """
-
-    def listener(request: gr.Request, shown: str, *inputs: Any) -> tuple[Any, ...]:
-        session = _session(request)
-        entry = store.get(session)
-        before = _state(entry, opening, shown)
-        if before is None and shown:
-            return {"film": shown, "lost": True}, gr.skip(), gr.skip(), gr.skip()
-        after = handler(before, *inputs)
-        overtaken = after is not before and not store.replace(session, entry, after)
-        if overtaken and silent:
-            return UNCHANGED, gr.skip(), gr.skip(), gr.skip()
-        if overtaken:
-            raise gr.Error(texts.OVERTAKEN, print_exception=False)
-        return update(before, after), *panels(after)
-
-    return listener
-
-
-def on_reference(
-    store: SessionStore, handlers: Handlers, opening: SessionState | None
-) -> Callable[..., tuple[Any, ...]]:
-    """A Gradio listener that opens a reference, or takes away the last one where this one is refused.
-
-    Returns what `on_session` does, the choice of what to compare with, and the upload field's value.
-    """
-
-    def listener(request: gr.Request, shown: str, upload: Any) -> tuple[Any, ...]:
-        refusals: list[str] = []
-
-        def open_reference(state: SessionState | None) -> SessionState | None:
-            try:
-                return handlers.open_reference(state, upload)
-            except gr.Error as refusal:
-                refusals.append(html.unescape(refusal.message))
-                return handlers.without_reference(state)
-
-        answer = on_session(store, open_reference, opening)(request, shown)
-        return *answer, *((gr.skip(), {"refused": refusals[0]}) if refusals else (REFERENCE, None))
-
-    return listener
-
-
-def correct_on_session(
-    store: SessionStore,
-    handlers: Handlers,
-    session: str,
-    sent: Mapping[str, Any],
-    opening: SessionState | None = None,
-) -> tuple[Any, ...]:
-    """Take a person's masks over whatever else changed meanwhile; returns the viewer's payload and the panels.
-
-    sent: what `Handlers.correct` takes, and asked, by which the viewer knows the answer.
-
-    Of a film that is not here any more nothing is kept.
-    """
-    while True:
-        entry = store.get(session)
-        after = handlers.correct(_state(entry, opening, sent.get("film")), sent)
-        if after.forgotten or store.replace(session, entry, after):
-            return {**after_correction(after), "film": sent.get("film"), "asked": sent.get("asked")}, *panels(after)
-
-
-def on_new_film(store: SessionStore, handler: Callable[..., SessionState]) -> Callable[..., tuple[Any, ...]]:
-    """A Gradio listener whose handler opens a film, which replaces the old one unless another was chosen meanwhile.
-
-    Returns the viewer's payload, the panels, and the reset values of inversion and comparison.
-    """
-
-    def listener(request: gr.Request, *inputs: Any) -> tuple[Any, ...]:
-        session = _session(request)
-        entry, opening = store.get(session), store.begin_opening(session)
-        before = entry.state if entry else None
-        after = handler(before, *inputs)
-        if not store.finish_opening(session, opening, after):
-            return _NOTHING_NEW
-        return update(before, after), *panels(after), False, NOTHING
-
-    return listener
-
-
-def on_upload(store: SessionStore, handlers: Handlers) -> Callable[..., tuple[Any, ...]]:
-    """`on_new_film` of an upload, and the upload field's value: the sentence why the file was refused, or None."""
-
-    def listener(request: gr.Request, upload: Any) -> tuple[Any, ...]:
-        try:
-            return *on_new_film(store, handlers.open_upload)(request, upload), None
-        except gr.Error as refusal:
-            return *_NOTHING_NEW, {"refused": html.unescape(refusal.message)}
-
-    return listener
-
-
-def _session(request: gr.Request) -> str:
-    """A random name that Gradio gives each open tab; a request without one would share another's film."""
-    session = request.session_hash
-    if not isinstance(session, str) or not re.fullmatch("[0-9A-Za-z-]{6,64}", session):
-        raise gr.Error(texts.NO_SESSION, print_exception=False)
-    return session
-
-
-def _sent(event: gr.EventData) -> Mapping[str, Any]:
-    """What a script sent with its event; nothing where a program sent something else."""
-    return event._data if isinstance(event._data, Mapping) else {}
 
 
 def _add_api(handlers: Handlers) -> None:

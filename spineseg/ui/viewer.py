@@ -28,11 +28,11 @@ Payload = dict[str, Any]
 """What the viewer is sent: a film, or what changed about the film that it shows.
 
 film: its token. With a new film: name (of downloads; None for an upload, whose name only the browser knows), rows,
-columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI). lost: the server has that film no more. a, b: the model's masks and those they are
-compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are
-shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless the viewer has them already, maps
-(probability maps: their grid's size, and where it lies on the film). lines: measurement lines. corners: of the
-vertebrae that were measured. file: a file to save.
+columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI). lost: the server has that film no more.
+a, b: the model's masks and those they are compared with, None to remove them: title, corrected, undecoded (a model
+without a decoder, whose probability maps are shown in a comparison), masks (gzip of one byte per pixel in base64)
+and, unless the viewer has them already, maps (probability maps: their grid's size, and where it lies on the film).
+lines: measurement lines. corners: of the vertebrae that were measured. file: a file to save.
 """
 UNCHANGED: Payload = {"unchanged": True}
 """Leaves the viewer as it is, but replaces the last value, which Gradio keeps for the length of the session."""

@@ -26,8 +26,9 @@ from spineseg.io.labels import Label, read_label, to_array
 from spineseg.measure.measurements import measure
 from spineseg.ui import panels, texts
 from spineseg.ui.correction import bits_to_masks
+from spineseg.ui.examples import Example
 from spineseg.ui.handlers import REFERENCE, Handlers
-from spineseg.ui.page import correct_on_session, on_new_film, on_session
+from spineseg.ui.listeners import correct_on_session, on_new_film, on_session
 from spineseg.ui.server import LazyModels
 from spineseg.ui.session import SessionState, SessionStore
 from spineseg.ui.uploads import uploaded
@@ -104,8 +105,8 @@ def test_file_outside_the_upload_folder_is_neither_read_nor_removed(upload: dict
 def test_example_keeps_its_file_and_name_and_stays_clickable(tmp_path: Path) -> None:
     path = tmp_path / "lateral_1.dcm"
     path.write_bytes(b"film")
-    page = handlers(examples=(path,))
-    first, second = page.open_example(None, 0), page.open_example(None, 0)
+    page = handlers(examples=(Example(path),))
+    first, second = (page.open_example(None, {"index": 0}, "bands") for _ in range(2))
     assert path.exists()
     assert first.name == "lateral_1"
     assert first.token != second.token
@@ -186,8 +187,9 @@ def test_another_picture_is_shown_bare_until_its_masks_are_asked_for() -> None:
     [
         (lambda page: page.segment(None, "bands", False, ""), "choose one first"),
         (lambda page: page.segment(opened(), "unknown", False, ""), "Expected one of the models bands"),
-        (lambda page: page.download(None, {"kind": "npz"}), "open it again"),
-        (lambda page: page.download(opened(), {"kind": "npz"}), "press Segment first"),
+        (lambda page: page.open_example(None, {"index": 0}, "bands"), "no such example"),
+        (lambda page: page.download(None, {"kind": "npz"}), "choose it again"),
+        (lambda page: page.download(opened(), {"kind": "npz"}), "press Run again"),
     ],
 )
 def test_nothing_to_work_on_is_said(act: Callable[[Handlers], object], sentence: str) -> None:
@@ -256,7 +258,7 @@ def test_reference_without_a_film_or_of_another_size_is_refused_and_gone(upload:
     np.save(stream := io.BytesIO(), np.zeros((71, 40, 7), np.uint8))
     real = replace(handlers(), read_label=read_label)
     expected = "the film has 70 x 40 rows x columns, the label 71 x 40 x 7"
-    for state, sentence in ((None, "choose the film first"), (opened(), expected)):
+    for state, sentence in ((None, "choose it before its reference"), (opened(), expected)):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(stream.getvalue())
         with pytest.raises(gr.Error, match=sentence):
@@ -438,7 +440,7 @@ def store() -> SessionStore:
 
 
 def ask(store: SessionStore, handler: Callable[..., SessionState | None], *inputs: object, **options: bool) -> tuple:
-    return on_session(store, handler, **options)(gr.Request(session_hash="a-visitor"), *inputs)
+    return on_session(store, handler, **options)(gr.Request(session_hash="a-visitor"), "", *inputs)
 
 
 def stored(store: SessionStore) -> SessionState:
