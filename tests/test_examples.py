@@ -16,7 +16,7 @@ from spineseg.io.films import read_film
 from spineseg.measure.measurements import measure, measure_prediction
 from spineseg.simulate import SimulateConfig, simulate_case
 from spineseg.ui.correction import bits_to_masks
-from spineseg.ui.examples import Example, is_published
+from spineseg.ui.examples import RESULTS, Example, is_published
 from tools.make_examples import CHOSEN, ROWS, SEED
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def test_an_example_is_segmented_well_or_to_be_checked(example: tuple[Path, Case
         assert prediction.levels.verdict == CHECK
 
 
-def test_a_result_beside_an_example_is_what_the_published_weights_give(
+def test_the_result_of_an_example_is_what_the_published_weights_give(
     example: tuple[Path, Case], segmenter: Segmenter
 ) -> None:
     """`python -m tools.make_examples examples docs/examples.png` writes it anew. Another processor rounds otherwise."""
@@ -75,15 +75,14 @@ def test_a_result_beside_an_example_is_what_the_published_weights_give(
 
 
 def test_results_belong_to_the_published_weights_alone(tmp_path: Path) -> None:
-    assert is_published(WEIGHTS, ROOT / "examples")
+    assert is_published(WEIGHTS)
     (tmp_path / "mine.safetensors").write_bytes(WEIGHTS.read_bytes()[:-1] + b"\0")
-    assert not is_published(tmp_path / "mine.safetensors", ROOT / "examples")
-    assert not is_published(tmp_path / "none.safetensors", ROOT / "examples")
-    assert not is_published(WEIGHTS, tmp_path), "no results there"
+    assert not is_published(tmp_path / "mine.safetensors")
+    assert not is_published(tmp_path / "none.safetensors")
 
 
 def test_results_are_small() -> None:
-    sizes = [path.stat().st_size for path in (ROOT / "examples").glob("*.npz")]
+    sizes = [path.stat().st_size for path in RESULTS.glob("*.npz")]
     assert len(sizes) == len(CHOSEN) and sum(sizes) < 250_000
 
 

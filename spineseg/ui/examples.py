@@ -1,7 +1,7 @@
 """The shipped examples: simulated films, each with what the published weights make of it, computed beforehand.
 
-Beside `NAME.dcm` lies `NAME.npz`, written by `tools/make_examples.py`: `bits` (masks), `probabilities` (0..255),
-`thumbnail` (bytes of a JPEG) and `stated` (JSON: the rest of the prediction, the card, and the digest of the weights).
+That of `examples/NAME.dcm` is `results/NAME.npz`, written by `tools/make_examples.py`: `bits` (masks), `probabilities`
+(0..255), `thumbnail` (bytes of a JPEG) and `stated` (JSON: the rest of the prediction, the card, the weights' digest).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from spineseg.render import overlay
 from spineseg.ui.correction import Bits, masks_to_bits
 from spineseg.ui.session import MaskLayer, SessionState
 
+RESULTS = Path(__file__).with_name("results")
 THUMBNAIL = (184, 138)
 """Rows and columns of a thumbnail, twice those on the page."""
 _MARGIN = 0.3
@@ -52,8 +53,8 @@ class Example:
 
     @cached_property
     def result(self) -> dict[str, Any] | None:
-        """The arrays of `NAME.npz`, `stated` as a dict; None where there is none."""
-        path = self.path.with_suffix(".npz")
+        """The arrays of its result, `stated` as a dict; None where there is none."""
+        path = RESULTS / f"{self.path.stem}.npz"
         if not path.is_file():
             return None
         with np.load(path, allow_pickle=False) as arrays:
@@ -67,17 +68,17 @@ class Example:
         return "data:image/jpeg;base64," + base64.b64encode(self.result["thumbnail"].tobytes()).decode()
 
     def segmented(self, model: str) -> SessionState | None:
-        """The film with the masks that lie beside it, as if `model` had just made them; None where there are none."""
+        """The film with the masks of its result, as if `model` had just made them; None where there are none."""
         if self.result is None:
             return None
         film = read_film(self.path).as_told(invert=False)  # the program's own file, so it is read in this process
         return SessionState(film, secrets.token_hex(12), self.path.stem, layer=_layer(model, self.result))
 
 
-def is_published(weights: Path, examples: Path) -> bool:
-    """Whether the results in the folder of examples were made with these weights."""
-    results = [result for path in sorted(examples.glob("*.dcm")) if (result := Example(path).result)]
-    return bool(results) and weights.is_file() and results[0]["stated"]["weights"] == digest(weights)
+def is_published(weights: Path) -> bool:
+    """Whether the results were made with these weights."""
+    results = [Example(path).result for path in sorted(RESULTS.glob("*.npz"))]
+    return weights.is_file() and bool(results[0]) and results[0]["stated"]["weights"] == digest(weights)
 
 
 def digest(weights: Path) -> str:
@@ -86,7 +87,7 @@ def digest(weights: Path) -> str:
 
 
 def write_result(path: Path, film: Film, prediction: Prediction, weights: Path, card: dict[str, Any]) -> None:
-    """Write `NAME.npz` beside the film; the same prediction gives the same bytes.
+    """Write the result of the film that lies at `path`; the same prediction gives the same bytes.
 
     card: of the weights, as a dict. Raises ValueError for a film that was segmented inverted.
     """
@@ -107,13 +108,15 @@ def write_result(path: Path, film: Film, prediction: Prediction, weights: Path, 
         "thumbnail": _jpeg(_thumbnail(film, prediction)),
         "stated": np.array(json.dumps(stated)),
     }
-    with replacing(path.with_suffix(".npz")) as stream:
+    with replacing(RESULTS / f"{path.stem}.npz") as stream:
         np.savez_compressed(stream, **arrays)
 
 
 def _layer(model: str, result: dict[str, Any]) -> MaskLayer:
     stated, probabilities = result["stated"], result["probabilities"]
-    levels = {key: tuple(value) if isinstance(value, list) else value for key, value in stated["levels"].items()}
+    levels: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in stated["levels"].items()
+    }
     fit = GridFit(**{**stated["fit"], "field": _box(stated["fit"]["field"])})
     bone = np.minimum(probabilities.sum(0, dtype=np.float32) / 255, np.float32(1))
     bits: Bits = result["bits"]

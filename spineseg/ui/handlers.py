@@ -90,7 +90,7 @@ class Handlers:
 
     segmenters: by name, in the order offered. read: file to film; read_label: file and size to label; both raise
     BadInput. predict: name and film to prediction. examples: shipped films. published: the model, by name, that made
-    the results beside them; a name that no model has where it is not offered.
+    their results; a name that no model has where it is not offered.
     """
 
     segmenters: Mapping[str, Model]

@@ -162,9 +162,8 @@ async def start(
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     filter_logs()
     models = on_borrowed_gpu(loaders) if ON_ZERO_GPU else LazyModels(loaders)
-    examples = shipped("examples")
-    published = next((name for name, file in checkpoints.items() if is_published(Path(file), examples)), PUBLISHED)
-    page = build_page(models, read_film_isolated, read_label_isolated, examples, published)
+    published = next((name for name, file in checkpoints.items() if is_published(Path(file))), PUBLISHED)
+    page = build_page(models, read_film_isolated, read_label_isolated, shipped("examples"), published)
     return page, serve(page, host, port, login, mcp=mcp)
 
 

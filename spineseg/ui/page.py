@@ -63,7 +63,7 @@ def build_page(
     """The whole page.
 
     segmenters: by name, in the order offered; may still be loading. read: file to film; read_label: file and size to
-    label; both raise BadInput. examples: a folder of *.dcm to click, and of results; nothing is shown where it is
+    label; both raise BadInput. examples: a folder of *.dcm to click; nothing is shown where it is
     missing or empty. published: the model that made the results (`Handlers`).
     """
     shipped = tuple(map(Example, sorted(examples.glob("*.dcm")))) if examples else ()

@@ -369,4 +369,4 @@ def test_a_dark_page_has_no_white_strip_where_the_scrollbar_may_come(
     picture = page.screenshot(clip={"x": 1420, "y": 1200, "width": 20, "height": 20})
     shown.close()
     pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_GRAYSCALE)
-    assert pixels.max() < 80
+    assert pixels is not None and pixels.max() < 80

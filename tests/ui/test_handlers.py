@@ -439,8 +439,10 @@ def store() -> SessionStore:
     return store
 
 
-def ask(store: SessionStore, handler: Callable[..., SessionState | None], *inputs: object, **options: bool) -> tuple:
-    return on_session(store, handler, **options)(gr.Request(session_hash="a-visitor"), "", *inputs)
+def ask(
+    store: SessionStore, handler: Callable[..., SessionState | None], *inputs: object, silent: bool = False
+) -> tuple:
+    return on_session(store, handler, silent=silent)(gr.Request(session_hash="a-visitor"), "", *inputs)
 
 
 def stored(store: SessionStore) -> SessionState:

@@ -42,7 +42,8 @@ def test_only_segment_and_measure_can_be_called_from_outside(page: gr.Blocks) ->
 
 def test_examples_and_model_choice_appear_only_where_there_are_some(page: gr.Blocks, tmp_path: Path) -> None:
     def labels(page: gr.Blocks) -> set[str]:
-        value = next(b.value for b in page.blocks.values() if getattr(b, "elem_id", "") == "examples")
+        blocks = [block for block in page.blocks.values() if isinstance(block, gr.HTML)]
+        value = next(str(block.value) for block in blocks if block.elem_id == "examples")
         return set(re.findall("<span>(.*?)</span>", value))
 
     def choices(page: gr.Blocks) -> list[gr.Dropdown]:
