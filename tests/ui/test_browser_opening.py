@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from playwright.sync_api import Browser, Page
 from ui_fakes import Bands
 from ui_server import running
 
-from spineseg.film import VERTEBRAE
+from spineseg.film import VERTEBRAE, Film
+from spineseg.inference.prediction import Prediction
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
 from spineseg.io.labels import read_label, to_array
@@ -43,16 +45,41 @@ DROP = """([selector, bytes, name]) => {
 }"""
 
 
+class AnySize(Bands):
+    """Knows the masks of one film, and paints bars as large as any other."""
+
+    def __call__(self, film: Film, /) -> Prediction:
+        answer = self.answer
+        if film.shape != answer.shape[1:]:
+            self.answer = np.zeros((len(VERTEBRAE), *film.shape), bool)
+            for k, mask in enumerate(self.answer):
+                mask[100 * k + 50 : 100 * k + 120, 200:300] = True
+        try:
+            return super().__call__(film)
+        finally:
+            self.answer = answer
+
+
+@dataclass
+class Failing(AnySize):
+    broken: bool = False
+
+    def __call__(self, film: Film, /) -> Prediction:
+        if self.broken:
+            raise RuntimeError("out of memory")
+        return super().__call__(film)
+
+
 class Loading:
     """Models that are not loaded before the test says so, and what they were asked."""
 
     def __init__(self) -> None:
         case = simulate_case(7, 4, SimulateConfig(rows=512))
         self.film, self.masks, self.loaded = case.film, case.masks, threading.Event()
-        self.models = {name: Bands(answer=case.masks) for name in ("spineseg", "other")}
+        self.models = {name: AnySize(answer=case.masks) for name in ("spineseg", "other")}
 
     def lazy(self) -> LazyModels:
-        def load(name: str) -> Bands:
+        def load(name: str) -> AnySize:
             self.loaded.wait(120)
             return self.models[name]
 
@@ -224,15 +251,13 @@ def test_the_sign_on_the_example_opens_the_chooser(page: Page, file: Path) -> No
 
 def test_own_weights_are_offered_for_the_example(browser: Browser, uploads: Path, loading: Loading) -> None:
     """The result is of the published weights and says so; a model that fails can be asked again."""
-    model = Bands(answer=np.zeros((len(VERTEBRAE), 1024, 660), bool))
+    model = Failing(broken=True)
     served = build_page({"mine": model}, read_film, read_label, EXAMPLES)
     with running(page=served) as address:
         page = browser.new_context().new_page()
         page.goto(address)
         page.wait_for_selector(LOADED)
         assert "published weights" in page.inner_text("#findings .facts")
-        model.device, answer = "cpu", model.answer
-        model.answer = np.zeros((len(VERTEBRAE), 3, 3), bool)  # of another size: the run fails
         page.click("#run-again")
         page.wait_for_selector('[data-testid="toast-text"]')
         assert page.is_visible("#run-again")
@@ -240,7 +265,7 @@ def test_own_weights_are_offered_for_the_example(browser: Browser, uploads: Path
             page.set_viewport_size({"width": width, "height": height})
             for covered in (VERDICT, ".tools"):
                 assert apart(page, ".toast-wrap", covered) or height < 600, (width, covered)
-        model.answer = answer
+        model.broken = False
         page.click("#run-again")
         page.wait_for_selector('#findings .facts:has-text("mine")')
         page.wait_for_selector("#run-again", state="hidden")

@@ -35,8 +35,8 @@ from spineseg.ui.uploads import uploaded
 from spineseg.ui.viewer import UNCHANGED, after_correction, update
 
 
-def failing(error: Exception) -> Callable[[Path], Film]:
-    def read(path: Path) -> Film:
+def failing(error: Exception) -> Callable[..., Any]:
+    def read(*_: object) -> Any:
         raise error
 
     return read
@@ -470,6 +470,49 @@ def test_a_request_that_another_one_overtook_says_so(store: SessionStore) -> Non
         ask(store, slow)
     assert ask(store, slow, silent=True)[0] == UNCHANGED, "what only follows on a request is late in silence"
     assert stored(store).layer is None
+
+
+def test_the_opening_example_is_taken_up_with_the_first_thing_done_to_it() -> None:
+    film, model = simulated()
+    page, store = handlers(model, Bands(answer=model.answer)), SessionStore(600.0)
+    opening = page.segment(SessionState(film, "example"), "bands", False, "")
+
+    def asked(shown: str) -> tuple:
+        return on_session(store, page.compare, opening)(gr.Request(session_hash="a-visitor"), shown, "other")
+
+    assert asked("another film, which the server has forgotten")[0] == {
+        "film": "another film, which the server has forgotten",
+        "lost": True,
+    }
+    assert store.get("a-visitor") is None
+    payload = asked("example")[0]
+    assert payload["film"] == "example" and payload["b"] and not {"a", "picture"} & payload.keys()
+    assert stored(store).other and opening.other is None, "others see the example as it was"
+    masks = sent(model.answer, "example")
+    other = SessionStore(600.0)
+    assert not correct_on_session(other, page, "a-visitor", masks, opening)[0]["forgotten"]
+    assert correct_on_session(other, page, "b-visitor", masks)[0]["forgotten"], "without an example there is none"
+
+
+def test_a_refused_upload_is_told_to_its_field(store: SessionStore, upload: dict) -> None:
+    refusing = replace(handlers(), read=failing(BadInput("a <label>, not a film")))
+    payload, *others, field = on_upload(store, refusing)(gr.Request(session_hash="a-visitor"), upload)
+    assert payload == UNCHANGED and len(others) == 5
+    assert field == {"refused": "a <label>, not a film"}
+    assert stored(store).token == "token"
+
+
+def test_a_refused_reference_takes_the_last_one_with_it(store: SessionStore, upload: dict) -> None:
+    page = handlers()
+    ask(store, page.segment, "bands", False, "")
+    opening = on_reference(store, page, None)
+    answer = opening(gr.Request(session_hash="a-visitor"), "token", upload)
+    assert answer[-2:] == (REFERENCE, None) and stored(store).other
+    Path(upload["path"]).write_bytes(b"another")
+    refusing = replace(page, read_label=failing(BadInput("no label")))
+    answer = on_reference(store, refusing, None)(gr.Request(session_hash="a-visitor"), "token", upload)
+    assert answer[-1] == {"refused": "no label"}
+    assert answer[0]["b"] is None and stored(store).other is None and "Choose a reference" in answer[2]
 
 
 def test_what_changes_nothing_disturbs_no_other_request() -> None:
