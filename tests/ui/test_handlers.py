@@ -28,7 +28,7 @@ from spineseg.ui import panels, texts
 from spineseg.ui.correction import bits_to_masks
 from spineseg.ui.examples import Example
 from spineseg.ui.handlers import REFERENCE, Handlers
-from spineseg.ui.listeners import correct_on_session, on_new_film, on_session
+from spineseg.ui.listeners import correct_on_session, on_new_film, on_reference, on_session, on_upload
 from spineseg.ui.server import LazyModels
 from spineseg.ui.session import SessionState, SessionStore
 from spineseg.ui.uploads import uploaded
@@ -508,6 +508,7 @@ def test_a_refused_reference_takes_the_last_one_with_it(store: SessionStore, upl
     opening = on_reference(store, page, None)
     answer = opening(gr.Request(session_hash="a-visitor"), "token", upload)
     assert answer[-2:] == (REFERENCE, None) and stored(store).other
+    Path(upload["path"]).parent.mkdir(exist_ok=True)
     Path(upload["path"]).write_bytes(b"another")
     refusing = replace(page, read_label=failing(BadInput("no label")))
     answer = on_reference(store, refusing, None)(gr.Request(session_hash="a-visitor"), "token", upload)
