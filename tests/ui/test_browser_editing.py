@@ -368,9 +368,9 @@ def test_by_touch_with_a_magnifier_and_a_pinch(browser: Browser, address: str, s
     page.evaluate("document.querySelector('[data-tool=brush]').click()")
     touch("touchStart", (x, y))
     touch("touchMove", (x + 4, y + 4))
-    touch("touchStart", (x, y), (x + 60, y))
+    touch("touchStart", (x, y), (x, y + 60))  # below: beside it are the buttons
     for step in range(1, 7):
-        touch("touchMove", (x - 8 * step, y), (x + 60 + 8 * step, y))
+        touch("touchMove", (x, y - 8 * step), (x, y + 60 + 8 * step))
     touch("touchEnd")
     page.wait_for_selector(".stage.zoomed")
     assert np.array_equal(editor.masks(), dragged), "two fingers zoom and paint nothing"
