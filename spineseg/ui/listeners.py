@@ -123,6 +123,7 @@ def on_upload(store: SessionStore, handlers: Handlers) -> Callable[..., tuple[An
     """`on_new_film` of an upload, and the upload field's value: the sentence why the file was refused, or None."""
 
     def listener(request: gr.Request, upload: Any) -> tuple[Any, ...]:
+        session_of(request)  # one without is no refusal of the file
         try:
             return *on_new_film(store, handlers.open_upload)(request, upload), None
         except gr.Error as refusal:
