@@ -40,7 +40,7 @@ def on_session(
     here any more the viewer is told so. The listener's first input is the token of the film that the tab shows.
     """
 
-    def listener(request: gr.Request, shown: str, *inputs: Any) -> tuple[Any, ...]:
+    def listener(request: gr.Request, shown: Any, *inputs: Any) -> tuple[Any, ...]:
         session = session_of(request)
         entry = store.get(session)
         before = state_of(entry, opening, shown)
@@ -65,7 +65,7 @@ def on_reference(
     Returns what `on_session` does, the choice of what to compare with, and the upload field's value.
     """
 
-    def listener(request: gr.Request, shown: str, upload: Any) -> tuple[Any, ...]:
+    def listener(request: gr.Request, shown: Any, upload: Any) -> tuple[Any, ...]:
         refusals: list[str] = []
 
         def open_reference(state: SessionState | None) -> SessionState | None:

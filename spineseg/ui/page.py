@@ -191,7 +191,7 @@ class Layout:
         sent = self.film.upload(upload, self.film, [*outputs, self.film], preprocess=False, **options)
         sent.failure(_refused, None, self.film, queue=False, **_HIDDEN)
 
-        def open_example(request: gr.Request, event: gr.EventData, model: str) -> tuple[Any, ...]:
+        def open_example(request: gr.Request, event: gr.EventData, model: Any) -> tuple[Any, ...]:
             return on_new_film(self.store, self.handlers.open_example)(request, sent_by(event), model)
 
         chosen = self.examples.example(open_example, self.model, outputs, **options)
