@@ -15,10 +15,11 @@ FIRST, SECOND, LAST = VERTEBRAE[0], VERTEBRAE[1], VERTEBRAE[-1]
 CHOOSE_FILM = "Choose a film"
 MODEL = "Model"
 INVERTED = "Invert grayscale"
-SEGMENT = "Segment"
+RUN_AGAIN = "Run again"
 LOADING = "Loading the model"
 READY = "Ready: {model} on {device}"
 EXAMPLES = "Simulated examples"
+PUBLISHED = "published weights"
 
 
 FILM_FORMATS = "DICOM, PNG, JPEG, TIFF, BMP or WebP"
@@ -62,8 +63,10 @@ def names_moved(levels: int) -> str:
     return f"every name {count} {'level' if count == 1 else 'levels'} {way}"
 
 
-# ---- middle: editing contours ----
+# ---- middle: the viewer ----
 EDITOR = {
+    "example": "Simulated example - drop your film here",
+    "exampleTitle": "Choose a film of your own",
     "edit": "Edit",
     "editTitle": "Edit contours (E)",
     "helpEdit": "edit contours and labels; then digits choose a vertebra, V B X C a tool, Tab and arrows move a handle",
@@ -120,7 +123,7 @@ EDITOR = {
     "stepOriginal": "the model’s own masks",
     "stepSegmented": "new masks of the model",
 }
-"""What the scripts of the viewer say while a person edits; {name}: of a vertebra."""
+"""What the viewer says, above all while a person edits; {name}: of a vertebra."""
 
 # ---- middle: window, lengths and angles ----
 WINDOW_AND_RULERS = {
@@ -326,16 +329,17 @@ UNFORESEEN = "Something went wrong here, not with what you did; try again, or tr
 OVERTAKEN = "Expected the film as it was, but another press came between; press again"
 NO_GPU = "The GPU that this page borrows for a film did not segment it ({}); try again later"
 BUSY = "the page is busy; try again later"
-NO_FILM_TO_SEGMENT = "Expected a film, got none; choose one first"
-NO_FILM_FOR_REFERENCE = "Expected a film before its reference, got none; choose the film first"
+NO_FILM_TO_SEGMENT = "No film is open; choose one first"
+NO_FILM_FOR_REFERENCE = "No film is open; choose it before its reference"
+UNKNOWN_EXAMPLE = "There is no such example; open the page again"
 BAD_MASKS = "These masks are not of this film's size; open the film again"
 RAGGED_MASKS = "These masks are too ragged to be vertebrae; smooth them with the brush"
 OVERLAPPING_MASKS = "A pixel of these masks is in two vertebrae; open the film again"
 BAD_FILM = "Size or spacing of this film is not within the limits; open the film again"
 NEEDS_FILM = "The overlay needs the film, which this server no longer holds; choose it again, your contours come back"
 MODEL_UNKNOWN = "changed by a person; the server no longer held the model's masks"
-NO_FILM_TO_DOWNLOAD = "Expected a segmented film, got none; open it again and press Segment"
-NO_MASKS_TO_DOWNLOAD = "Expected a film with masks, got none; press Segment first"
+NO_FILM_TO_DOWNLOAD = "The server no longer holds this film; choose it again"
+NO_MASKS_TO_DOWNLOAD = "This film has no masks yet; press Run again"
 NO_SESSION = "Expected a session with a random name, got none; open the page again"
 MCP_FILE = "Expected the address of a film on this page, got another; upload it to /gradio_api/upload first"
 UNKNOWN_MODEL = "Expected one of the models {}, got another; choose one"

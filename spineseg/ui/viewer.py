@@ -33,6 +33,7 @@ Payload = dict[str, Any]
 film: its token. With a new film: name (of downloads; None for an upload, whose name only the browser knows), rows,
 columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI), noSegmentation (why no DICOM segmentation
 can be downloaded, or "") and values (see `values.about_values`; the values themselves are asked for and sent apart).
+lost: the server has that film no more.
 a, b: the model's masks and those they are
 compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are
 shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless the viewer has them already, maps
@@ -53,6 +54,7 @@ SCRIPTS = {
     "values": ("values.js",),
     "corrections": ("corrections.js",),
     "measures": ("files.js", "measures.js"),
+    "examples": ("examples.js",),
     "page": ("page.js",),
 }
 """Each component's scripts, which run as one in this order."""
@@ -78,13 +80,13 @@ def batch_panel(max_bytes: int) -> gr.HTML:
     return _component("batch", elem_id="batch", names=list(VERTEBRAE), max_bytes=max_bytes, **tables, texts=BATCH)
 
 
-def viewer() -> gr.HTML:
-    """An empty viewer; give it a `Payload`."""
+def viewer(value: Payload | None = None) -> gr.HTML:
+    """A viewer of this film; an empty one without."""
     colours = [LEGEND[name].hex for name in CHANNELS]
     differences = [{"name": name, "colour": colour.hex} for name, colour in DIFFERENCES.items()]
     sentences = EDITOR | VIEWER | VIEWER_COMPARISON | WINDOW_AND_RULERS
     options = {"names": list(CHANNELS), "colours": colours, "differences": differences, "texts": sentences}
-    return _component("viewer", elem_id="viewer", **options)
+    return _component("viewer", elem_id="viewer", value=value, **options)
 
 
 def values_receiver() -> gr.HTML:

@@ -2,14 +2,15 @@
 const TEXTS = {
   tooLarge: `That file is larger than ${megabytes(props.max_bytes)}; ${props.kind === 'film' ? 'choose a single film' : 'save the label as .npz, compressed .mat or PNG'}`,
   sending: (name) => `Sending ${name}`,
-  sent: (name) => `${name} was sent; choose or drop another`,
-  refused: (name) => (props.kind === 'film' ? `${name} was refused; what was open before is still shown` : `${name} was refused; nothing is in its place`),
+  sent: (name) => `${name} was sent`,
+  shown: (name) => `Shown: ${name}`,
+  refused: (name, why) => `${name} was refused: ${why}`,
   failed: 'The file could not be sent; try again',
   nothing: 'That folder is empty; choose one with films',
 };
 const field = element.querySelector('.drop'), input = field.querySelector('input'), status = field.querySelector('.status');
 const hint = status.textContent;
-let last = ''; // name of the file that was sent last
+let last = '', open = ''; // names of the file that was sent last, and of the film shown
 input.multiple = props.several;
 element.querySelector('.folder').hidden = !props.several;
 
@@ -17,6 +18,7 @@ function show(text, state) {
   status.textContent = text;
   field.classList.toggle('busy', state === 'busy');
   field.classList.toggle('wrong', state === 'wrong');
+  element.querySelector('.shown').textContent = '';
 }
 
 async function send(file) {
@@ -36,7 +38,11 @@ async function send(file) {
   }
 }
 
-watch('value', () => { if (props.value?.refused) show(TEXTS.refused(last), 'wrong'); });
+watch('value', () => {
+  if (!props.value?.refused) return;
+  show(TEXTS.refused(last, props.value.refused), 'wrong');
+  element.querySelector('.shown').textContent = open && TEXTS.shown(open);
+});
 
 // found: see folders.js.
 async function accept(found) {
@@ -54,14 +60,30 @@ for (const chooser of element.querySelectorAll('input'))
     accept(found);
   });
 const drop = (transfer) => droppedFiles(transfer).then(accept);
+const withFiles = (event) => element.isConnected && event.dataTransfer?.types.includes('Files');
+
+// Files dropped on the target go into this field; `over` marks it meanwhile.
+function takeDrops(target, over) {
+  for (const kind of ['dragover', 'dragleave', 'drop'])
+    target.addEventListener(kind, (event) => {
+      if (!withFiles(event)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const left = kind === 'drop' || (kind === 'dragleave' && !(event.relatedTarget && target.contains(event.relatedTarget)));
+      over(!left);
+      if (kind === 'drop') drop(event.dataTransfer);
+    });
+}
+
 if (props.kind === 'film') {
-  document.addEventListener('spineseg:files-dropped', (event) => drop(event.detail));
+  takeDrops(document, (over) => document.body.classList.toggle('dropping', over)); // anywhere on the page
+  document.addEventListener('spineseg:choose-film', () => element.isConnected && input.click());
   document.addEventListener('spineseg:film-sent-again', (event) => send(event.detail));
-  document.addEventListener('spineseg:example-opened', () => show(hint));
-} else document.addEventListener('spineseg:film-changed', () => show(hint));
-for (const kind of ['dragover', 'dragleave', 'drop'])
-  field.addEventListener(kind, (event) => {
-    event.preventDefault();
-    field.classList.toggle('over', kind === 'dragover');
-    if (kind === 'drop' && event.dataTransfer.files.length) drop(event.dataTransfer);
+  document.addEventListener('spineseg:film-changed', ({ detail: { name } }) => {
+    open = name ?? '';
+    show(name ? TEXTS.shown(name) : hint);
   });
+} else {
+  takeDrops(field, (over) => field.classList.toggle('over', over));
+  document.addEventListener('spineseg:film-changed', () => show(hint));
+}
