@@ -1,11 +1,11 @@
-"""What few films of one's own give: the shipped weights fine-tuned, against the same network trained from nothing.
+"""What few films of one's own give: the published weights fine-tuned, against the same network trained from scratch.
 
 Usage: python -m experiments.few_films --data DIR [--checkpoint FILE] [--work out/few-films] [--smoke]
 
-DIR holds img/ and label/ with films that the checkpoint was not trained on. An arm takes as many optimiser steps of as
-many films at every count; larger counts hold the films of smaller ones. Goes on where it stopped: a result that
-stands in cells.jsonl with the same settings is not made again. Then writes the table and the chart of README.md, which
-needs matplotlib.
+DIR holds img/ and label/, as `python -m experiments.few_films.other_films` writes them. Fine-tuning is the command `train`
+with nothing set; from scratch takes as many steps of as many films. Larger counts hold the films of smaller ones. Goes on
+where it stopped: a result that stands in cells.jsonl with the same settings is not made again. Then writes the table and
+the chart of README.md, which needs matplotlib.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from tqdm import tqdm
 from experiments.records import Row, digest, epochs_done, fill, logged, read_rows, table, write_rows
 from spineseg.evaluation.evaluate import evaluate
 from spineseg.inference.segmenter import Segmenter
-from spineseg.io.files import write_table, write_text
+from spineseg.io.files import write_text
 from spineseg.io.folder import BadDataset, FilmFiles, labelled_films
 from spineseg.model.card import read_card
-from spineseg.training.config import TrainConfig
+from spineseg.training.config import SCRATCH, TrainConfig
+from spineseg.training.fit import fit_to_folder
 from spineseg.training.loop import train
 
 Arm = Literal["fine-tuned", "from nothing"]
@@ -40,100 +41,58 @@ PAGE = Path(__file__).with_name("README.md")
 class Budget:
     """What all cells share."""
 
-    counts: tuple[int, ...] = (5, 10, 20, 50, 100)
-    """Films to train on."""
+    counts: tuple[int, ...] = (5, 10, 20)
+    """Films in the folder that is trained on, those held back included."""
     test_films: int = 40
-    held_back: int = 2
-    """Films beside them for the loss of each epoch, which decides nothing."""
-    passes: int = 100
-    """Films seen per epoch, a multiple of each count: fewer films are seen several times, each time changed anew."""
-    tuning_epochs: int = 6
-    epochs: int = 15
-    """From nothing, which needs longer."""
-    batch: int = 4
-    fine_tuning_rate: float = 5e-4
-    learning_rate: float = 2e-3
-    warmup_steps: int = 40
     seed: int = 0
 
-    def epochs_of(self, arm: Arm) -> int:
-        """Epochs of one training."""
-        return self.tuning_epochs if arm == "fine-tuned" else self.epochs
 
-    def steps(self, arm: Arm) -> int:
-        """Optimiser steps of one training."""
-        return self.epochs_of(arm) * (self.passes // self.batch)
-
-
-SMOKE = Budget((1, 2), test_films=2, held_back=1, passes=4, tuning_epochs=1, epochs=2, batch=2, warmup_steps=1)
+SMOKE = Budget((2, 4), test_films=2)
 """Shows that the program runs; its numbers mean nothing."""
 
 
 @dataclass(frozen=True)
 class Films:
-    """The folder's films in a random order: those to test on, those held back, those to train on."""
+    """The folder's films in a random order: those to test on, those to train on."""
 
     test: tuple[FilmFiles, ...]
-    held_back: tuple[FilmFiles, ...]
     pool: tuple[FilmFiles, ...]
 
     @property
     def digest(self) -> str:
         """A short name for which films these are."""
-        return digest(*([film.name for film in part] for part in (self.test, self.held_back, self.pool)))
+        return digest(*([film.name for film in part] for part in (self.test, self.pool)))
 
 
 def films_of(folder: Path, budget: Budget) -> Films:
     """Deal out the folder's films. Raises BadDataset if there are too few."""
     films = labelled_films(folder)
-    first, second = budget.test_films, budget.test_films + budget.held_back
-    last = second + max(budget.counts)
+    last = budget.test_films + max(budget.counts)
     if len(films) < last:
         raise BadDataset(f"expected at least {last} labelled films, got {len(films)}; simulate more")
     order = np.random.default_rng(budget.seed).permutation(len(films))
     dealt = tuple(films[k] for k in order[:last])
-    return Films(dealt[:first], dealt[first:second], dealt[second:])
+    return Films(dealt[: budget.test_films], dealt[budget.test_films :])
 
 
-def write_folder(films: Films, count: int, budget: Budget, folder: Path) -> None:
-    """A folder to train on: `count` films, repeated until an epoch is full, and those held back; links, not copies.
-
-    folds.csv tells training which are which.
-    """
+def write_folder(films: Films, count: int, folder: Path) -> None:
+    """A folder to train on: links to `count` films."""
     shutil.rmtree(folder, ignore_errors=True)
-    repeats = budget.passes // count
-    named = [(f"{film.name}-r{turn:03d}", film, 2) for film in films.pool[:count] for turn in range(repeats)]
-    named += [(film.name, film, 1) for film in films.held_back]
     for part in ("img", "label"):
         (folder / part).mkdir(parents=True)
-    for name, film, _ in named:
+    for film in films.pool[:count]:
         for part, path in (("img", film.film), ("label", film.label)):
             if path:
-                (folder / part / f"{name}{path.suffix}").symlink_to(path.resolve())
-    rows = ((name, film.name, str(fold)) for name, film, fold in named)
-    write_table(folder / "folds.csv", ("film", "patient", "fold"), rows)
+                (folder / part / f"{film.name}{path.suffix}").symlink_to(path.resolve())
 
 
 def training(arm: Arm, budget: Budget, checkpoint: Path, folder: Path, out: Path) -> TrainConfig:
-    """The defaults, with the checkpoint's network and grid; a moving average would hardly move in so few steps."""
-    card = read_card(checkpoint)
-    return TrainConfig(
-        folder,
-        out,
-        name=arm.replace(" ", "-"),
-        network=card.network,
-        grid=card.grid,
-        epochs=budget.epochs_of(arm),
-        batch=budget.batch,
-        learning_rate=budget.fine_tuning_rate if arm == "fine-tuned" else budget.learning_rate,
-        warmup_steps=budget.warmup_steps,
-        average=0.0,
-        patients=folder / "folds.csv",
-        folds=2,
-        fold=1,
-        seed=budget.seed,
-        init=checkpoint if arm == "fine-tuned" else None,
-    )
+    """What `train` does with nothing set; from scratch, the same steps at its rate, without the held-back checkpoint."""
+    tuned = TrainConfig(folder, out, checkpoint, seed=budget.seed)
+    if arm == "fine-tuned":
+        return tuned
+    fitted, _ = fit_to_folder(tuned)
+    return replace(fitted, start=SCRATCH, learning_rate=2e-3, average=0.0)
 
 
 def settings(arm: str, count: int, budget: Budget, films: Films, checkpoint: Path) -> Row:
@@ -157,17 +116,17 @@ def scores(weights: Path, films: Films, out: Path) -> Row:
 def cell(arm: Arm, count: int, budget: Budget, films: Films, checkpoint: Path, work: Path) -> Row:
     """Train one arm on so many films, and score it."""
     key = digest(settings(arm, count, budget, films, checkpoint))
-    folder, out = work / "films" / f"{films.digest}-{count}-{budget.passes}", work / "runs" / f"{arm[:4]}-{count}-{key}"
-    if not (folder / "folds.csv").exists():
-        write_folder(films, count, budget, folder)
-    config = training(arm, budget, checkpoint, folder, out)
+    folder, out = work / "films" / f"{films.digest}-{count}", work / "runs" / f"{arm[:4]}-{count}-{key}"
+    if not folder.exists():
+        write_folder(films, count, folder)
     if not epochs_done(out):
         shutil.rmtree(out, ignore_errors=True)
-    reports = train(replace(config, resume=out.exists()))
+    reports = train(replace(training(arm, budget, checkpoint, folder, out), resume=out.exists()))
     card = read_card(out / "last.safetensors")
     return {
-        **scores(out / "last.safetensors", films, out / "scores"),
-        "loss": [round(report.train_loss, 5) for report in reports],
+        **scores(out / "best.safetensors", films, out / "scores"),
+        "last": scores(out / "last.safetensors", films, out / "scores-last"),
+        "loss": [round(report.train_loss, 5) for report in reports if report.epoch],
         "seconds": round(sum(report.seconds for report in reports)),
         **{name: card.origin[name] for name in ("commit", "hardware")},
     }

@@ -1,0 +1,49 @@
+"""How a run ends: the films held back are scored at full size, and the start is kept where nothing was gained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from spineseg.io.folder import FilmFiles
+from spineseg.model.card import read_card
+from spineseg.model.checkpoint import load_checkpoint, save_checkpoint
+from spineseg.training.config import SCRATCH, TrainConfig
+from spineseg.training.fit import Parts
+from spineseg.training.full_size import BEST, FOLDER, START, Score, score_films, verdict
+from spineseg.training.history import NOTHING_FOUND, EpochReport, best_of
+from spineseg.training.report import write_report
+
+
+def conclude(config: TrainConfig, parts: Parts, reports: Sequence[EpochReport]) -> None:
+    """Score the films held back at full size, keep the start where there is no gain, write the report, and say so."""
+    best = best_of(reports)
+    if best is None:
+        return
+    weights, held_back = config.out / BEST, parts.files(parts.held_back)
+    start, trained = _scores(config, best, held_back)
+    if start and trained and not trained.gains_over(start):
+        keep_start(config, weights)
+    found = f"mean Dice {best.mean_dice:.3f} on the grid" if best.mean_dice else NOTHING_FOUND
+    print(f"best: epoch {best.epoch}, {found}, {weights}")
+    print(verdict(start, trained))
+    print(f"curves, worst and best films: {write_report(config.out, config.architecture)}")
+
+
+def _scores(
+    config: TrainConfig, best: EpochReport, held_back: Sequence[FilmFiles]
+) -> tuple[Score | None, Score | None]:
+    """Of the checkpoint that training began with and of the best epoch; None where there is no such."""
+    start = trained = None
+    if config.start != SCRATCH:
+        start = score_films(config.start, held_back, config.out / START, config.architecture)
+    if best.epoch:
+        trained = score_films(config.out / BEST, held_back, config.out / FOLDER, config.architecture)
+    return start, trained
+
+
+def keep_start(config: TrainConfig, weights: Path) -> None:
+    """Put the checkpoint that training began with in the place of the best one."""
+    assert config.start != SCRATCH
+    network, _ = load_checkpoint(config.start, config.architecture)
+    save_checkpoint(weights, network, read_card(config.start))
