@@ -1,11 +1,10 @@
-"""What few films of one's own give: the published weights fine-tuned, against the same network trained from scratch.
+"""What few films of one's own give: the published weights fine-tuned, as `train` does with nothing set.
 
 Usage: python -m experiments.few_films --data DIR [--checkpoint FILE] [--work out/few-films] [--smoke]
 
-DIR holds img/ and label/, as `python -m experiments.few_films.other_films` writes them. Fine-tuning is the command `train`
-with nothing set; from scratch takes as many steps of as many films. Larger counts hold the films of smaller ones. Goes on
-where it stopped: a result that stands in cells.jsonl with the same settings is not made again. Then writes the table and
-the chart of README.md, which needs matplotlib.
+DIR holds img/ and label/, as `python -m experiments.few_films.other_films` writes them. Larger counts hold the films of
+smaller ones. Goes on where it stopped: a result that stands in cells.jsonl with the same settings is not made again.
+Then writes the table and the chart of README.md, which needs matplotlib.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -28,12 +26,10 @@ from spineseg.inference.segmenter import Segmenter
 from spineseg.io.files import write_text
 from spineseg.io.folder import BadDataset, FilmFiles, labelled_films
 from spineseg.model.card import read_card
-from spineseg.training.config import SCRATCH, TrainConfig
-from spineseg.training.fit import fit_to_folder
+from spineseg.training.config import TrainConfig
 from spineseg.training.loop import train
 
-Arm = Literal["fine-tuned", "from nothing"]
-ARMS: tuple[Arm, ...] = ("fine-tuned", "from nothing")
+AS_IT_IS, TUNED = "as it is", "fine-tuned"
 PAGE = Path(__file__).with_name("README.md")
 
 
@@ -86,19 +82,11 @@ def write_folder(films: Films, count: int, folder: Path) -> None:
                 (folder / part / f"{film.name}{path.suffix}").symlink_to(path.resolve())
 
 
-def training(arm: Arm, budget: Budget, checkpoint: Path, folder: Path, out: Path) -> TrainConfig:
-    """What `train` does with nothing set; from scratch, the same steps at its rate, without the held-back checkpoint."""
-    tuned = TrainConfig(folder, out, checkpoint, seed=budget.seed)
-    if arm == "fine-tuned":
-        return tuned
-    fitted, _ = fit_to_folder(tuned)
-    return replace(fitted, start=SCRATCH, learning_rate=2e-3, average=0.0)
-
-
-def settings(arm: str, count: int, budget: Budget, films: Films, checkpoint: Path) -> Row:
-    """All that a result depends on, as JSON has it."""
+def settings(count: int, budget: Budget, films: Films, checkpoint: Path) -> Row:
+    """All that a result depends on, as JSON has it; count: 0 for the checkpoint as it is."""
     weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:12]
     shared = {key: value for key, value in asdict(budget).items() if key != "counts"}
+    arm = TUNED if count else AS_IT_IS
     return {"arm": arm, "count": count, "films": films.digest, "weights": weights, "budget": shared}
 
 
@@ -113,15 +101,15 @@ def scores(weights: Path, films: Films, out: Path) -> Row:
     }
 
 
-def cell(arm: Arm, count: int, budget: Budget, films: Films, checkpoint: Path, work: Path) -> Row:
-    """Train one arm on so many films, and score it."""
-    key = digest(settings(arm, count, budget, films, checkpoint))
-    folder, out = work / "films" / f"{films.digest}-{count}", work / "runs" / f"{arm[:4]}-{count}-{key}"
+def cell(count: int, budget: Budget, films: Films, checkpoint: Path, work: Path) -> Row:
+    """Fine-tune on so many films; scores of what the user gets, and of the last epoch before any choice."""
+    key = digest(settings(count, budget, films, checkpoint))
+    folder, out = work / "films" / f"{films.digest}-{count}", work / "runs" / f"{count}-{key}"
     if not folder.exists():
         write_folder(films, count, folder)
     if not epochs_done(out):
         shutil.rmtree(out, ignore_errors=True)
-    reports = train(replace(training(arm, budget, checkpoint, folder, out), resume=out.exists()))
+    reports = train(TrainConfig(folder, out, checkpoint, seed=budget.seed, resume=out.exists()))
     card = read_card(out / "last.safetensors")
     return {
         **scores(out / "best.safetensors", films, out / "scores"),
@@ -133,21 +121,21 @@ def cell(arm: Arm, count: int, budget: Budget, films: Films, checkpoint: Path, w
 
 
 def run_cells(budget: Budget, films: Films, checkpoint: Path, work: Path, results: Path) -> list[Row]:
-    """Every result, made or found: first the checkpoint as it is, then both arms from few films to many."""
-    wanted = [("as it is", 0), *((arm, count) for count in budget.counts for arm in ARMS)]
+    """Every result, made or found: first the checkpoint as it is, then fine-tuned on few films to many."""
     rows: list[Row] = []
-    for arm, count in tqdm(wanted, desc="cells"):
-        named, kept = settings(arm, count, budget, films, checkpoint), read_rows(results)
+    for count in tqdm((0, *budget.counts), desc="cells"):
+        named, kept = settings(count, budget, films, checkpoint), read_rows(results)
         row = next((row for row in kept if named.items() <= row.items()), None)
         if row is None:
             with logged(work / "train.log"):
-                if arm in ARMS:
-                    made = cell(arm, count, budget, films, checkpoint, work)
-                else:
-                    made = scores(checkpoint, films, work / "as-it-is")
+                made = (
+                    cell(count, budget, films, checkpoint, work)
+                    if count
+                    else scores(checkpoint, films, work / AS_IT_IS.replace(" ", "-"))
+                )
             write_rows(results, [*kept, row := {**named, **made}])
         rows.append(row)
-        tqdm.write(f"{arm:12} {count:4} films  Dice {row['dice']:.3f}  right {row['right']} of {row['tested']}")
+        tqdm.write(f"{row['arm']:12} {count:4} films  Dice {row['dice']:.3f}  right {row['right']} of {row['tested']}")
     return rows
 
 
@@ -166,10 +154,12 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         "films with all levels right": lambda row: row["right"] / row["tested"],
     }
     for axes, (heading, value) in zip(places, values.items(), strict=True):
-        lines = {arm: ([row["count"] for row in of(rows, arm)], [value(row) for row in of(rows, arm)]) for arm in ARMS}
-        counts, untouched = lines[ARMS[0]][0], value(of(rows, "as it is")[0])
-        lines["as it is"] = ([counts[0], counts[-1]], [untouched, untouched])
-        draw_lines(axes, lines, heading, "films to train on", dashed=["as it is"])
+        counts, untouched = [row["count"] for row in of(rows, TUNED)], value(of(rows, AS_IT_IS)[0])
+        lines = {
+            TUNED: (counts, [value(row) for row in of(rows, TUNED)]),
+            AS_IT_IS: ([counts[0], counts[-1]], [untouched, untouched]),
+        }
+        draw_lines(axes, lines, heading, "films in the folder", dashed=[AS_IT_IS])
         axes.set_xscale("log")
         axes.set_ylim(0, 1)
     save(sheet, path)
@@ -185,7 +175,7 @@ def results_table(rows: Sequence[Row]) -> str:
             "95 % interval": "{:.2f} to {:.2f}".format(*row["dice_interval"]),
             "levels right": f"{row['right']} of {row['tested']}",
         }
-        for arm in ("as it is", *ARMS)
+        for arm in (AS_IT_IS, TUNED)
         for row in of(rows, arm)
     ]
     return table(lines)

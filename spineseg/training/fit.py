@@ -31,7 +31,7 @@ class _Usual:
     learning_rate: float
 
 
-_FINE_TUNING = _Usual(steps=120, epochs=6, steps_per_epoch=20, batch=4, learning_rate=5e-4)
+_FINE_TUNING = _Usual(steps=80, epochs=4, steps_per_epoch=20, batch=4, learning_rate=5e-4)
 _FROM_SCRATCH = _Usual(steps=2000, epochs=20, steps_per_epoch=20, batch=8, learning_rate=2e-3)
 CACHE = "spineseg-cache"
 """Folder beside a run's for films on the grid."""
@@ -141,5 +141,5 @@ def what_is_done(config: TrainConfig, trained_on: int, held_back: int) -> str:
     return (
         f"{kind} on {counted(trained_on, 'film')}, {held_back} held back: {counted(cast(int, config.epochs), 'epoch')}"
         f" of {counted(steps, 'step')} of {counted(cast(int, config.batch), 'film')}, learning rate"
-        f" {config.learning_rate:g} after {config.warmup_steps} steps of warm-up"
+        f" {config.learning_rate:g} after {counted(cast(int, config.warmup_steps), 'step')} of warm-up"
     )

@@ -48,7 +48,7 @@ class Plan:
                 what_is_done(config, self.trained_on, len(self.held_back)),
                 f"held back: {', '.join(self.held_back)}",
                 f"time: about {_duration(self.epoch_s)} an epoch, {_duration(self.epoch_s * epochs)} in all"
-                f" ({self.step_s:.2f} s a step, measured on {_MEASURED_STEPS}; reading and scoring at full size come on top)",
+                f" ({self.step_s:.2f} s a step, measured; reading and scoring at full size are not counted)",
                 f"memory: {self.memory_gb:.1f} GB",
                 f"written to: {config.out}; films on the grid to: {config.cache}",
             )

@@ -119,7 +119,8 @@ def test_the_best_epoch_is_the_first_with_the_highest_dice():
 
 def test_before_any_vertebra_is_found_the_lowest_loss_is_best_and_it_is_said():
     losses = (0.9, 0.5, 0.7)
-    nothing = [replace(report, validation_loss=loss) for report, loss in zip(reports(0, 0, 0), losses, strict=True)]
+    pairs = zip(reports(0.0, 0.0, 0.0), losses, strict=True)
+    nothing = [replace(report, validation_loss=loss) for report, loss in pairs]
     best = best_of(nothing)
     assert best is not None and best.epoch == 1
     assert "no vertebra found yet" in describe(best) and "mean Dice" not in describe(best)

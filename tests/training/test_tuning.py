@@ -36,7 +36,7 @@ Captured = pytest.CaptureFixture[str]
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four to train on and two held back."""
-    return simulate_films(tmp_path_factory.mktemp("films"), 6, 3, rows=96)
+    return simulate_films(tmp_path_factory.mktemp("films"), 6, 3)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tuning(films: Path, out: Path, start: Path, **changes: Any) -> TrainConfig:
     config = small_training(films, out, start=start, grid=GRID, epochs=2, batch=2, validation=1 / 3)
-    return replace(config, **changes)
+    return replace(config, **{"warmup_steps": 1, **changes})
 
 
 def test_without_a_gain_the_start_stays_the_best(films: Path, start: Path, tmp_path: Path, capsys: Captured):
@@ -61,7 +61,7 @@ def test_without_a_gain_the_start_stays_the_best(films: Path, start: Path, tmp_p
     assert card == before[1] and card.most_traces == 0.4
     assert all(torch.equal(a, b) for a, b in zip(weights.parameters(), before[0].parameters(), strict=True))
     said = capsys.readouterr().out
-    assert "Fine-tuning before on 4 films, 2 held back: 2 epochs of 2 steps of 2 films, learning rate 0 after 2" in said
+    assert "Fine-tuning before on 4 films, 2 held back: 2 epochs of 2 steps of 2 films, learning rate 0 after 1" in said
     assert said.index("before training: held back") < said.index("epoch 1: loss")
     assert "No gain over the start: best.safetensors is the checkpoint that training began with" in said
     assert read_score(tmp_path / "run" / START) and not read_score(tmp_path / "run" / FOLDER)
@@ -95,7 +95,7 @@ def test_the_encoder_stays_and_the_rest_goes_half_of_the_way(films: Path, start:
     )
     for name, value in before.items():
         assert torch.equal(value, after[name]) == name.startswith("down."), name
-        assert torch.allclose((value + after[name]) / 2, between[name], atol=1e-3), name
+        assert torch.allclose((value + after[name]) / 2, between[name], rtol=2e-3, atol=1e-3), name
 
 
 def test_all_weights_are_changed_where_that_is_asked(films: Path, start: Path, tmp_path: Path):
@@ -212,8 +212,8 @@ def test_a_plan_is_made_without_a_training(films: Path, start: Path, tmp_path: P
     settings.write_text(json.dumps(loop.asdict(config), default=str))
     assert main(["train", "--config", str(settings), "--dry-run", "--seed", "5"]) == 0
     said = capsys.readouterr().out
-    assert "Fine-tuning before on 4 films, 2 held back: 6 epochs of 20 steps of 2 films, learning rate 0.01 aft" in said
-    assert "after 12 steps of warm-up" in said and "s a step, measured on 3" in said and "GB" in said
+    assert "Fine-tuning before on 4 films, 2 held back: 4 epochs of 20 steps of 2 films, learning rate 0.01 aft" in said
+    assert "after 8 steps of warm-up" in said and "s a step, measured;" in said and "GB" in said
     (line,) = (line for line in said.splitlines() if line.startswith("held back: "))
     assert line.count("S003-") == 2
     assert not (tmp_path / "run").exists() and sorted(films.rglob("*")) == before
