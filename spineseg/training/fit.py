@@ -14,6 +14,7 @@ from spineseg.film import BadInput
 from spineseg.io.folder import FilmFiles, labelled_films
 from spineseg.model.architectures import completed
 from spineseg.model.card import UNET, Card, read_card
+from spineseg.model.checkpoint import load_checkpoint
 from spineseg.training.config import SCRATCH, TrainConfig, validated
 
 
@@ -82,7 +83,7 @@ def fitted(config: TrainConfig, films: int) -> TrainConfig:
 def with_steps(config: TrainConfig, films: int) -> TrainConfig:
     """The configuration with rate, warm-up and length for so many films to train on.
 
-    Raises BadInput for a warm-up that the run would never leave.
+    Raises BadInput for a warm-up that the run would not finish.
     """
     usual = _FROM_SCRATCH if config.start == SCRATCH else _FINE_TUNING
     batch = min(config.batch or usual.batch, films)
@@ -91,7 +92,7 @@ def with_steps(config: TrainConfig, films: int) -> TrainConfig:
     epochs = config.epochs or max(usual.epochs, math.ceil(usual.steps / (each * repeats)))
     steps = step_count(films, batch, repeats) * epochs
     warmup = min(_MOST_WARMUP, int(steps * _WARMUP_SHARE)) if config.warmup_steps is None else config.warmup_steps
-    if warmup and warmup >= steps:
+    if warmup > steps:
         raise BadInput(f"A warm-up of {warmup} steps is longer than the run of {steps}; set fewer --warmup-steps")
     rate = usual.learning_rate if config.learning_rate is None else config.learning_rate
     return replace(config, batch=batch, repeats=repeats, epochs=epochs, warmup_steps=warmup, learning_rate=rate)
@@ -114,6 +115,8 @@ def like_start(config: TrainConfig) -> TrainConfig:
         raise BadInput(
             f"The weights {card.name} are of the architecture {UNET}, not {config.architecture}; add --from {SCRATCH}"
         )
+    if card.architecture != config.architecture:
+        load_checkpoint(config.start, config.architecture)  # refuses, and says which it is and what to trust
     _refuse_others(config, card)
     return replace(config, network=card.network, grid=card.grid, decoder=card.decoder)
 

@@ -59,8 +59,8 @@ def test_a_run_is_named_after_its_folder(start: Path, tmp_path: Path):
 
 
 def test_a_warm_up_longer_than_the_run_is_refused(start: Path):
-    with pytest.raises(BadInput, match=r"^A warm-up of 6 steps is longer than the run of 6; set fewer --warmup-steps"):
-        with_steps(TrainConfig(DATA, start=start, epochs=3, batch=4, warmup_steps=6), 8)
+    with pytest.raises(BadInput, match=r"^A warm-up of 7 steps is longer than the run of 6; set fewer --warmup-steps"):
+        with_steps(TrainConfig(DATA, start=start, epochs=3, batch=4, warmup_steps=7), 8)
 
 
 def test_network_and_grid_are_those_of_the_start(start: Path):
