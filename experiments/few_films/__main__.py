@@ -4,7 +4,7 @@ Usage: python -m experiments.few_films --data DIR [--checkpoint FILE] [--work ou
 
 DIR holds img/ and label/, as `python -m experiments.few_films.other_films` writes them. Larger counts hold the films of
 smaller ones. Goes on where it stopped: a result that stands in cells.jsonl with the same settings is not made again.
-Then writes the table and the chart of README.md, which needs matplotlib.
+Then writes the table of README.md.
 """
 
 from __future__ import annotations
@@ -40,10 +40,12 @@ class Budget:
     counts: tuple[int, ...] = (5, 10, 20)
     """Films in the folder that is trained on, those held back included."""
     test_films: int = 40
+    epochs: int | None = None
+    """None for what `train` chooses."""
     seed: int = 0
 
 
-SMOKE = Budget((2, 4), test_films=2)
+SMOKE = Budget((2, 4), test_films=2, epochs=1)
 """Shows that the program runs; its numbers mean nothing."""
 
 
@@ -109,7 +111,7 @@ def cell(count: int, budget: Budget, films: Films, checkpoint: Path, work: Path)
         write_folder(films, count, folder)
     if not epochs_done(out):
         shutil.rmtree(out, ignore_errors=True)
-    reports = train(TrainConfig(folder, out, checkpoint, seed=budget.seed, resume=out.exists()))
+    reports = train(TrainConfig(folder, out, checkpoint, epochs=budget.epochs, seed=budget.seed, resume=out.exists()))
     card = read_card(out / "last.safetensors")
     return {
         **scores(out / "best.safetensors", films, out / "scores"),
@@ -144,27 +146,6 @@ def of(rows: Sequence[Row], arm: str) -> list[Row]:
     return sorted((row for row in rows if row["arm"] == arm), key=lambda row: row["count"])
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Mean Dice and share of films with all levels right, over the number of films; the checkpoint as it is dashed."""
-    from experiments.charts import draw_lines, figure, save
-
-    sheet, places = figure(1, 2)
-    values = {
-        "mean Dice": lambda row: row["dice"],
-        "films with all levels right": lambda row: row["right"] / row["tested"],
-    }
-    for axes, (heading, value) in zip(places, values.items(), strict=True):
-        counts, untouched = [row["count"] for row in of(rows, TUNED)], value(of(rows, AS_IT_IS)[0])
-        lines = {
-            TUNED: (counts, [value(row) for row in of(rows, TUNED)]),
-            AS_IT_IS: ([counts[0], counts[-1]], [untouched, untouched]),
-        }
-        draw_lines(axes, lines, heading, "films in the folder", dashed=[AS_IT_IS])
-        axes.set_xscale("log")
-        axes.set_ylim(0, 1)
-    save(sheet, path)
-
-
 def results_table(rows: Sequence[Row]) -> str:
     """Of README.md, in Markdown."""
     lines = [
@@ -182,7 +163,7 @@ def results_table(rows: Sequence[Row]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is missing, then write table and chart."""
+    """Run what is missing, then write the table."""
     parser = argparse.ArgumentParser(prog="python -m experiments.few_films", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="films that the checkpoint was not trained on")
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/spineseg.safetensors"))
@@ -193,7 +174,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     films = films_of(chosen.data, budget)
     rows = run_cells(budget, films, chosen.checkpoint, chosen.work, folder / "cells.jsonl")
     write_text(folder / PAGE.name, fill(PAGE.read_text(encoding="utf-8"), {"results": results_table(rows)}))
-    draw(rows, folder / "curve.png")
     print(f"wrote {folder / PAGE.name}")
     return 0
 

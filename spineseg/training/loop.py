@@ -33,6 +33,7 @@ from spineseg.training.fit import Parts, fit_to_folder, what_is_done
 from spineseg.training.full_size import write_split
 from spineseg.training.history import (
     BEST_FILMS,
+    HISTORY,
     EpochReport,
     EpochScores,
     best_of,
@@ -176,13 +177,14 @@ def _announce(run: Run) -> None:
 def _leave_in_order(run: Run) -> None:
     """After Ctrl+C: the report of what there is, and how to go on."""
     out = run.config.out
-    page = write_report(out, run.config.architecture)
     try:
         done = finished_epochs(last_state(out))
         how = f"go on after epoch {done} with: python -m spineseg train --config {out / 'config.json'} --resume"
     except BadInput:
         how = "no epoch was finished, so there is nothing to go on from"
-    print(f"stopped; {how}\ncurves so far: {page}")
+    print(f"stopped; {how}")
+    if (out / HISTORY).exists():
+        print(f"curves so far: {write_report(out, run.config.architecture)}")
 
 
 def _one_epoch(run: Run, epoch: int, stop: StopRequest) -> float:

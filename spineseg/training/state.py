@@ -32,7 +32,8 @@ class StopRequest:
 
     def __init__(self, allowed: bool) -> None:
         self.made = False
-        self._allowed = allowed and threading.current_thread() is threading.main_thread()
+        usual = signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None)  # it is ignored in the background
+        self._allowed = allowed and usual and threading.current_thread() is threading.main_thread()
         self._before: Any = None
 
     def __enter__(self) -> StopRequest:

@@ -21,7 +21,7 @@ from spineseg.data.dataset import FilmDataset
 from spineseg.film import BadInput
 from spineseg.model.checkpoint import load_checkpoint
 from spineseg.training import loop, outcome, tensorboard
-from spineseg.training.config import TrainConfig
+from spineseg.training.config import SCRATCH, TrainConfig
 from spineseg.training.full_size import FOLDER, START, Score, read_score
 from spineseg.training.history import read_films, read_history
 from spineseg.training.loop import train
@@ -148,6 +148,21 @@ def test_ctrl_c_ends_the_run_after_the_step_and_leaves_it_in_order(
     AcceleratorState._reset_state(True)
     assert main(["train", "--config", str(config.out / "config.json"), "--resume"]) == 0
     assert [report.epoch for report in read_history(config.out)] == [0, 1, 2, 3]
+
+
+def test_ctrl_c_before_the_first_epoch_ended_leaves_nothing_to_go_on_from(
+    films: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+):
+    def pressed(*_: object) -> float:
+        raise Stopped
+
+    monkeypatch.setattr(loop, "_one_epoch", pressed)
+    for name, begun in (("scratch", SCRATCH), ("tuned", start)):
+        AcceleratorState._reset_state(True)
+        with pytest.raises(Stopped):
+            train(replace(tuning(films, tmp_path / name, start), start=begun, network=TINY))
+        assert "no epoch was finished, so there is nothing to go on from" in capsys.readouterr().out
+        assert (tmp_path / name / "report.html").exists() == (name == "tuned")
 
 
 def test_a_second_ctrl_c_breaks_in():
