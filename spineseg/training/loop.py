@@ -33,7 +33,6 @@ from spineseg.training.fit import Parts, fit_to_folder, what_is_done
 from spineseg.training.full_size import write_split
 from spineseg.training.history import (
     BEST_FILMS,
-    HISTORY,
     EpochReport,
     EpochScores,
     best_of,
@@ -45,10 +44,9 @@ from spineseg.training.history import (
     write_films,
     write_history,
 )
-from spineseg.training.outcome import conclude
+from spineseg.training.outcome import conclude, leave_in_order
 from spineseg.training.prepare import Run, initial_network, make_accelerator, prepare
 from spineseg.training.provenance import origin
-from spineseg.training.report import write_report
 from spineseg.training.state import (
     Stopped,
     StopRequest,
@@ -96,7 +94,7 @@ def train(
         with StopRequest(allowed=used.num_processes == 1) as stop:
             reports = _all_epochs(run, reports, stop)
     except Stopped as stopped:
-        _leave_in_order(run)
+        leave_in_order(config)
         raise Stopped from stopped
     if used.is_main_process:
         conclude(config, parts, reports)
@@ -172,19 +170,6 @@ def _announce(run: Run) -> None:
     weights, processes = parameter_count(run.network), run.accelerator.num_processes
     print(what_is_done(run.config, len(run.films.indices), len(run.held_back)))
     print(f"{weights:,} weights, {run.accelerator.device}" + (f", {processes} processes" if processes > 1 else ""))
-
-
-def _leave_in_order(run: Run) -> None:
-    """After Ctrl+C: the report of what there is, and how to go on."""
-    out = run.config.out
-    try:
-        done = finished_epochs(last_state(out))
-        how = f"go on after epoch {done} with: python -m spineseg train --config {out / 'config.json'} --resume"
-    except BadInput:
-        how = "no epoch was finished, so there is nothing to go on from"
-    print(f"stopped; {how}")
-    if (out / HISTORY).exists():
-        print(f"curves so far: {write_report(out, run.config.architecture)}")
 
 
 def _one_epoch(run: Run, epoch: int, stop: StopRequest) -> float:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from spineseg.film import BadInput
 from spineseg.io.folder import FilmFiles
 from spineseg.model.card import read_card
 from spineseg.model.checkpoint import load_checkpoint, save_checkpoint
 from spineseg.training.config import SCRATCH, TrainConfig
 from spineseg.training.fit import Parts
 from spineseg.training.full_size import BEST, FOLDER, START, Score, score_films, verdict
-from spineseg.training.history import NOTHING_FOUND, EpochReport, best_of
+from spineseg.training.history import HISTORY, NOTHING_FOUND, EpochReport, best_of
 from spineseg.training.report import write_report
+from spineseg.training.state import finished_epochs, last_state
 
 
 def conclude(config: TrainConfig, parts: Parts, reports: Sequence[EpochReport]) -> None:
@@ -47,3 +49,16 @@ def keep_start(config: TrainConfig, weights: Path) -> None:
     assert config.start != SCRATCH
     network, _ = load_checkpoint(config.start, config.architecture)
     save_checkpoint(weights, network, read_card(config.start))
+
+
+def leave_in_order(config: TrainConfig) -> None:
+    """After Ctrl+C: say how to go on, and write the report of what there is."""
+    out = config.out
+    try:
+        done = finished_epochs(last_state(out))
+        how = f"go on after epoch {done} with: python -m spineseg train --config {out / 'config.json'} --resume"
+    except BadInput:
+        how = "no epoch was finished, so there is nothing to go on from"
+    print(f"stopped; {how}")
+    if (out / HISTORY).exists():
+        print(f"curves so far: {write_report(out, config.architecture)}")
