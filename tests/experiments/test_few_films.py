@@ -76,7 +76,7 @@ def test_other_films_have_another_look_and_other_labels() -> None:
     assert not np.allclose(made.film.image, case.film.image) and 0 <= made.film.image.min() <= made.film.image.max()
     assert made.film.image.max() <= 4095 and (made.masks.sum(0) <= 1).all()
     areas, before = made.masks.sum((1, 2)), case.masks.sum((1, 2))
-    assert (areas[:5] > before[:5]).all() and areas[5] < 0.8 * before[5]
+    assert (areas[:5] > before[:5]).all() and areas[5] < 0.9 * before[5]
 
 
 def test_a_second_run_trains_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

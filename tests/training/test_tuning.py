@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,14 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("start") / "before.safetensors"
     write_checkpoint(path, contrast=20.0, most_traces=0.4)
     return path
+
+
+@pytest.fixture
+def attended() -> Iterator[None]:
+    """As in a terminal: in the background Ctrl+C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def tuning(films: Path, out: Path, start: Path, **changes: Any) -> TrainConfig:
@@ -124,6 +133,7 @@ def test_caches_of_several_folders_lie_side_by_side(films: Path, start: Path, tm
     assert len(list((tmp_path / "spineseg-cache").iterdir())) == 2
 
 
+@pytest.mark.usefixtures("attended")
 def test_ctrl_c_ends_the_run_after_the_step_and_leaves_it_in_order(
     films: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ):
@@ -165,6 +175,7 @@ def test_ctrl_c_before_the_first_epoch_ended_leaves_nothing_to_go_on_from(
         assert (tmp_path / name / "report.html").exists() == (name == "tuned")
 
 
+@pytest.mark.usefixtures("attended")
 def test_a_second_ctrl_c_breaks_in():
     with StopRequest(allowed=True) as stop:
         signal.raise_signal(signal.SIGINT)
