@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from spineseg.data.findings import counted
 from spineseg.film import BadInput
 from spineseg.io.folder import FilmFiles
 from spineseg.model.card import read_card
@@ -15,6 +16,9 @@ from spineseg.training.full_size import BEST, FOLDER, START, Score, score_films,
 from spineseg.training.history import HISTORY, NOTHING_FOUND, EpochReport, best_of
 from spineseg.training.report import write_report
 from spineseg.training.state import finished_epochs, last_state
+
+_FEW = 10
+"""Films held back, below which a gain or a loss of numbering on others goes unseen (experiments/few_films)."""
 
 
 def conclude(config: TrainConfig, parts: Parts, reports: Sequence[EpochReport]) -> None:
@@ -29,6 +33,8 @@ def conclude(config: TrainConfig, parts: Parts, reports: Sequence[EpochReport]) 
     found = f"mean Dice {best.mean_dice:.3f} on the grid" if best.mean_dice else NOTHING_FOUND
     print(f"best: epoch {best.epoch}, {found}, {weights}")
     print(verdict(start, trained))
+    if len(held_back) < _FEW:
+        print(f"{counted(len(held_back), 'film')} held back cannot guard the numbering; --folds 5 scores every film")
     print(f"curves, worst and best films: {write_report(config.out, config.architecture)}")
 
 

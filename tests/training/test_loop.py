@@ -345,7 +345,9 @@ def test_training_ends_when_nothing_gets_better(films: Path, tmp_path: Path, cap
     assert len(train(tiny(films, tmp_path, **still))) == 3
     said = capsys.readouterr().out
     assert "no better Dice for 2 epochs" in said
-    assert re.search(r"best: epoch 1, .*best\.safetensors\n.*at full size: Dice .*\n.*report\.html\n$", said)
+    assert re.search(
+        r"best: epoch 1, .*best\.safetensors\n.*at full size: Dice .*\n2 films held back .*\n.*report\.html\n$", said
+    )
     assert load_checkpoint(tmp_path / "best.safetensors")[1].scores["held back"]["epoch"] == 1
     AcceleratorState._reset_state(True)
     assert len(train(tiny(films, tmp_path, **{**still, "resume": True}))) == 3

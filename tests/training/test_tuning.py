@@ -73,6 +73,7 @@ def test_without_a_gain_the_start_stays_the_best(films: Path, start: Path, tmp_p
     assert "Fine-tuning before on 4 films, 2 held back: 2 epochs of 2 steps of 2 films, learning rate 0 after 1" in said
     assert said.index("before training: held back") < said.index("epoch 1: loss")
     assert "No gain over the start: best.safetensors is the checkpoint that training began with" in said
+    assert "2 films held back cannot guard the numbering; --folds 5 scores every film" in said
     assert read_score(tmp_path / "run" / START) and not read_score(tmp_path / "run" / FOLDER)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "No gain over the start" in page and ">start</text>" in page and page.count("data:image/jpeg") == 2
