@@ -84,7 +84,7 @@ class PredictArguments:
     facing: Literal["left", "right"] | None = None
     """The anterior side, for --measure; told by how each spine turns if not given."""
     dicom_seg: bool = False
-    """Also write <stem>.seg.dcm, a DICOM segmentation object (needs highdicom)."""
+    """Also write <stem>.seg.dcm, a DICOM segmentation object."""
     copy_patient: bool = False
     """Let that object repeat the patient's name, identity and dates from the film."""
 
@@ -104,10 +104,6 @@ class PredictArguments:
             )
         if self.facing and not self.measure:
             raise BadInput("expected --facing together with --measure, got it alone; masks do not depend on it")
-        if self.dicom_seg:
-            from spineseg.io.dicom_seg import require_highdicom
-
-            require_highdicom()
 
 
 def predict(arguments: Annotated[PredictArguments, Flat]) -> int:
@@ -221,7 +217,7 @@ def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments
     content = {**stated, **measurements.as_dict()}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(arguments.out / f"{stem}.json", text + "\n")
-    return csv_row(cell(stem), levels, measurements)
+    return csv_row(cell(stem), levels, measurements, remarks)
 
 
 def evaluate(

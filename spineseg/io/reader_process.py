@@ -36,9 +36,13 @@ def serialised_film(path: str, invert: bool, limits: Limits) -> tuple[np.ndarray
     from spineseg.io.films import read_film
 
     film = read_film(path, invert=invert, limits=limits)
-    spacing = film.spacing
-    stated = spacing and [spacing.row_mm, spacing.column_mm, spacing.plane]
-    return film.image, {"spacing": stated, "aspect": film.aspect, "remarks": film.remarks}
+    spacing, window = film.spacing, film.window
+    return film.image, {
+        "spacing": spacing and [spacing.row_mm, spacing.column_mm, spacing.plane],
+        "aspect": film.aspect,
+        "remarks": film.remarks,
+        "window": window and [float(window.level), float(window.width), window.function],
+    }
 
 
 def serialised_label(path: str, shape: tuple[int, int], limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:
@@ -56,6 +60,16 @@ def serialised_label(path: str, shape: tuple[int, int], limits: Limits) -> tuple
         "overlap_px": label.overlap_px,
         "background_disagreement_px": label.background_disagreement_px,
     }
+
+
+def serialised_segmentation(
+    path: str, masks: np.ndarray, model: str, by_hand: tuple[str, ...]
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """`segmentation_bytes` as an array, without any patient field."""
+    from spineseg.io.dicom_seg import segmentation_bytes
+
+    content = segmentation_bytes(path, masks, model=model, by_hand=by_hand)
+    return np.frombuffer(content, np.uint8), {}
 
 
 # The life of a reader

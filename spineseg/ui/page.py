@@ -16,8 +16,10 @@ from spineseg.inference.prediction import Prediction
 from spineseg.io.labels import Label
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui import texts
-from spineseg.ui.handlers import NOTHING, REFERENCE, Handlers, Model
+from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN
+from spineseg.ui.handlers import Handlers, Model
 from spineseg.ui.panels import panels, status
+from spineseg.ui.progress import tells, tells_views
 from spineseg.ui.session import SessionState, SessionStore
 from spineseg.ui.viewer import (
     UNCHANGED,
@@ -27,6 +29,7 @@ from spineseg.ui.viewer import (
     script,
     update,
     upload_field,
+    values_receiver,
     viewer,
 )
 
@@ -60,7 +63,7 @@ def build_page(
     def predict(name: str, film: Film) -> Prediction:
         return segmenters[name](film)
 
-    handlers = Handlers(segmenters, read, read_label, _in_turn(predict), shipped)
+    handlers = Handlers(segmenters, tells(texts.READING, read), read_label, tells_views(_in_turn(predict)), shipped)
     with gr.Blocks(
         title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)
     ) as page:
@@ -81,6 +84,7 @@ class Layout:
                 self._add_sources(names)
             with gr.Column(scale=4, min_width=300, elem_id="middle"):
                 self.viewer = viewer()
+                self.values = values_receiver()
             with gr.Column(scale=1, min_width=290, elem_id="results"):
                 self._add_results(names)
         with gr.Accordion(texts.ABOUT, open=False, elem_id="about"), gr.Row():
@@ -104,14 +108,17 @@ class Layout:
         correctable: dict[str, Any] = {"js_on_load": script("corrections"), "apply_default_css": False}
         self.findings = gr.HTML(findings, elem_id="findings", **correctable)
         with gr.Accordion(texts.COMPARE, open=False, elem_id="compare"):
-            choices = [(texts.NOTHING, NOTHING), (texts.A_REFERENCE, REFERENCE), *((name, name) for name in names)]
-            self.compare_with = gr.Dropdown(choices, value=NOTHING, label=texts.COMPARE_WITH, elem_id="compare-with")
-            self.reference = upload_field(
-                "reference", texts.CHOOSE_REFERENCE, texts.REFERENCE_HINT, DEFAULT_LIMITS.max_bytes
-            )
+            a, b = _sides([(name, name) for name in names])
+            self.side_a = gr.Dropdown(a, value=SHOWN, label=texts.SIDE_A, elem_id="side-a")
+            self.side_b = gr.Dropdown(b, value=NOTHING, label=texts.SIDE_B, elem_id="side-b")
             self.comparison = gr.HTML(comparison, elem_id="comparison", **correctable)
+            with gr.Row(elem_id="references"):
+                self.references = [_reference_field(n) for n in range(len(REFERENCES))]
+            gr.HTML(f'<p class="note">{texts.REFERENCE_HINT}</p>', apply_default_css=False)
         with gr.Accordion(texts.MEASUREMENTS, open=False, elem_id="measure"):
-            self.measurements = gr.HTML(measurements, elem_id="measures", apply_default_css=False)
+            self.measurements = gr.HTML(
+                measurements, elem_id="measures", js_on_load=script("measures"), apply_default_css=False
+            )
 
     @property
     def outputs(self) -> list[Any]:
@@ -124,6 +131,7 @@ class Layout:
         always: dict[str, Any] = {"concurrency_limit": None, **_HIDDEN}
         page.load(handlers.status, None, self.status, **always)
         page.load(handlers.about, self.model, self.card, **always)
+        page.load(self._menus, None, [self.model, self.side_a, self.side_b], **always)
         self.model.change(handlers.about, self.model, self.card, **always)
 
         def close_tab(request: gr.Request) -> None:
@@ -137,18 +145,24 @@ class Layout:
         self._connect_comparison()
         self._connect_corrections()
         self._connect_downloads()
+        self._connect_values()
         self._connect_batch()
+
+    def _menus(self) -> tuple[dict[str, Any], ...]:
+        """The menus of models, which say what fails on purpose."""
+        models = self.handlers.menu()
+        return tuple(gr.update(choices=choices) for choices in (models, *_sides(models)))
 
     def _segment_on(self, event: Callable[..., Any], handler: Callable[..., SessionState | None] | None = None) -> None:
         """The event asks the model; without a handler only where there is a film."""
         listener = on_session(self.store, handler or self.handlers.segment_if_open, silent=handler is None)
-        inputs = [self.model, self.inverted, self.compare_with]
+        inputs = [self.model, self.inverted, self.side_b, self.side_a]
         self._then_forget(event(listener, inputs, self.outputs, show_progress_on=self.viewer, **_MODEL, **_PRIVATE))
 
     def _connect_films(self) -> None:
         """A new film is read, shown and segmented; until then, or where it is refused, the old one stays."""
         handlers = self.handlers
-        outputs = [*self.outputs, self.inverted, self.compare_with]
+        outputs = [*self.outputs, self.inverted, self.side_a, self.side_b]
 
         def connect(event: Callable[..., Any], handler: Callable[..., Any], inputs: Any, **options: Any) -> None:
             listener = on_new_film(self.store, handler)
@@ -169,15 +183,16 @@ class Layout:
 
     def _connect_comparison(self) -> None:
         compare = on_session(self.store, self.handlers.compare)
-        options: dict[str, Any] = {"show_progress_on": self.viewer, **_MODEL, **_PRIVATE}
-        self._then_forget(self.compare_with.input(compare, self.compare_with, self.outputs, **options))
-        open_reference = on_session(self.store, self.handlers.open_reference)
-        opened = self.reference.upload(
-            open_reference, self.reference, self.outputs, preprocess=False, **_READ, **_PRIVATE
-        )
-        self._then_forget(opened)
-        opened.failure(_refused, None, self.reference, queue=False, **_HIDDEN)
-        opened.success(lambda: REFERENCE, None, self.compare_with, queue=False, **_HIDDEN)
+        sides, options = [self.side_b, self.side_a], {"show_progress_on": self.viewer, "trigger_mode": "always_last"}
+        for side in sides:
+            self._then_forget(side.input(compare, sides, self.outputs, **options, **_MODEL, **_PRIVATE))
+        for choice, field in zip(REFERENCES, self.references, strict=True):
+            handler = partial(self.handlers.open_reference, choice=choice)
+            listener = on_session(self.store, handler, more=partial(_after_reference, choice))
+            outputs = [*self.outputs, *sides, field]
+            opened = field.upload(listener, field, outputs, preprocess=False, **_READ, **_PRIVATE)
+            self._then_forget(opened)
+            opened.failure(_refused, None, field, queue=False, **_HIDDEN)
 
     def _connect_corrections(self) -> None:
         """The viewer keeps what a person changes; figures and panels follow. Its masks come with the event."""
@@ -199,18 +214,31 @@ class Layout:
 
         self._then_forget(self.viewer.download(download, None, self.viewer, **_READ, **_HIDDEN))
 
+    def _connect_values(self) -> None:
+        """The browser asks for the film's values part by part, and behind the last one for nothing.
+
+        That empties Gradio's record of the answer; `_forget` would come in the way of the next part.
+        """
+
+        def values(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
+            entry = self.store.get(_session(request))
+            return self.handlers.values(entry and entry.state, _sent(event))
+
+        options: dict[str, Any] = {"concurrency_id": "values", "concurrency_limit": 2, **_HIDDEN}
+        self.values.part(values, None, self.values, trigger_mode="multiple", **options)
+
     def _connect_batch(self) -> None:
         inputs = [self.batch, self.model, self.inverted]
         sent = self.batch.film(self.handlers.batch_film, inputs, self.batch, preprocess=False, **_WHOLE, **_HIDDEN)
         sent.failure(lambda: {"error": texts.BUSY}, None, self.batch, queue=False, **_HIDDEN)
 
     def _then_forget(self, event: Any) -> None:
-        event.then(_forget, None, [self.viewer, self.film, self.reference], queue=False, **_HIDDEN)
+        event.then(_forget, None, [self.viewer, self.film, *self.references], queue=False, **_HIDDEN)
 
 
-def _forget() -> tuple[dict[str, Any], None, None]:
+def _forget() -> tuple[dict[str, Any] | None, ...]:
     """Leaves the viewer as it is, but empties Gradio's own record of it and of the uploads."""
-    return UNCHANGED, None, None
+    return UNCHANGED, None, *(None for _ in REFERENCES)
 
 
 def _refused() -> dict[str, bool]:
@@ -218,13 +246,25 @@ def _refused() -> dict[str, bool]:
     return {"refused": True}
 
 
+def _after_reference(choice: str, state: SessionState | None) -> tuple[Any, ...]:
+    """The sides, B first, and what the upload field is told of its file."""
+    assert state is not None
+    a, b = state.sides
+    return b, a, _refused() if choice in state.refusals else None
+
+
 def on_session(
-    store: SessionStore, handler: Callable[..., SessionState | None], *, silent: bool = False
+    store: SessionStore,
+    handler: Callable[..., SessionState | None],
+    *,
+    silent: bool = False,
+    more: Callable[[SessionState | None], tuple[Any, ...]] = lambda state: (),
 ) -> Callable[..., tuple[Any, ...]]:
     """A Gradio listener that hands the session's state to `handler` and stores the state that it returns.
 
-    Returns the viewer's payload and the panels. Where another request changed the state meanwhile, the result is
-    dropped, with an error unless `silent`. A handler that returns the same state stores nothing.
+    Returns the viewer's payload, the panels, and what `more` makes of the state. Where another request changed the
+    state meanwhile, the result is dropped, with an error unless `silent`. A handler that returns the same state stores
+    nothing.
     """
 
     def listener(request: gr.Request, *inputs: Any) -> tuple[Any, ...]:
@@ -237,7 +277,7 @@ def on_session(
             return UNCHANGED, gr.skip(), gr.skip(), gr.skip()
         if overtaken:
             raise gr.Error(texts.OVERTAKEN, print_exception=False)
-        return update(before, after), *panels(after)
+        return update(before, after), *panels(after), *more(after)
 
     return listener
 
@@ -270,8 +310,8 @@ def on_new_film(store: SessionStore, handler: Callable[..., SessionState]) -> Ca
         before = entry.state if entry else None
         after = handler(before, *inputs)
         if not store.finish_opening(session, opening, after):
-            return UNCHANGED, *(gr.skip() for _ in range(5))
-        return update(before, after), *panels(after), False, NOTHING
+            return UNCHANGED, *(gr.skip() for _ in range(6))
+        return update(before, after), *panels(after), False, SHOWN, NOTHING
 
     return listener
 
@@ -300,6 +340,18 @@ def _add_api(handlers: Handlers) -> None:
         options: dict[str, Any] = {"inputs": [film, model, invert], "preprocess": False, **_WHOLE}
         gr.Button().click(handlers.segment_file, outputs=array, api_name="segment", **options)
         gr.Button().click(handlers.measure_file, outputs=figures, api_name="measure", **options)
+
+
+def _sides(models: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """What can be chosen on side A, and on side B. models: how each is called, and its name."""
+    own = [(texts.SHOWN, SHOWN), *models, *zip(map(str.capitalize, texts.REFERENCE_TITLES), REFERENCES, strict=True)]
+    return own, [(texts.NOTHING, NOTHING), *own]
+
+
+def _reference_field(number: int) -> gr.HTML:
+    lead, most = texts.CHOOSE_REFERENCES[number], DEFAULT_LIMITS.max_bytes
+    elem_id = f"reference-{number + 1}"
+    return upload_field("reference", lead, texts.DROP_REFERENCE, most, elem_id=elem_id)
 
 
 def _caption(stem: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from spineseg.film import CHANNELS, VERTEBRAE
 
+NEEDS_FILE = "A DICOM segmentation needs the film's own file, which this tab no longer has; choose the film again"
 FIRST, SECOND, LAST = VERTEBRAE[0], VERTEBRAE[1], VERTEBRAE[-1]
 
 # ---- left: the film ----
@@ -25,7 +26,7 @@ FILM_FORMATS = "DICOM, PNG, JPEG, TIFF, BMP or WebP"
 
 def film_hint(max_bytes: int) -> str:
     """Under `CHOOSE_FILM`; max_bytes: of one upload."""
-    return f"or drop it: DICOM, PNG, JPEG, TIFF, up to {max_bytes / 2**20:g} MB; several, a folder or a ZIP give a ZIP"
+    return f"or drop it: DICOM, PNG, JPEG, TIFF, up to {max_bytes / 2**20:g} MB; several, a folder or a ZIP give a list"
 
 
 # ---- right: findings ----
@@ -121,37 +122,193 @@ EDITOR = {
 }
 """What the scripts of the viewer say while a person edits; {name}: of a vertebra."""
 
+# ---- middle: window, lengths and angles ----
+WINDOW_AND_RULERS = {
+    "window": "Window level / width",
+    "level": "Level",
+    "width": "Width",
+    "windows": "Presets of the window",
+    "windowDefault": "Default",
+    "windowDefaultTitle": "1st to 99.5th percentile of the film",
+    "windowFile": "From the file",
+    "windowFileTitle": "The window that the file states",
+    "windowBone": "Bone",
+    "windowBoneTitle": "Around the values of the vertebrae found; without them, of the brighter half of the film",
+    "windowSoft": "Soft tissue",
+    "windowSoftTitle": "The darker part of the film, without air",
+    "windowFull": "Full range",
+    "windowFullTitle": "Lowest to highest value",
+    "windowAuto": "Auto",
+    "windowAutoTitle": "Of the part in view, without borders",
+    "windowLoading": "8-bit picture; the film’s own values follow",
+    "windowPicture": "8-bit picture; choose the film again for its own values",
+    "invert": "Invert",
+    "tools": "Tools of the pointer",
+    "toolWindow": "Window",
+    "toolWindowTitle": "Drag up: brighter; drag to the right: wider (G); the right button does so with any tool",
+    "toolRuler": "Ruler",
+    "toolRulerTitle": "A length: drag, or click both ends; Enter puts one in the middle (T)",
+    "toolAngle": "Angle",
+    "toolAngleTitle": "An angle at its middle point: click three points; Enter puts one in the middle (V)",
+    "toolCobb": "Cobb",
+    "toolCobbTitle": "The angle between two lines: drag one, then the other; Enter puts them in the middle (K)",
+    "measured": "Lengths and angles",
+    "rulerDetector": "Ruler {n}: {mm} mm at the detector",
+    "rulerPatient": "Ruler {n}: {mm} mm at the patient",
+    "rulerPixels": "Ruler {n}: {px} px; the film states no pixel spacing",
+    "angle": "Angle {n}: {degrees}°",
+    "cobb": "Cobb angle {n}: {degrees}°",
+    "shortMm": "{mm} mm",
+    "shortPixels": "{px} px",
+    "shortDegrees": "{degrees}°",
+    "deleteMark": "Delete {what}",
+    "point": "{what}, point {n}",
+    "at": "row {row}  column {column}",
+    "value": "value {value}",
+    "valueRounded": "value about {value}",
+    "atDetector": "{down} mm down, {right} mm right at the detector",
+    "atPatient": "{down} mm down, {right} mm right at the patient",
+    "helpTools": "window level / width, ruler, angle, Cobb angle by dragging; Esc ends. Enter puts one in the middle, "
+    "Tab and arrows move its points, Delete removes it",
+    "helpRightButton": "drag with the right button: up brighter, to the right a wider window",
+}
+"""What the scripts of the viewer say of the window and of what a person measures; {n}: counted from 1."""
+# ---- middle: while waiting ----
+READING = "Reading the film"
+SEGMENTING, SEGMENTING_VIEW = "Segmenting", "Segmenting, view {view} of {count}"
+
+# ---- middle: lines and downloads ----
+VIEWER = {
+    "lines": "Measurement lines",
+    "segTitle": "DICOM segmentation that refers to this film; without patient fields",
+    "csvTitle": "The table of measurements with 95 % intervals",
+    "seg": "DICOM SEG",
+    "csv": "Measurements CSV",
+    "noSeg": "DICOM SEG is not offered. {reason}.",
+    "saySegNeedsFile": NEEDS_FILE,
+}
+
+# ---- left: several films ----
+BATCH = {
+    "films": "Several films",
+    "open": "Open this film",
+    "waiting": "waiting",
+    "segmenting": "segmenting",
+    "cancelled": "cancelled",
+    "skipped": "left out",
+    "corrected": "{verdict}, corrected by hand",
+    "renamed": "{state}, saved as {stem}",
+    "correctedRemark": "corrected by hand",
+    "tooLarge": "larger than {limit}",
+    "failed": "could not be sent",
+    "unreadable": "cannot be opened",
+    "looking": "Looking for films",
+    "progress": "Segmenting, {n} of {count} films",
+    "saving": "Corrected films again, {n} of {count} films",
+    "stopping": "Stopping",
+    "ready": "{good} of {count} films are ready",
+    "stopped": "Stopped: {good} of {count} films are ready",
+    "cancel": "Cancel",
+    "save": "Save ZIP",
+    "close": "Close",
+    "measurements": "Measurements of all films",
+    "show": "Show",
+    "copy": "Copy",
+    "copyTitle": "Copy the table for a spreadsheet",
+    "copied": "Copied",
+    "csv": "CSV",
+    "csvTitle": "Save measurements.csv",
+    "film": "Film",
+    "verdict": "Verdict",
+    "head": "{name} ({unit})",
+    "tableNote": "Slips: above 0 anterolisthesis, below 0 retrolisthesis. Millimetres as each film states them.",
+}
+"""What the panel of several films says."""
+# ---- middle: comparing ----
+VIEWER_COMPARISON = {
+    "masks": "Masks",
+    "masksTitle": "Masks on the film (M)",
+    "sideATitle": "Side A alone (,)",
+    "sideBTitle": "Side B alone (.)",
+    "swipe": "Swipe",
+    "swipeTitle": "A left, B right of a line to drag (S)",
+    "blink": "Blink",
+    "blinkTitle": "A and B in turn (B)",
+    "difference": "Difference",
+    "differenceTitle": "Pixels of A alone, of B alone, of both (D)",
+    "contours": "Both outlines",
+    "contoursTitle": "Outlines of A, and dashed those of B (C)",
+    "maps": "Probability maps",
+    "mapsTitle": "Before post-processing (R)",
+    "mapsOf": "Probability maps: {title}",
+    "asCorrected": "{title}, corrected",
+    "side": "{side}: {title}",
+    "onlyA": "Only A: {count} px",
+    "onlyB": "Only B: {count} px",
+    "otherName": "Other name: {count} px",
+    "both": "Both: {count} px",
+    "helpCompare": "swipe; blink; difference; both outlines; masks (where there is something to compare)",
+    "helpSides": "side A alone; side B alone",
+    "helpMaps": "probability maps of the network; pressed again, of those compared",
+}
+"""What the viewer says while two sets of masks are compared; {title}: of one of them, {count}: of pixels."""
+
 # ---- right: comparison ----
-COMPARE, COMPARE_WITH = "Compare", "Compare with"
-NOTHING, A_REFERENCE = "nothing", "a reference file"
-CHOOSE_REFERENCE = "Choose a reference"
+COMPARE = "Compare"
+SIDE_A, SIDE_B = "Side A", "Side B"
+NOTHING, SHOWN = "nothing", "Shown, as corrected"
+REFERENCE_TITLES = ("reference 1", "reference 2")
+CHOOSE_REFERENCES = ("Choose reference 1", "Choose reference 2")
+DROP_REFERENCE = "or drop it"
 REFERENCE_HINT = (
     f".mat, .npy or .npz of rows × columns × {len(CHANNELS)}, label PNG or TIFF, NIfTI or DICOM segmentation"
 )
-REFERENCE_TITLE = "reference"
-NOTHING_TO_COMPARE = "Choose a reference or another model to compare with."
+FAILS_ON_PURPOSE = "{} (fails on purpose)"
+AS_CORRECTED = "{}, corrected"
+NOTHING_TO_COMPARE = "Choose what to compare: masks of a model, or a reference of your own."
+THE_SAME_TWICE = "A and B are the same; choose another."
+REFERENCE_TO_COME = "Choose a file for {}."
+REFUSED = "{} was refused. {}."
 NO_MASKS = "{} has no masks: none of its channels comes above 0.5."
 LOOK_AT_MAPS = (
     f"Swipe, then show one channel at a time with Shift and 1 to {len(VERTEBRAE)}, or look at its probability maps."
 )
 NO_SCORES_YET = "The scores appear here once the film is segmented."
-COMPARED = "{} against {}: mean Dice"
+COMPARED = "A: {}; B: {}"
+MEAN = "Mean"
 HAUSDORFF_TITLE = "95 % Hausdorff distance"
 PLANE = ", at the {}"
 SAME_NAMES = "Every vertebra bears the same name in both."
-NAMES_OFF_BY_ONE = "The names are off by one level."
+SHIFTED = {
+    "lower": "The same bodies, named one level lower in B.",
+    "higher": "The same bodies, named one level higher in B.",
+    "lower by more": "The same bodies, named {} levels lower in B.",
+    "higher by more": "The same bodies, named {} levels higher in B.",
+}
 MOVE_ALL = {
     "lower": f"Shift labels: caudal ({FIRST} becomes {SECOND})",
     "higher": f"Shift labels: cranial ({SECOND} becomes {FIRST})",
 }
+MATCHED = "Matched at best, their mean Dice is {:.2f}."
 OTHER_NAMES = "Not every vertebra bears the same name in both."
+ONLY_IN_A, ONLY_IN_B = "Only in A: {}.", "Only in B: {}."
+STRANGER = "This reference does not belong to this film"
+STRANGERS = "These references do not belong to this film"
+STRANGER_REASON = "its bodies do not lie on those found here; matched at best, their mean Dice is {:.2f}"
+FEW_IN_COMMON = "A and B have hardly a body in common: matched at best, their mean Dice is {:.2f}."
 IN_NEITHER, IN_ONE_ONLY = "in neither", "in one of them only"
 
 # ---- right: measurements ----
 MEASUREMENTS = "Measurements"
 NO_MEASUREMENTS = "Measurements appear once a film is segmented."
+BY_HAND = "by hand"
 MILLIMETRES = "Millimetres at the {}. "
-INTERVAL = "± half of a 95 % interval, from the masks’ own uncertainty."
+INTERVAL = "95 % intervals from the masks’ own uncertainty. Point at a row to see its lines."
+MEASUREMENT_HEAD = ("Measurement", "Value", "95 % interval")
+TOPICS = {"alignment": "Alignment", "slips": "Slips", "discs": "Discs", "bodies": "Vertebral bodies"}
+FROM_TO = "{} to {}"
+FIGURE, FIGURE_WITH_INTERVAL = "{name} {value}", "{name} {value} ({interval})"
+COPY, COPIED, COPY_TITLE = "Copy table", "Copied", "Copy all rows for a spreadsheet"
 NOT_MEASURED = "Not measured: {}"
 TOO_UNCERTAIN = "{}: too uncertain"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 from importlib.resources import files
 from typing import Any
 
@@ -16,19 +15,25 @@ import gradio as gr
 import numpy as np
 from jaxtyping import UInt8
 
-from spineseg.film import CHANNELS, VERTEBRAE, Film
-from spineseg.measure.measurements import Line
+from spineseg.film import CHANNELS, VERTEBRAE
+from spineseg.measure.measurements import Line, csv_columns
 from spineseg.render import DIFFERENCES, LEGEND, to_uint8
+from spineseg.ui.compare import NOTHING, SHOWN
 from spineseg.ui.correction import Bits
+from spineseg.ui.films_table import figure_heads, measured_cells
+from spineseg.ui.measures import line_figures
 from spineseg.ui.session import MaskLayer, SessionState
-from spineseg.ui.texts import EDITOR
+from spineseg.ui.texts import BATCH, EDITOR, VIEWER, VIEWER_COMPARISON, WINDOW_AND_RULERS
+from spineseg.ui.values import about_values
 
 JPEG_QUALITY = 90
 Payload = dict[str, Any]
 """What the viewer is sent: a film, or what changed about the film that it shows.
 
 film: its token. With a new film: name (of downloads; None for an upload, whose name only the browser knows), rows,
-columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI). a, b: the model's masks and those they are
+columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI), noSegmentation (why no DICOM segmentation
+can be downloaded, or "") and values (see `values.about_values`; the values themselves are asked for and sent apart).
+a, b: the model's masks and those they are
 compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are
 shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless the viewer has them already, maps
 (probability maps: their grid's size, and where it lies on the film). lines: measurement lines. corners: of the
@@ -38,37 +43,56 @@ UNCHANGED: Payload = {"unchanged": True}
 """Leaves the viewer as it is, but replaces the last value, which Gradio keeps for the length of the session."""
 SCRIPTS = {
     "upload": ("files.js", "folders.js", "unzip.js", "upload.js"),
-    "batch": ("files.js", "folders.js", "unzip.js", "batch.js"),
+    "batch": ("files.js", "folders.js", "unzip.js", "zip.js", "batch-table.js", "batch.js"),
     "viewer": (
-        *("files.js", "viewer-1-state.js", "viewer-2-draw.js", "viewer-3-move.js", "viewer-4-controls.js"),
+        *("files.js", "viewer-1-state.js", "viewer-1-values.js", "viewer-2-draw.js", "viewer-3-lines.js"),
+        *("viewer-3-move.js", "viewer-3-window.js", "viewer-4-controls.js", "viewer-4-rulers.js"),
         *("viewer-5-masks.js", "viewer-6-history.js", "viewer-6-storage.js", "viewer-7-tools.js"),
         *("viewer-8-edit.js", "viewer-8-server.js", "viewer-9-downloads.js"),
     ),
+    "values": ("values.js",),
     "corrections": ("corrections.js",),
+    "measures": ("files.js", "measures.js"),
     "page": ("page.js",),
 }
 """Each component's scripts, which run as one in this order."""
 
 
-def upload_field(kind: str, lead: str, hint: str, max_bytes: int, *, several: bool = False) -> gr.HTML:
+def upload_field(
+    kind: str, lead: str, hint: str, max_bytes: int, *, several: bool = False, elem_id: str | None = None
+) -> gr.HTML:
     """A field that takes files, sends one under a random name and fires `upload`; its value is that file.
 
-    kind: "film" or "reference", also the element's id. several: more than one file at once goes to `batch_panel`.
+    kind: "film" or "reference". several: more than one file at once goes to `batch_panel`. elem_id: else the kind.
     """
-    return _component("upload", elem_id=kind, kind=kind, lead=lead, hint=hint, max_bytes=max_bytes, several=several)
+    options: dict[str, Any] = {"kind": kind, "lead": lead, "hint": hint, "max_bytes": max_bytes, "several": several}
+    return _component("upload", elem_id=elem_id or kind, **options)
 
 
 def batch_panel(max_bytes: int) -> gr.HTML:
-    """Films one after the other into one ZIP, which the browser writes; its value is the file to be segmented next."""
-    return _component("batch", elem_id="batch", names=list(VERTEBRAE), max_bytes=max_bytes)
+    """Films one after the other into a list, one table and one ZIP, which the browser writes.
+
+    Its value is the file to be segmented next.
+    """
+    tables = {"heads": figure_heads(), "measured": csv_columns()}
+    return _component("batch", elem_id="batch", names=list(VERTEBRAE), max_bytes=max_bytes, **tables, texts=BATCH)
 
 
 def viewer() -> gr.HTML:
     """An empty viewer; give it a `Payload`."""
     colours = [LEGEND[name].hex for name in CHANNELS]
     differences = [{"name": name, "colour": colour.hex} for name, colour in DIFFERENCES.items()]
-    options = {"names": list(CHANNELS), "colours": colours, "differences": differences, "texts": EDITOR}
+    sentences = EDITOR | VIEWER | VIEWER_COMPARISON | WINDOW_AND_RULERS
+    options = {"names": list(CHANNELS), "colours": colours, "differences": differences, "texts": sentences}
     return _component("viewer", elem_id="viewer", **options)
+
+
+def values_receiver() -> gr.HTML:
+    """What asks for a film's own values part by part and hands them to the viewer; its value is one part at a time.
+
+    Beside the viewer, so that a part never takes the place of masks that arrive with it.
+    """
+    return gr.HTML(html_template="<i></i>", elem_id="values", js_on_load=script("values"), apply_default_css=False)
 
 
 def fixed_text(name: str, elem_id: str, **options: Any) -> gr.HTML:
@@ -82,7 +106,8 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
         return None
     payload: Payload = {"film": after.token}
     if before is None or _picture_of(before) != _picture_of(after):
-        payload |= {"name": after.name, "picture": jpeg(to_uint8(after.shown_film)), **_about(after.film)}
+        payload |= {"name": after.name, "picture": jpeg(to_uint8(after.shown_film)), **_about(after)}
+        payload["noSegmentation"] = after.no_segmentation
         before = None
     shown = None if after.held_back else after.layer
     shown_before = None if before is None or before.held_back else before.layer
@@ -90,9 +115,31 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
         known = before is not None and shown_before is shown
         payload["a"] = shown and _layer(shown, after.bits, after.corrected is not None, with_maps=not known)
         payload |= _measured(after)
-    if (before and before.other) is not after.other:
-        payload["b"] = after.other and _layer(after.other, after.other.bits, False)
-    return payload
+    return payload | _changed_sides(before, after)
+
+
+_DEFAULT_SIDES: dict[str, MaskLayer | str | None] = {"A": SHOWN, "B": None}
+
+
+def _changed_sides(before: SessionState | None, after: SessionState) -> Payload:
+    """The sides of the comparison that the viewer does not have yet; a new film begins with `_DEFAULT_SIDES`."""
+    old, new = _DEFAULT_SIDES if before is None else _sides(before), _sides(after)
+    changed = {
+        name: _layer(layer, layer.bits, False) if isinstance(layer, MaskLayer) else layer
+        for name, layer in new.items()
+        if layer != old[name]
+    }
+    return {"sides": changed} if changed else {}
+
+
+def _sides(state: SessionState) -> dict[str, MaskLayer | str | None]:
+    """Both are None where they are the same."""
+    if state.sides[0] == state.sides[1]:
+        return {"A": None, "B": None}
+    return {
+        name: SHOWN if choice == SHOWN else state.side(choice) if choice != NOTHING else None
+        for name, choice in zip("AB", state.sides, strict=True)
+    }
 
 
 def _picture_of(state: SessionState) -> tuple[str, int, bool]:
@@ -103,18 +150,19 @@ def _picture_of(state: SessionState) -> tuple[str, int, bool]:
 def after_correction(state: SessionState) -> Payload:
     """What a viewer is sent whose masks a person has just changed: what follows from them.
 
-    forgotten: the film is not here any more, only what the browser sent of it.
+    forgotten: the film is not here any more, only what the browser sent of it. cells: of the table of several films.
     """
-    return {"corrected": state.corrected is not None, "forgotten": state.forgotten, **_measured(state)}
+    cells = measured_cells(state)
+    return {"corrected": state.corrected is not None, "forgotten": state.forgotten, "cells": cells, **_measured(state)}
 
 
-def _about(film: Film) -> Payload:
-    """Size, spacing and a digest of the pixels, by which the browser knows a film again."""
-    rows, columns = film.shape
-    digest = hashlib.blake2b(f"{rows} {columns} ".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(film.image).data)
+def _about(state: SessionState) -> Payload:
+    """Size, spacing, how grey values stand for the film's own, and a digest by which the browser knows it again."""
+    film, (rows, columns) = state.film, state.film.shape
     spacing = film.spacing and [film.spacing.row_mm, film.spacing.column_mm, film.spacing.plane]
-    return {"rows": rows, "columns": columns, "spacing": spacing, "aspect": film.aspect, "hash": digest.hexdigest()}
+    values = about_values(state.shown_film, inverted=state.inverted)
+    size = {"rows": rows, "columns": columns, "spacing": spacing, "aspect": film.aspect}
+    return {**size, "hash": state.digest, "values": values}
 
 
 def _measured(state: SessionState) -> Payload:
@@ -122,8 +170,9 @@ def _measured(state: SessionState) -> Payload:
     measured = state.measurements
     if measured is None:
         return {"lines": [], "corners": [None for _ in VERTEBRAE]}
+    figures = line_figures(measured)
     return {
-        "lines": [_line(line) for line in measured.lines],
+        "lines": [_line(line, figures[line.name]) for line in measured.lines],
         "corners": [measured.corners.get(name) for name in VERTEBRAE],
     }
 
@@ -154,10 +203,11 @@ def _maps(layer: MaskLayer) -> Payload | None:
     }
 
 
-def _line(line: Line) -> Payload:
-    """A measurement line; one of a single vertebra is shown and hidden with it."""
+def _line(line: Line, figures: list[str]) -> Payload:
+    """A measurement line with what it measures; one of a single vertebra is shown and hidden with it."""
     owners = [k for k, name in enumerate(VERTEBRAE) if line.name.split()[0] == name]
-    return {"name": line.name, "start": line.start, "end": line.end, **({"vertebra": owners[0]} if owners else {})}
+    owner = {"vertebra": owners[0]} if owners else {}
+    return {"name": line.name, "figures": figures, "start": line.start, "end": line.end, **owner}
 
 
 def _gzipped(values: np.ndarray) -> str:

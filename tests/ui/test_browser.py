@@ -150,7 +150,7 @@ class Visitor:
 
     def refer(self, label: Path) -> None:
         self.page.click("#compare > button")
-        self.page.set_input_files("#reference input", label)
+        self.page.set_input_files("#reference-1 input", label)
 
     def choose(self, dropdown: str, option: str) -> None:
         self.page.click(f"{dropdown} input")
@@ -195,6 +195,7 @@ def test_toggles_and_keys_ask_the_server_nothing_and_show_at_once(visitor: Visit
     assert page.is_disabled('[data-download="npy"]'), "without masks there is no array"
     visitor.open(made.film)
     visitor.drawn("> 0")
+    page.wait_for_selector('.viewer[data-values="own"]')
     page.wait_for_timeout(500)  # the last requests of opening
     asked = len(visitor.requests)
     whole = page.evaluate(DRAWN)
@@ -221,7 +222,7 @@ def test_toggles_and_keys_ask_the_server_nothing_and_show_at_once(visitor: Visit
     assert "pinch zooms" in text and "L1 to S1 on or off" in text
     page.keyboard.press("Escape")
     page.hover(".stage")
-    value = "/^row \\d+ +column \\d+ +(background|[LS]\\d)/"
+    value = "/^row \\d+ +column \\d+ +value \\d+ +(background|[LS]\\d)/"
     page.wait_for_function(f"{value}.test(document.querySelector('.readout').textContent)")
     assert len(visitor.requests) == asked, "none of that asks the server"
 
@@ -234,6 +235,7 @@ def test_downloads_are_what_the_command_line_makes_and_stay_when_a_film_is_refus
     assert visitor.download("npy") == (f"{NAME}.npy", made.array)
     assert [url for url in visitor.requests[asked:] if not url.startswith("blob:")] == [], "the browser writes it"
     endings = {"npz": ".npz", "mat": ".mat", "overlay": "-overlay.png", "labels": "-labels.png", "json": ".json"}
+    endings |= {"csv": "-measurements.csv", "seg": ".seg.dcm"}
     files = {kind: visitor.download(kind) for kind in endings}
     assert {kind: name for kind, (name, _) in files.items()} == {k: NAME + ending for k, ending in endings.items()}
     masks = scipy.io.loadmat(io.BytesIO(files["mat"][1]))["label_separated"]
@@ -254,7 +256,7 @@ def test_a_correction_goes_into_the_scores_the_modes_and_the_files(visitor: Visi
     visitor.open(made.film)
     visitor.refer(made.label)
     page.wait_for_selector("#comparison .agree")
-    page.wait_for_function("document.querySelector('#compare-with input').value === 'a reference file'")
+    page.wait_for_function("document.querySelector('#side-b input').value === 'Reference 1'")
     page.click('#findings [data-correct="lower"]')
     page.wait_for_selector("#comparison .disagree")
     assert "now empty: L1" in page.inner_text("#findings")
@@ -263,12 +265,12 @@ def test_a_correction_goes_into_the_scores_the_modes_and_the_files(visitor: Visi
     assert name == f"{NAME}-corrected.npy"
     moved, plain = np.load(io.BytesIO(array)), np.load(io.BytesIO(made.array))
     assert np.array_equal(moved[..., 1:6], plain[..., :5])
-    for mode in ("difference", "swipe", "b", "a", "blink"):  # blink last: it changes by itself
+    for mode in ("difference", "swipe", "sideB", "a", "contours", "blink"):  # blink last: it changes by itself
         before = page.evaluate(DRAWN)
         visitor.mode(mode)
         visitor.drawn(f"!== {before}")
     visitor.mode("difference")
-    assert "other name" in page.inner_text(".viewer .difference-key")
+    assert "Other name" in page.inner_text(".viewer .difference-key")
     page.click("#comparison [data-correct]")  # "shift labels: cranial"
     page.wait_for_selector("#comparison .agree")
     assert visitor.download("npy") == (f"{NAME}.npy", made.array), "as it was"
@@ -278,16 +280,14 @@ def test_a_second_model_and_the_probability_maps(visitor: Visitor, made: Made) -
     page = visitor.page
     visitor.open(made.film)
     page.click("#compare > button")
-    visitor.choose("#compare-with", "collapsed")
-    page.wait_for_selector('.viewer[data-other="yes"]')
+    visitor.choose("#side-b", "collapsed")
+    page.wait_for_selector('.viewer[data-compared="yes"]')
     assert "collapsed has no masks: none of its channels comes above 0.5." in page.inner_text("#comparison")
-    before = page.evaluate(DRAWN)
-    visitor.mode("swipe")
-    visitor.drawn(f"!== {before}")
-    assert re.fullmatch(r"collapsed: probability maps, at most 0\.\d\d", page.inner_text(".layer-title.right"))
-    visitor.mode("b")
+    page.wait_for_selector('.viewer[data-mode="swipe"]')  # shown at once
+    assert re.fullmatch(r"B: collapsed: probability maps, at most 0\.\d\d", page.inner_text(".layer-title.right"))
+    visitor.mode("sideB")
     visitor.drawn("> 0")  # a model without a decoder shows its maps
-    for mode in ("otherMaps", "maps"):
+    for mode in ("mapsB", "maps"):
         visitor.mode(mode)
         maps = page.locator(".channels button")
         assert [text.split(":")[0] for text in maps.all_inner_texts()] == ["L1", "L2", "L3", "L4", "L5", "S1"]
@@ -335,7 +335,7 @@ def test_a_batch_becomes_one_zip_and_can_be_stopped(visitor: Visitor, made: Made
         names = [
             stem + end for stem in (NAME, made.other.stem) for end in (".npy", "-overlay.png", "-labels.png", ".json")
         ]
-        assert sorted(archive.namelist()) == sorted([*names, "films.csv"])
+        assert sorted(archive.namelist()) == sorted([*names, "films.csv", "measurements.csv"])
         assert archive.read(f"{NAME}.npy") == made.array
         rows = list(csv.DictReader(io.StringIO(archive.read("films.csv").decode())))
     assert [row["file"] for row in rows] == [f"{NAME}.dcm", "notes.txt", made.other.name]
@@ -352,7 +352,7 @@ def test_a_batch_becomes_one_zip_and_can_be_stopped(visitor: Visitor, made: Made
     with page.expect_download() as download:
         page.click("#batch .save")
     with zipfile.ZipFile(download.value.path()) as archive:
-        assert len(archive.namelist()) == 4 * int(ready[1]) + 1
+        assert len(archive.namelist()) == 4 * int(ready[1]) + 2
 
 
 def test_a_folder_or_an_archive_is_accounted_for_and_keeps_its_tree(
@@ -384,7 +384,7 @@ def test_a_folder_or_an_archive_is_accounted_for_and_keeps_its_tree(
         with zipfile.ZipFile(download.value.path()) as written:
             assert written.testzip() is None
             arrays.append([written.read(f"{top}{stem}.npy") for stem in stems])
-            assert len(written.namelist()) == 3 * 4 + 1
+            assert len(written.namelist()) == 3 * 4 + 2
             rows = {
                 row["file"]: row["error"] for row in csv.DictReader(io.StringIO(written.read("films.csv").decode()))
             }

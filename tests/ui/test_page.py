@@ -53,7 +53,8 @@ def test_examples_and_model_choice_appear_only_where_there_are_some(page: gr.Blo
     full = page_of("a", "b", examples=tmp_path)
     assert labels(full) - labels(page) == {"Lateral spine 1"}
     assert choices(full)[0].visible
-    assert [value for _, value in choices(full)[1].choices] == ["", "reference", "a", "b"]
+    own = ["/shown", "a", "b", "/reference-1", "/reference-2"]
+    assert [[value for _, value in menu.choices] for menu in choices(full)[1:]] == [own, ["", *own]]
 
 
 def test_legend_is_in_channel_order(page: gr.Blocks) -> None:
@@ -88,7 +89,7 @@ def test_the_upload_limit_is_stated_in_one_place(monkeypatch: pytest.MonkeyPatch
     server.serve(page)
     assert launched["max_file_size"] == 3 * 2**20
     assert "up to 3 MB;" in props(page, "film")["hint"]
-    assert {props(page, name)["max_bytes"] for name in ("film", "reference", "batch")} == {3 * 2**20}
+    assert {props(page, name)["max_bytes"] for name in ("film", "reference-1", "reference-2", "batch")} == {3 * 2**20}
 
 
 def test_no_other_text_states_a_limit() -> None:
@@ -125,8 +126,9 @@ sent = viewer.viewer().props
 assert len(sent["names"]) == len(sent["colours"]) == 8 and (sent["first"], sent["last"]) == ("T12", "S1")
 assert "columns × 8" in texts.REFERENCE_HINT and "1 to 7" in texts.LOOK_AT_MAPS
 film = longer.Film(np.zeros((80, 70), np.float32), None)
-state = SessionState(film, "token", layer=MaskLayer("a", bits), other=MaskLayer("b", bits))
-assert panels.comparison(state).count("1.000") == 15
+others = {"b": MaskLayer("b", bits)}
+state = SessionState(film, "token", layer=MaskLayer("a", bits), others=others, sides=("/shown", "b"))
+assert panels.comparison(state).count("1.000") == 16
 assert len(downloads.npy(state)) == 128 + 80 * 70 * 8
 """
 

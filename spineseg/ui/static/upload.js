@@ -3,7 +3,7 @@ const TEXTS = {
   tooLarge: `That file is larger than ${megabytes(props.max_bytes)}; ${props.kind === 'film' ? 'choose a single film' : 'save the label as .npz, compressed .mat or PNG'}`,
   sending: (name) => `Sending ${name}`,
   sent: (name) => `${name} was sent; choose or drop another`,
-  refused: (name) => `${name} was refused; what was open before is still shown`,
+  refused: (name) => (props.kind === 'film' ? `${name} was refused; what was open before is still shown` : `${name} was refused; nothing is in its place`),
   failed: 'The file could not be sent; try again',
   nothing: 'That folder is empty; choose one with films',
 };

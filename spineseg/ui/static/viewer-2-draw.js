@@ -18,6 +18,12 @@ function redraw(film = true) {
 
 const pixelRatio = () => window.devicePixelRatio || 1;
 
+// From here on the context is in film coordinates. Pixels that are not square on the film are drawn as they are on it.
+function onFilm(context) {
+  const size = view.scale * pixelRatio();
+  context.setTransform(size, 0, 0, size * shown.tall, view.x * pixelRatio(), view.y * pixelRatio());
+}
+
 // The canvas, cleared, in film coordinates.
 function cleared(canvas) {
   const width = Math.round(stage.clientWidth * pixelRatio()), height = Math.round(stage.clientHeight * pixelRatio());
@@ -27,7 +33,7 @@ function cleared(canvas) {
   context.globalAlpha = 1;
   context.globalCompositeOperation = 'source-over';
   context.clearRect(0, 0, width, height);
-  context.setTransform(view.scale * pixelRatio(), 0, 0, view.scale * pixelRatio(), view.x * pixelRatio(), view.y * pixelRatio());
+  onFilm(context);
   context.imageSmoothingEnabled = view.scale * pixelRatio() < 3; // closer than this, show the pixels as they are
   context.imageSmoothingQuality = 'medium';
   return context;
@@ -35,7 +41,10 @@ function cleared(canvas) {
 
 function drawFilm() {
   const context = cleared(filmCanvas);
-  if (shown.bitmap) context.drawImage(shown.bitmap, 0, 0);
+  if (!shown.bitmap) return;
+  const values = shown.values ?? (shown.about && !isDefault() ? pictureValues() : null);
+  if (values) paintValues(context, values, view.window, inverted());
+  else context.drawImage(shown.bitmap, 0, 0);
 }
 
 function drawOverlay() {
@@ -44,13 +53,15 @@ function drawOverlay() {
   const { mode } = view;
   if (showsMaps()) drawMaps(context, shownMaps());
   else if (mode === 'difference') drawDifference(context);
+  else if (mode === 'contours') drawContours(context);
   else if (mode === 'swipe') {
-    drawClipped(context, 0, view.divider, () => drawLayer(context, shown.a));
-    drawClipped(context, view.divider, 1, () => drawLayer(context, shown.b));
+    drawClipped(context, 0, view.divider, () => drawLayer(context, sideOf('A')));
+    drawClipped(context, view.divider, 1, () => drawLayer(context, sideOf('B')));
   } else if (mode === 'a') drawMasks(context, shown.a);
-  else drawLayer(context, shown[mode === 'blink' ? view.blink : mode]);
-  if (find('.lines').checked && !showsMaps()) drawLines(context);
+  else drawLayer(context, sideOf({ blink: view.blink, sideA: 'A', sideB: 'B' }[mode]));
+  drawLines(context);
   drawEditor(context);
+  drawRulers(context);
 }
 
 function drawClipped(context, from, to, draw) {
@@ -59,7 +70,7 @@ function drawClipped(context, from, to, draw) {
   context.beginPath();
   context.rect(from * stage.clientWidth, 0, (to - from) * stage.clientWidth, stage.clientHeight);
   context.clip();
-  context.setTransform(view.scale * pixelRatio(), 0, 0, view.scale * pixelRatio(), view.x * pixelRatio(), view.y * pixelRatio());
+  onFilm(context);
   draw();
   context.restore();
 }
@@ -80,17 +91,24 @@ function drawMasks(context, layer) {
     vertebrae.forEach((vertebra) => vertebra && context.drawImage(vertebra.canvas, vertebra.left, vertebra.top));
     context.globalAlpha = 1;
   }
-  if (find('.names').checked && !edit.gesture) vertebrae.forEach((vertebra, k) => vertebra && drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, props.names[k]));
+  if (find('.names').checked && !edit.gesture) drawNames(context, layer);
 }
+
+const drawNames = (context, layer) => layer.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, props.names[k]));
 
 // A line of constant width on the screen, with dark edges so that it is seen on white bone.
 function strokeTwice(context, path, colour, width) {
+  const onScreen = new Path2D();
+  onScreen.addPath(path, context.getTransform());
+  context.save();
+  context.setTransform(1, 0, 0, 1, 0, 0);
   context.lineCap = 'square';
   for (const [style, extra] of [['#0009', 1.6], [colour, 0]]) {
     context.strokeStyle = style;
-    context.lineWidth = (width + extra) / view.scale;
-    context.stroke(path);
+    context.lineWidth = (width + extra) * pixelRatio();
+    context.stroke(onScreen);
   }
+  context.restore();
 }
 
 function drawUnscaled(context, canvas, opacity) {
@@ -122,60 +140,80 @@ function drawText(context, x, y, text, size = 14) {
   context.lineJoin = 'round';
   context.strokeStyle = '#000c';
   context.fillStyle = '#fff';
-  context.strokeText(text, view.x + x * view.scale, view.y + y * view.scale);
-  context.fillText(text, view.x + x * view.scale, view.y + y * view.scale);
+  context.strokeText(text, ...toStage([x, y]));
+  context.fillText(text, ...toStage([x, y]));
   context.restore();
 }
 
-function drawLines(context) {
-  for (const line of shown.lines) {
-    if (line.vertebra !== undefined && !visible[line.vertebra]) continue;
-    const path = new Path2D(), [[top, left], [bottom, right]] = [line.start, line.end];
-    path.moveTo(left + 0.5, top + 0.5);
-    path.lineTo(right + 0.5, bottom + 0.5);
-    strokeTwice(context, path, '#fff', line === view.hoveredLine ? 3 : 1.4);
-  }
-}
+// ---- what differs between A and B ----
 
-// ---- what differs between a and b ----
+const colourOf = (kind) => props.differences.find(({ name }) => name === kind).colour;
+const switchedOn = () => visible.reduce((bits, on, k) => (on && k !== BACKGROUND ? bits | (1 << k) : bits), 0);
 
 function drawDifference(context) {
-  if (!shown.a || !shown.b) return;
-  const { canvas, left, top } = (shown.difference ||= difference(shown.a.bits, shown.b.bits));
+  const { canvas, left, top } = difference();
   context.globalAlpha = Math.max(0.25, find('.opacity').value / 100) * 0.9 + 0.1;
   if (canvas) context.drawImage(canvas, left, top);
   context.globalAlpha = 1;
-  shown.a.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && strokeTwice(context, vertebra.border, '#fff', 0.8));
-  if (find('.names').checked) shown.a.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && drawText(context, vertebra.x, vertebra.y, props.names[k]));
+  if (find('.names').checked) drawBothNames(context);
 }
 
-// Kinds: 1 only in a, 2 only in b, 3 in both under different names. Only the box around all of them is coloured.
-function difference(a, b) {
-  const { columns, rows } = shown, kinds = props.differences.map((kind) => pixelOf(rgb(kind.colour)));
-  const kind = (i) => (a[i] === b[i] ? 0 : !b[i] ? 1 : !a[i] ? 2 : a[i] & b[i] ? 0 : 3);
-  const count = [0, 0, 0, 0];
-  let left = columns, right = -1, top = rows, bottom = -1;
-  for (let y = 0, i = 0; y < rows; y++)
-    for (let x = 0; x < columns; x++, i++) {
-      const found = a[i] === b[i] ? 0 : kind(i);
-      if (!found) continue;
-      count[found]++;
-      if (x < left) left = x;
-      if (x > right) right = x;
-      if (y < top) top = y;
-      bottom = y;
-    }
-  if (right < 0) return { canvas: null, left: 0, top: 0, count };
-  const canvas = document.createElement('canvas'), width = right - left + 1, height = bottom - top + 1;
-  canvas.width = width; canvas.height = height;
+// The names of A; where B calls the body otherwise, its name too.
+function drawBothNames(context) {
+  sideOf('A').vertebrae.forEach((vertebra, k) => {
+    if (!vertebra || !visible[k]) return;
+    const there = sideOf('B').bits[Math.round(vertebra.y) * shown.columns + Math.round(vertebra.x)] ?? 0;
+    const others = props.names.filter((_, n) => n < BACKGROUND && (there >> n) & 1 && !((there >> k) & 1));
+    drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, [props.names[k], ...others].join(' | '));
+  });
+}
+
+// The outlines of both, those of B dashed.
+function drawContours(context) {
+  for (const [name, kind, dash] of [['A', 'onlyA', []], ['B', 'onlyB', [7, 6]]]) {
+    const layer = sideOf(name);
+    context.setLineDash(dash.map((length) => length / view.scale));
+    layer.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && strokeTwice(context, closedBorder(layer, k), colourOf(kind), 2));
+  }
+  context.setLineDash([]);
+  if (find('.names').checked && !edit.gesture) drawBothNames(context);
+}
+
+// The border of a vertebra as closed lines, which can be dashed.
+function closedBorder(layer, k) {
+  const vertebra = layer.vertebrae[k];
+  if (vertebra.closed) return vertebra.closed;
+  const path = new Path2D();
+  for (const points of contoursOf(layer.bits, k, filmSize(), boxOf(vertebra))) {
+    points.forEach(([x, y]) => path.lineTo(x, y));
+    path.closePath();
+  }
+  return (vertebra.closed = path);
+}
+
+// How many pixels there are of each kind, and their picture; of the vertebrae that are switched on.
+function difference() {
+  const a = sideOf('A'), b = sideOf('B'), on = switchedOn(), { difference: last } = shown;
+  return last?.a === a && last.b === b && last.on === on ? last : (shown.difference = { a, b, on, ...differenceOf(a, b, on) });
+}
+
+const kindOf = (a, b) => (!b ? (a ? 'onlyA' : null) : !a ? 'onlyB' : a & b ? 'both' : 'otherName');
+
+function differenceOf(a, b, on) {
+  const count = Object.fromEntries(props.differences.map(({ name }) => [name, 0])), box = [...a.vertebrae, ...b.vertebrae].map(boxOf).reduce(union, null);
+  if (!box) return { canvas: null, left: 0, top: 0, count };
+  const canvas = document.createElement('canvas'), width = (canvas.width = box.right - box.left + 1), height = (canvas.height = box.bottom - box.top + 1);
   const context = canvas.getContext('2d'), image = context.createImageData(width, height), pixels = new Uint32Array(image.data.buffer);
-  for (let y = 0; y < height; y++)
-    for (let x = 0; x < width; x++) {
-      const found = kind((y + top) * columns + x + left);
-      if (found) pixels[y * width + x] = kinds[found - 1];
+  const colours = Object.fromEntries(props.differences.map(({ name, colour }) => [name, pixelOf(rgb(colour))]));
+  for (let at = 0, y = box.top; y <= box.bottom; y++)
+    for (let i = y * shown.columns + box.left, end = i + width; i < end; i++, at++) {
+      const kind = kindOf(a.bits[i] & on, b.bits[i] & on);
+      if (!kind) continue;
+      pixels[at] = colours[kind];
+      count[kind]++;
     }
   context.putImageData(image, 0, 0);
-  return { canvas, left, top, count };
+  return { canvas, left: box.left, top: box.top, count };
 }
 
 // ---- probability maps, before post-processing ----
