@@ -138,13 +138,13 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
 def test_a_film_borrows_a_gpu_and_gets_the_array_that_predict_writes(space: Space, tmp_path: Path) -> None:
     service = space.service
     assert service.asked_since() == ["/startup-report"]
-    service.lent = [(GPU, False), (GPU, True)]
+    service.lent = [(GPU, False), (GPU, True), (GPU, True), (GPU, True)]
     first = space.segment()
-    (_, asked), *_, (_, released) = service.asked
+    (_, asked), *_, (_, released) = service.asked  # one task for each look at the film
     assert (asked["durationSeconds"], released["fail"]) == (str(LONGEST_S), "false")
-    assert service.asked_since() == ["/schedule", "/allow", "/release"]
+    assert service.asked_since() == ["/schedule", "/allow", "/release", "/schedule", "/release"]
     again = space.segment()
-    assert service.asked_since() == ["/schedule", "/release"], "the forked process is used again"
+    assert service.asked_since() == ["/schedule", "/release"] * 2, "the forked process is used again"
     command = [sys.executable, "-m", "spineseg", "predict", EXAMPLE, "--out", tmp_path, "--checkpoint", CHECKPOINT]
     subprocess.run([*command, "--device", "cpu"], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
     (expected,) = (np.load(path) for path in tmp_path.glob("*.npy"))
@@ -172,7 +172,7 @@ def test_a_task_that_fails_is_said_and_nothing_is_tried_on_the_cpu(space: Space,
 
 
 def test_the_next_film_is_segmented_again(space: Space) -> None:
-    space.service.lent = [(GPU, False)]
+    space.service.lent = [(GPU, False), (GPU, True)]
     assert space.segment().shape == (*read_film(EXAMPLE).shape, 7)
 
 
@@ -203,7 +203,7 @@ def test_where_no_gpu_was_lent_no_network_runs_here(segmenter: Segmenter, monkey
     def refused(*_: object) -> Probabilities:
         raise gr.Error("GPU task aborted", title="ZeroGPU worker error", print_exception=False)
 
-    def full(_: Channels) -> Probabilities:
+    def full(*_: object) -> Probabilities:
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(inference, "_run", lambda *_: pytest.fail("the network ran here"))
