@@ -25,6 +25,7 @@ from spineseg.io.labels import Label, to_array
 from spineseg.measure.measurements import bone_map_of, measure_prediction
 from spineseg.ui import downloads, panels, texts
 from spineseg.ui.correction import BadRequest, masks_to_bits
+from spineseg.ui.language import translated
 from spineseg.ui.sent_masks import sent_bits, sent_film
 from spineseg.ui.session import MaskLayer, SessionState
 from spineseg.ui.uploads import read_and_delete, uploaded
@@ -72,7 +73,7 @@ def with_user_errors(function: Callable[_Arguments, _Returned]) -> Callable[_Arg
 def error_sentence(error: Exception, doing: str) -> str:
     """What the visitor is told; an unforeseen error is logged."""
     if isinstance(error, BadInput):
-        return str(error)
+        return translated(str(error))
     log.error("%s failed: %s", doing, error_location(error))
     return texts.UNFORESEEN
 
@@ -175,7 +176,7 @@ class Handlers:
 
         Refused if it is empty or its vertebrae are out of order, for then every score would be about that.
         """
-        path = uploaded(upload, "a label")
+        path = uploaded(upload, texts.SUBJECT_LABEL)
         if state is None:
             path.unlink(missing_ok=True)
             raise BadRequest(texts.NO_FILM_FOR_REFERENCE)

@@ -17,6 +17,7 @@ from spineseg.io.labels import Label
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui import texts
 from spineseg.ui.handlers import NOTHING, REFERENCE, Handlers, Model
+from spineseg.ui.language import catalogues
 from spineseg.ui.panels import panels, status
 from spineseg.ui.session import SessionState, SessionStore
 from spineseg.ui.viewer import (
@@ -75,7 +76,8 @@ class Layout:
     def __init__(self, handlers: Handlers, store: SessionStore) -> None:
         self.handlers, self.store = handlers, store
         names = list(handlers.segmenters)
-        fixed_text("page", elem_id="header", js_on_load=script("page"))
+        names_of_languages = {code: language.name for code, language in catalogues().items()}
+        self.header = fixed_text("header", elem_id="header", languages=names_of_languages)
         with gr.Row(equal_height=False, elem_id="workspace"):
             with gr.Column(scale=1, min_width=250, elem_id="side"):
                 self._add_sources(names)
@@ -83,7 +85,8 @@ class Layout:
                 self.viewer = viewer()
             with gr.Column(scale=1, min_width=290, elem_id="results"):
                 self._add_results(names)
-        with gr.Accordion(texts.ABOUT, open=False, elem_id="about"), gr.Row():
+        self.about = gr.Accordion(texts.ABOUT, open=False, elem_id="about")
+        with self.about, gr.Row():
             with gr.Column(min_width=300):
                 fixed_text("about", elem_id="limits")
             with gr.Column(min_width=300):
@@ -91,7 +94,7 @@ class Layout:
 
     def _add_sources(self, names: list[str]) -> None:
         most = DEFAULT_LIMITS.max_bytes
-        self.film = upload_field("film", texts.CHOOSE_FILM, texts.film_hint(most), most, several=True)
+        self.film = upload_field("film", most, several=True)
         self.batch = batch_panel(most)
         self.model = gr.Dropdown(names, label=texts.MODEL, visible=len(names) > 1, elem_id="model")
         self.inverted = gr.Checkbox(label=texts.INVERTED, elem_id="invert", container=False)
@@ -103,15 +106,22 @@ class Layout:
         findings, comparison, measurements = panels(None)
         correctable: dict[str, Any] = {"js_on_load": script("corrections"), "apply_default_css": False}
         self.findings = gr.HTML(findings, elem_id="findings", **correctable)
-        with gr.Accordion(texts.COMPARE, open=False, elem_id="compare"):
-            choices = [(texts.NOTHING, NOTHING), (texts.A_REFERENCE, REFERENCE), *((name, name) for name in names)]
-            self.compare_with = gr.Dropdown(choices, value=NOTHING, label=texts.COMPARE_WITH, elem_id="compare-with")
-            self.reference = upload_field(
-                "reference", texts.CHOOSE_REFERENCE, texts.REFERENCE_HINT, DEFAULT_LIMITS.max_bytes
+        self.compare_accordion = gr.Accordion(texts.COMPARE, open=False, elem_id="compare")
+        with self.compare_accordion:
+            self.compare_with = gr.Dropdown(
+                self._choices, value=NOTHING, label=texts.COMPARE_WITH, elem_id="compare-with"
             )
+            self.reference = upload_field("reference", DEFAULT_LIMITS.max_bytes)
             self.comparison = gr.HTML(comparison, elem_id="comparison", **correctable)
-        with gr.Accordion(texts.MEASUREMENTS, open=False, elem_id="measure"):
+        self.measure_accordion = gr.Accordion(texts.MEASUREMENTS, open=False, elem_id="measure")
+        with self.measure_accordion:
             self.measurements = gr.HTML(measurements, elem_id="measures", apply_default_css=False)
+
+    @property
+    def _choices(self) -> list[tuple[str, str]]:
+        """What a film may be compared with: the text shown, and the value."""
+        models = [(name, name) for name in self.handlers.segmenters]
+        return [(texts.NOTHING, NOTHING), (texts.A_REFERENCE, REFERENCE), *models]
 
     @property
     def outputs(self) -> list[Any]:
@@ -122,8 +132,10 @@ class Layout:
         """Which control calls what. After most answers the viewer's value is replaced (see `_forget`)."""
         handlers, store = self.handlers, self.store
         always: dict[str, Any] = {"concurrency_limit": None, **_HIDDEN}
-        page.load(handlers.status, None, self.status, **always)
-        page.load(handlers.about, self.model, self.card, **always)
+        for event in (page.load, self.header.language):
+            event(handlers.status, None, self.status, **always)
+            event(handlers.about, self.model, self.card, **always)
+            event(self._in_language, None, [*self.outputs[1:], *self._labels()], **always)
         self.model.change(handlers.about, self.model, self.card, **always)
 
         def close_tab(request: gr.Request) -> None:
@@ -138,6 +150,22 @@ class Layout:
         self._connect_corrections()
         self._connect_downloads()
         self._connect_batch()
+
+    def _labels(self) -> dict[Any, Any]:
+        """Gradio's own controls with their labels in the current language; examples by what they show."""
+        labelled = {self.model: texts.MODEL, self.inverted: texts.INVERTED, self.about: texts.ABOUT}
+        labelled |= {self.compare_accordion: texts.COMPARE, self.measure_accordion: texts.MEASUREMENTS}
+        return {
+            **{component: gr.update(label=text) for component, text in labelled.items()},
+            self.compare_with: gr.update(label=texts.COMPARE_WITH, choices=self._choices),
+            self.segment: gr.update(value=texts.SEGMENT),
+        }
+
+    def _in_language(self, request: gr.Request) -> dict[Any, Any]:
+        """What a visitor sees that Python wrote, in the language that the visitor reads now."""
+        entry = self.store.get(_session(request))
+        shown = panels(entry and entry.state)
+        return {**dict(zip(self.outputs[1:], shown, strict=True)), **self._labels()}
 
     def _segment_on(self, event: Callable[..., Any], handler: Callable[..., SessionState | None] | None = None) -> None:
         """The event asks the model; without a handler only where there is a film."""

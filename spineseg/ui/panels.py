@@ -18,6 +18,7 @@ from spineseg.inference.verdict import VERDICTS
 from spineseg.measure.measurements import Row
 from spineseg.render import LEGEND
 from spineseg.ui import texts
+from spineseg.ui.language import translated
 from spineseg.ui.session import SessionState
 
 
@@ -51,7 +52,7 @@ def findings(state: SessionState | None) -> str:
     if layer is None or layer.levels is None:
         if state.corrected is None:
             return f'<p class="facts">{texts.NOT_SEGMENTED.format(size=size)}</p>'
-        return f'<p class="verdicts">{_CORRECTED}</p><p class="facts">{size}</p>' + _vertebrae(state)
+        return f'<p class="verdicts">{_corrected()}</p><p class="facts">{size}</p>' + _vertebrae(state)
     facts = (size, escaped(layer.title), device_name(layer.device), f"{layer.seconds:.1f} s")
     return (
         f'<p class="verdicts">{_verdict(state, layer.levels)}</p><p class="facts">{" · ".join(facts)}</p>'
@@ -72,18 +73,22 @@ def _note(text: str) -> str:
     return f'<p class="note">{text}</p>'
 
 
-_CORRECTED = f'<span class="verdict corrected">{texts.CORRECTED}</span>'
 _VERDICT_CLASSES = dict(zip(VERDICTS, ("reliable", "check", "other"), strict=True))
 
 
+def _corrected() -> str:
+    return f'<span class="verdict corrected">{texts.CORRECTED}</span>'
+
+
 def _verdict(state: SessionState, levels: LevelReport) -> str:
-    verdict, corrected = levels.verdict, f" {_CORRECTED}" if state.corrected is not None else ""
-    return f'<span class="verdict {_VERDICT_CLASSES[verdict]}">{verdict[0].upper()}{verdict[1:]}</span>{corrected}'
+    verdict, corrected = levels.verdict, f" {_corrected()}" if state.corrected is not None else ""
+    said = translated(verdict)
+    return f'<span class="verdict {_VERDICT_CLASSES[verdict]}">{said[0].upper()}{said[1:]}</span>{corrected}'
 
 
 def _sentences(kind: str, sentences: Sequence[str]) -> str:
-    """One paragraph of class `kind`."""
-    text = "; ".join(sentences)
+    """One paragraph of class `kind`; what was written below the page comes in English."""
+    text = "; ".join(map(translated, sentences))
     return f'<p class="{kind}">{escaped(text[0].upper() + text[1:])}.</p>' if text else ""
 
 
@@ -218,19 +223,19 @@ def about(name: str, card: Mapping[str, Any], device: str) -> str:
     origin, scores = card.get("origin", {}), card.get("scores", {})
     network, grid = card.get("network", {}), card.get("grid", {})
     facts = {
-        "What it is": card.get("description") or texts.NO_DESCRIPTION,
-        "Network": texts.NETWORK.format(
+        texts.CARD_WHAT: translated(card.get("description") or "") or texts.NO_DESCRIPTION,
+        texts.CARD_NETWORK: texts.NETWORK.format(
             features=" ".join(map(str, network.get("features", ()))),
             rows=grid.get("rows"),
             columns=grid.get("columns"),
             device=device_name(device),
         ),
-        "Decoder": texts.ORDERED if card.get("decoder") == "ordered" else texts.UNDECODED,
-        "Trained on": _trained(origin),
-        "Command": origin.get("command", ""),
+        texts.CARD_DECODER: texts.ORDERED if card.get("decoder") == "ordered" else texts.UNDECODED,
+        texts.CARD_TRAINED: _trained(origin),
+        texts.CARD_COMMAND: origin.get("command", ""),
     }
     rows = "".join(
-        f"<div><dt>{key}</dt><dd>{_code(value) if key == 'Command' else escaped(value)}</dd></div>"
+        f"<div><dt>{key}</dt><dd>{_code(value) if key == texts.CARD_COMMAND else escaped(value)}</dd></div>"
         for key, value in facts.items()
         if value
     )
@@ -247,49 +252,43 @@ def _trained(origin: Mapping[str, Any]) -> str:
     return ", ".join(
         text
         for text in (
-            f"{origin['films']} films" if "films" in origin else "",
-            f"{seconds / 60:.0f} minutes" if isinstance(seconds, int | float) else "",
+            texts.CARD_FILMS.format(films=origin["films"]) if "films" in origin else "",
+            texts.CARD_MINUTES.format(minutes=f"{seconds / 60:.0f}") if isinstance(seconds, int | float) else "",
             str(origin.get("hardware", "")),
-            f"commit {origin['commit']}" if origin.get("commit") else "",
+            texts.CARD_COMMIT.format(commit=origin["commit"]) if origin.get("commit") else "",
         )
         if text
     )
 
 
-_SCORES = {
-    "films": "films",
-    "mean Dice": "mean dice",
-    "levels right": "right",
-    "right, to be checked": "right but flagged",
-    "wrong, called reliable": "wrong and not flagged",
-}
-"""The table's heads, and the keys of a card's scores."""
+_SCORES = ("films", "mean dice", "right", "right but flagged", "wrong and not flagged")
+"""Keys of a card's scores, in the order of the table."""
 
 
 def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A card's figures under the table's heads; a Dice for each vertebra becomes their mean."""
-    found = {head: row[key] for head, key in _SCORES.items() if key in row and key != "mean dice"}
+    """A card's figures; a Dice for each vertebra becomes their mean."""
+    found = {key: row[key] for key in _SCORES if key in row and key != "mean dice"}
     dice = row.get("mean dice", row.get("dice"))
     each = list(dice.values()) if isinstance(dice, Mapping) else dice if isinstance(dice, list) else [dice]
     numbers = [value for value in each if isinstance(value, int | float)]
     if numbers:
-        found["mean Dice"] = f"{sum(numbers) / len(numbers):.2f}"
+        found["mean dice"] = f"{sum(numbers) / len(numbers):.2f}"
     return found
 
 
 def _score_table(scores: Mapping[str, Any]) -> str:
     """A row for each set of films on the card, a column for each kind of figure that any of them has."""
     found = {kind: _scores(row) for kind, row in scores.items() if isinstance(row, Mapping)}
-    heads = [head for head in _SCORES if any(head in row for row in found.values())]
-    if not heads:
+    columns = [key for key in _SCORES if any(key in row for row in found.values())]
+    if not columns:
         return _note(texts.NO_SCORES)
     rows = [
         f'<tr><th scope="row">{escaped(str(kind).replace("_", " "))}</th>'
-        + "".join(f"<td>{escaped(row.get(head, '–'))}</td>" for head in heads)
+        + "".join(f"<td>{escaped(row.get(key, '–'))}</td>" for key in columns)
         + "</tr>"
         for kind, row in found.items()
     ]
-    head = "".join(f"<th>{text}</th>" for text in heads)
+    head = "".join(f"<th>{texts.SCORE_HEADS[key]}</th>" for key in columns)
     return (
         f'<div class="wide"><table class="numbers"><caption>{texts.SCORES}</caption><thead><tr><th></th>{head}</tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"

@@ -20,8 +20,8 @@ from spineseg.film import CHANNELS, VERTEBRAE, Film
 from spineseg.measure.measurements import Line
 from spineseg.render import DIFFERENCES, LEGEND, to_uint8
 from spineseg.ui.correction import Bits
+from spineseg.ui.language import script_texts
 from spineseg.ui.session import MaskLayer, SessionState
-from spineseg.ui.texts import EDITOR
 
 JPEG_QUALITY = 90
 Payload = dict[str, Any]
@@ -37,43 +37,52 @@ vertebrae that were measured. file: a file to save.
 UNCHANGED: Payload = {"unchanged": True}
 """Leaves the viewer as it is, but replaces the last value, which Gradio keeps for the length of the session."""
 SCRIPTS = {
-    "upload": ("files.js", "folders.js", "unzip.js", "upload.js"),
-    "batch": ("files.js", "folders.js", "unzip.js", "batch.js"),
+    "upload": ("language.js", "files.js", "folders.js", "unzip.js", "upload.js"),
+    "batch": ("language.js", "files.js", "folders.js", "unzip.js", "batch.js"),
     "viewer": (
-        *("files.js", "viewer-1-state.js", "viewer-2-draw.js", "viewer-3-move.js", "viewer-4-controls.js"),
+        *(
+            "language.js",
+            "files.js",
+            "viewer-1-state.js",
+            "viewer-2-draw.js",
+            "viewer-3-move.js",
+            "viewer-4-controls.js",
+        ),
         *("viewer-5-masks.js", "viewer-6-history.js", "viewer-6-storage.js", "viewer-7-tools.js"),
         *("viewer-8-edit.js", "viewer-8-server.js", "viewer-9-downloads.js"),
     ),
     "corrections": ("corrections.js",),
-    "page": ("page.js",),
+    "header": ("language.js", "header.js"),
+    "about": ("language.js",),
 }
 """Each component's scripts, which run as one in this order."""
 
 
-def upload_field(kind: str, lead: str, hint: str, max_bytes: int, *, several: bool = False) -> gr.HTML:
+def upload_field(kind: str, max_bytes: int, *, several: bool = False) -> gr.HTML:
     """A field that takes files, sends one under a random name and fires `upload`; its value is that file.
 
     kind: "film" or "reference", also the element's id. several: more than one file at once goes to `batch_panel`.
     """
-    return _component("upload", elem_id=kind, kind=kind, lead=lead, hint=hint, max_bytes=max_bytes, several=several)
+    return _component("upload", ("upload", kind), elem_id=kind, kind=kind, max_bytes=max_bytes, several=several)
 
 
 def batch_panel(max_bytes: int) -> gr.HTML:
     """Films one after the other into one ZIP, which the browser writes; its value is the file to be segmented next."""
-    return _component("batch", elem_id="batch", names=list(VERTEBRAE), max_bytes=max_bytes)
+    return _component("batch", ("batch",), elem_id="batch", names=list(VERTEBRAE), max_bytes=max_bytes)
 
 
 def viewer() -> gr.HTML:
     """An empty viewer; give it a `Payload`."""
     colours = [LEGEND[name].hex for name in CHANNELS]
     differences = [{"name": name, "colour": colour.hex} for name, colour in DIFFERENCES.items()]
-    options = {"names": list(CHANNELS), "colours": colours, "differences": differences, "texts": EDITOR}
-    return _component("viewer", elem_id="viewer", **options)
+    options = {"names": list(CHANNELS), "colours": colours, "differences": differences}
+    return _component("viewer", ("viewer",), elem_id="viewer", **options)
 
 
 def fixed_text(name: str, elem_id: str, **options: Any) -> gr.HTML:
-    """A file of `static/` in which `${first}` and `${last}` stand for the first and last vertebra."""
-    return gr.HTML(html_template=asset(f"{name}.html"), elem_id=elem_id, **_ENDS, apply_default_css=False, **options)
+    """A file of `static/` whose script fills in the texts of the section of that name."""
+    options |= {"texts": script_texts(name), "js_on_load": script(name), "apply_default_css": False}
+    return gr.HTML(html_template=asset(f"{name}.html"), elem_id=elem_id, **options)
 
 
 def update(before: SessionState | None, after: SessionState | None) -> Payload | None:
@@ -181,16 +190,16 @@ def script(name: str) -> str:
     return "\n".join(asset(part) for part in SCRIPTS[name])
 
 
-_ENDS = {"first": VERTEBRAE[0], "last": VERTEBRAE[-1]}
+def _component(name: str, sections: tuple[str, ...], **props: Any) -> gr.HTML:
+    """The HTML, CSS and JavaScript of that name.
 
-
-def _component(name: str, **props: Any) -> gr.HTML:
-    """The HTML, CSS and JavaScript of that name; props: what they find in `props` and in `${}`."""
+    sections: of the catalogue that its scripts say. props: what they find in `props`, and the HTML in `${}`.
+    """
     return gr.HTML(
         html_template=asset(f"{name}.html"),
         css_template=asset(f"{name}.css"),
         js_on_load=script(name),
         apply_default_css=False,
-        **_ENDS,
+        texts=script_texts(*sections),
         **props,
     )

@@ -1,20 +1,5 @@
 // Several films: sent, segmented and fetched one after the other, put into one ZIP in this browser. The server holds
 // one film at a time and never learns a name. After Cancel, the films that are ready can still be saved.
-const TEXTS = {
-  waiting: 'waiting',
-  segmenting: 'segmenting',
-  cancelled: 'cancelled',
-  skipped: 'left out',
-  tooLarge: `larger than ${megabytes(props.max_bytes)}`,
-  failed: 'could not be sent',
-  unreadable: 'cannot be opened',
-  looking: 'Looking for films',
-  renamed: (stem) => `, saved as ${stem}`,
-  progress: (n, count) => `Film ${n} of ${count}`,
-  stopping: 'Stopping',
-  ready: (good, count) => `${good} of ${count} films are ready`,
-  stopped: (good, count) => `Stopped: ${good} of ${count} films are ready`,
-};
 const MOST_ZIP_BYTES = 2 ** 31; // a ZIP without the 64-bit extension holds 4 GB
 const MOST_ZIP_ENTRIES = 60000; // and 65,535 files
 const box = element.querySelector('.batch');
@@ -23,7 +8,7 @@ let batch = null; // { films, entries, rows, stems, cancelled, over }
 let request = null; // { token, resolve } of the film that is being segmented
 
 document.addEventListener('spineseg:batch', (event) => { if (!batch || batch.over) start(event.detail); });
-cancelButton.addEventListener('click', () => { if (batch) { batch.cancelled = true; request?.resolve(null); lead.textContent = TEXTS.stopping; } });
+cancelButton.addEventListener('click', () => { if (batch) { batch.cancelled = true; request?.resolve(null); lead.textContent = say('stopping'); } });
 closeButton.addEventListener('click', () => { box.hidden = true; batch = null; });
 saveButton.addEventListener('click', () => saveZip(batch));
 
@@ -35,13 +20,13 @@ async function start(found) {
   saveButton.hidden = closeButton.hidden = true;
   bar.value = 0;
   list.replaceChildren();
-  lead.textContent = TEXTS.looking;
+  lead.textContent = say('looking');
   const films = (mine.films = await withMembers(found));
   bar.max = films.length || 1;
   list.replaceChildren(...films.map(({ name }) => listItem(name)));
   for (const [n, film] of films.entries()) {
     if (mine.cancelled) break;
-    lead.textContent = TEXTS.progress(n + 1, films.length);
+    lead.textContent = say('progress', { n: n + 1, count: films.length });
     await segment(mine, film, list.children[n]);
     bar.value = n + 1;
   }
@@ -52,14 +37,14 @@ async function start(found) {
 async function withMembers(found) {
   const films = [];
   for (const { name, file } of found) {
-    if (!file) films.push({ name, error: TEXTS.unreadable });
+    if (!file) films.push({ name, error: say('unreadable') });
     else if (!(await isArchive(file).catch(() => false))) films.push({ name, size: file.size, read: async () => file });
     else
       try {
         const prefix = found.length > 1 ? `${name}/` : '';
         for (const member of withoutQuiet(await membersOf(file))) films.push({ ...member, name: prefix + member.name });
       } catch (error) {
-        films.push({ name, error: Object.values(ZIP_TEXTS).includes(error.message) ? error.message : TEXTS.unreadable });
+        films.push({ name, error: say(ZIP_FAULTS.includes(error.message) ? error.message : 'unreadable', ZIP_LIMITS) });
       }
   }
   return films;
@@ -67,15 +52,15 @@ async function withMembers(found) {
 
 function listItem(name) {
   const item = document.createElement('li');
-  item.append(Object.assign(document.createElement('span'), { textContent: name, title: name }), Object.assign(document.createElement('span'), { textContent: TEXTS.waiting }));
+  item.append(Object.assign(document.createElement('span'), { textContent: name, title: name }), Object.assign(document.createElement('span'), { textContent: say('waiting') }));
   return item;
 }
 
 async function segment(mine, film, item) {
-  const report = (text, failed = false) => { item.lastChild.textContent = text; item.classList.toggle('failed', failed); item.scrollIntoView({ block: 'nearest' }); };
-  report(TEXTS.segmenting);
-  const answer = await answerTo(film).catch((error) => ({ error: error.message === ZIP_TEXTS.damaged ? ZIP_TEXTS.damaged : TEXTS.failed }));
-  if (answer === null) return report(TEXTS.cancelled);
+  const report = (text, failed = false) => { item.lastChild.textContent = text; item.classList.add('begun'); item.classList.toggle('failed', failed); item.scrollIntoView({ block: 'nearest' }); };
+  report(say('segmenting'));
+  const answer = await answerTo(film).catch((error) => ({ error: say(error.message === 'damaged' ? 'damaged' : 'failed') }));
+  if (answer === null) return report(say('cancelled'));
   mine.rows.push({ file: film.name, ...answer, entries: undefined, token: undefined });
   if (answer.error) return report(answer.error, true);
   const stem = uniqueStem(mine, film.name);
@@ -83,14 +68,14 @@ async function segment(mine, film, item) {
     const deflated = new Blob([await bytesOf(content)]); // a Blob: the browser may keep it on the disk
     mine.entries.push({ name: stem + ending, crc, size, method: DEFLATED, content: deflated });
   }
-  report(answer.verdict + (stem === stemOf(film.name) ? '' : TEXTS.renamed(stem)));
+  report(answer.verdict + (stem === stemOf(film.name) ? '' : say('renamed', { stem })));
 }
 
 async function answerTo(film) {
   if (film.error) return { error: film.error };
-  if (film.size > props.max_bytes) return { error: TEXTS.tooLarge };
+  if (film.size > props.max_bytes) return { error: say('tooLarge', { size: megabytes(props.max_bytes) }) };
   const file = await film.read();
-  if (await isArchive(file)) return { error: ZIP_TEXTS.nested };
+  if (await isArchive(file)) return { error: say('nested') };
   const sent = await sendUnnamed(file);
   return new Promise((resolve) => {
     request = { token: sent.orig_name, resolve };
@@ -122,11 +107,11 @@ function finish(mine) {
   mine.over = true;
   request = null;
   const good = mine.rows.filter((row) => !row.error).length;
-  lead.textContent = (mine.cancelled ? TEXTS.stopped : TEXTS.ready)(good, mine.films.length);
+  lead.textContent = say(mine.cancelled ? 'stopped' : 'ready', { good, count: mine.films.length });
   cancelButton.hidden = true;
   closeButton.hidden = false;
   saveButton.hidden = !good;
-  for (const item of list.children) if (item.lastChild.textContent === TEXTS.waiting) item.lastChild.textContent = TEXTS.skipped;
+  for (const item of list.children) if (!item.classList.contains('begun')) item.lastChild.textContent = say('skipped');
   if (good && !mine.cancelled) saveZip(mine);
 }
 

@@ -1,15 +1,6 @@
 // The viewer's state. A value from the server is a film, or what changed about the film shown: `a` (the model's masks),
 // `b` (the masks that they are compared with), `lines` (measurement lines). All else happens in the browser, where a person
 // may also change the masks (viewer-5 to viewer-8).
-const TEXTS = {
-  notFound: (name) => `${name}: not found`,
-  toggle: (name, key) => `${name} on or off (${key}); with Shift, alone`,
-  other: 'Other',
-  otherMaps: (title) => `Raw: ${title}`,
-  mapsTitle: (title, most) => `${title}: probability maps, at most ${most}`,
-  mapSummary: (name, most, percent) => `${name}: up to ${most}, ${percent} % above 0.5`,
-  position: (row, column) => `row ${row}  column ${column}`,
-};
 const find = (selector) => element.querySelector(selector);
 const all = (selector) => [...element.querySelectorAll(selector)];
 const root = find('.viewer'), stage = find('.stage'), legend = find('.legend'), readout = find('.readout');

@@ -111,7 +111,7 @@ function updateReadout([x, y]) {
   const column = Math.floor((x - view.x) / view.scale), row = Math.floor((y - view.y) / view.scale);
   if (!(row >= 0 && column >= 0 && row < shown.rows && column < shown.columns)) return void (readout.textContent = '');
   const text = { maps: mapsText, otherMaps: mapsText, difference: differenceText }[view.mode] ?? ((...at) => layerText(layerAt(x), ...at));
-  readout.textContent = [TEXTS.position(row, column), text(row, column), lineAt(x, y)].filter(Boolean).join('  ');
+  readout.textContent = [say('position', { row, column }), text(row, column), lineAt(x, y)].filter(Boolean).join('  ');
 }
 
 const layerAt = (x) => shown[{ swipe: x < view.divider * stage.clientWidth ? 'a' : 'b', blink: view.blink }[view.mode] ?? view.mode];

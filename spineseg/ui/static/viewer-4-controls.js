@@ -44,14 +44,14 @@ function refreshControls() {
   for (const button of all('[data-download]')) button.disabled = !shown.a;
   refreshEditor();
   find('.with-lines').hidden = !shown.lines.length;
-  find('.modes [data-mode="b"]').textContent = shown.b?.title ?? TEXTS.other;
-  find('.modes [data-mode="otherMaps"]').textContent = TEXTS.otherMaps(shown.b?.title);
+  find('.modes [data-mode="b"]').textContent = shown.b?.title ?? say('other');
+  find('.modes [data-mode="otherMaps"]').textContent = say('otherMaps', { title: shown.b?.title });
   props.names.forEach((name, k) => {
     const button = legend.children[k];
     const absent = Boolean(shown.a) && k !== BACKGROUND && !shown.a.vertebrae[k] && !shown.b?.vertebrae[k];
     button.disabled = !shown.a;
     button.classList.toggle('absent', absent);
-    button.title = absent ? TEXTS.notFound(name) : TEXTS.toggle(name, k + 1);
+    button.title = absent ? say('notFound', { name }) : say('toggle', { name, key: k + 1 });
   });
   setMode(usable(view.mode) ? view.mode : 'a');
 }
@@ -94,7 +94,7 @@ function showTitles() {
   });
 }
 
-const titleOf = ({ title, undecoded, maps }) => (undecoded && maps ? TEXTS.mapsTitle(title, maps.most.toFixed(2)) : title);
+const titleOf = ({ title, undecoded, maps }) => (undecoded && maps ? say('mapsOf', { title, most: maps.most.toFixed(2) }) : title);
 
 function showDifferenceKey() {
   const list = find('.difference-key');
@@ -136,7 +136,7 @@ function showMapThumbnails() {
     context.strokeStyle = props.colours[k];
     context.lineWidth = (3 * maps.width) / columns;
     context.stroke(mapPicture(maps, k).border);
-    label.textContent = TEXTS.mapSummary(name, (top / 255).toFixed(2), ((100 * above) / pixels.length).toFixed(1));
+    label.textContent = say('mapSummary', { name, most: (top / 255).toFixed(2), percent: ((100 * above) / pixels.length).toFixed(1) });
     button.type = 'button';
     button.style.setProperty('--colour', props.colours[k]);
     button.setAttribute('aria-pressed', visible[k]);
@@ -201,4 +201,9 @@ document.addEventListener('keydown', (event) => {
 element.addEventListener('input', (event) => {
   if (event.target.matches('.brightness, .contrast, .invert')) applyWindow();
   else redraw(false);
+});
+document.addEventListener('spineseg:language', () => {
+  find('.channels').of = undefined; // their labels
+  refreshControls();
+  if (edit.on) sayTool();
 });
