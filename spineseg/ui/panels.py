@@ -45,17 +45,17 @@ def panels(state: SessionState | None) -> tuple[str, str, str]:
 def findings(state: SessionState | None) -> str:
     """Size, model, device, seconds; the verdict with its reasons; what to know of the file; each vertebra."""
     if state is None:
-        return _note(texts.NO_FILM)
+        return f'<p class="verdicts note" role="status">{texts.NO_FILM}</p>'
     rows, columns = state.film.shape
     size = texts.SIZE.format(rows=rows, columns=columns)
     layer = state.layer
     if layer is None or layer.levels is None:
         if state.corrected is None:
-            return f'<p class="facts">{texts.NOT_SEGMENTED.format(size=size)}</p>'
-        return f'<p class="verdicts">{_corrected()}</p><p class="facts">{size}</p>' + _vertebrae(state)
+            return f'<p class="verdicts facts" role="status">{texts.NOT_SEGMENTED.format(size=size)}</p>'
+        return f'<p class="verdicts" role="status">{_corrected()}</p><p class="facts">{size}</p>' + _vertebrae(state)
     facts = (size, escaped(layer.title), device_name(layer.device), f"{layer.seconds:.1f} s")
     return (
-        f'<p class="verdicts">{_verdict(state, layer.levels)}</p><p class="facts">{" · ".join(facts)}</p>'
+        f'<p class="verdicts" role="status">{_verdict(state, layer.levels)}</p><p class="facts">{" · ".join(facts)}</p>'
         + _sentences("remarks", (*state.film.remarks, *(() if state.inverted else state.remarks)))
         + _found(state, layer.levels)
     )

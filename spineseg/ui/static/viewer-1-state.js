@@ -64,7 +64,7 @@ async function apply(value) {
   if (fresh && !((same || again) && !view.fitted)) fit();
   else redraw();
   // on a phone the viewer lies below the button that was pressed
-  if (a && stage.getBoundingClientRect().top > 0.6 * innerHeight) root.scrollIntoView({ behavior: 'smooth' });
+  if (a && stage.getBoundingClientRect().top > 0.6 * innerHeight) root.scrollIntoView({ behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
   root.dataset.loadMs = Math.round(performance.now() - began);
   root.dataset.loaded = Number(root.dataset.loaded) + 1;
 }

@@ -188,7 +188,7 @@ stage.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target !== stage) return;
   const k = /^Digit([1-9])$/.exec(event.code)?.[1] - 1; // NaN for another key
   const toggleChannel = shown.a && k < props.names.length && (() => (event.shiftKey ? showOnly(k) : setVisible(k, !visible[k])));
-  const action = editKey(event) || toggleChannel || keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  const action = cursorKey(event) || editKey(event) || toggleChannel || keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action) return;
   event.preventDefault();
   action(event);
