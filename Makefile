@@ -35,8 +35,8 @@ define lint_scripts
 folder=$$(mktemp -d)
 trap 'rm -r "$$folder"' EXIT
 {
-  cat spineseg/ui/static/files.js spineseg/ui/static/folders.js spineseg/ui/static/unzip.js
-  for scripts in upload batch corrections page 'viewer-?-*'; do
+  cat spineseg/ui/static/files.js spineseg/ui/static/folders.js spineseg/ui/static/unzip.js spineseg/ui/static/zip.js
+  for scripts in upload 'batch*' corrections measures page 'viewer-?-*'; do
     echo "{ // $$scripts"
     cat spineseg/ui/static/$$scripts.js
     echo "}"

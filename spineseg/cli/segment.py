@@ -220,7 +220,7 @@ def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments
     content = {**stated, **measurements.as_dict()}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(arguments.out / f"{stem}.json", text + "\n")
-    return csv_row(cell(stem), levels, measurements)
+    return csv_row(cell(stem), levels, measurements, remarks)
 
 
 def evaluate(data: Path, out: Path, model: Annotated[Model, Flat] = PUBLISHED) -> int:

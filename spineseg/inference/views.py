@@ -8,6 +8,7 @@ segmentation). LOG.md, 2026-11-26, has what it gains here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,13 +41,19 @@ goes its mirror image, so that a film facing right gets the mirror image of the 
 Scaled views gained little (LOG.md, 2026-11-26)."""
 
 
+VIEW_BEGINS: ContextVar[Callable[[int, int], None]] = ContextVar("VIEW_BEGINS", default=lambda view, count: None)
+"""Called before each view with its number, from 1, and how many there are. A variable of the context, because whoever
+waits for a film lies several calls further out, and another may wait in the next thread."""
+
+
 def averaged(channels: Channels, views: Sequence[View], run: Callable[[Channels], Probabilities]) -> Probabilities:
     """Mean of the network's probabilities over views, each turned back; where a view does not reach, of the others.
 
     channels: the network's input (`grid.normalise`). run: the network.
     """
     total, reached = np.float32(0), np.float32(0)
-    for view in views:
+    for number, view in enumerate(views, 1):
+        VIEW_BEGINS.get()(number, len(views))
         there = view.matrix(channels.shape[1:])
         back = _inverse(there)
         turned = np.stack([warp(c, there, border=off) for c, off in zip(channels, OFF_FILM, strict=False)])

@@ -6,7 +6,9 @@ object refers to the film's image, and has neither pixel measures in the patient
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Collection
 from typing import Any
 
 from spineseg import __version__
@@ -41,16 +43,32 @@ def write_segmentation(
     model: str,
     copy_patient: bool = False,
 ) -> None:
-    """Write the masks that are not empty as one DICOM SEG file.
+    """`segmentation_bytes` as a file."""
+    content = segmentation_bytes(film_path, masks, model=model, copy_patient=copy_patient)
+    with replacing(path) as stream:
+        stream.write(content)
+
+
+def segmentation_bytes(
+    film_path: str | os.PathLike[str],
+    masks: Masks,
+    *,
+    model: str,
+    copy_patient: bool = False,
+    by_hand: Collection[str] = (),
+) -> bytes:
+    """The masks that are not empty as one DICOM SEG file.
 
     film_path: the film they belong to, one that `read_film` accepts; its study, series and image identifiers are
     repeated, for a viewer finds the film by them. model: name of the checkpoint. copy_patient: repeat name, identity,
-    dates and the like (`PATIENT`) from the film as well; without it they are empty.
+    dates and the like (`PATIENT`) from the film as well; without it they are empty. by_hand: vertebrae that a person
+    named or drew, whose segments are called semi-automatic.
     Raises NoSegmentation if highdicom is missing, no mask is filled, or the film lacks its identifiers.
     Source: DICOM PS3.3 A.51, C.8.20.
     """
     hd = require_highdicom()
-    _check_dicom(film_path)
+    if reason := obstacle(film_path):
+        raise NoSegmentation(reason)
     filled = [k for k in range(len(VERTEBRAE)) if masks[k].any()]
     if not filled:
         raise NoSegmentation("expected at least one vertebra, found none; there is nothing to write")
@@ -61,7 +79,9 @@ def write_segmentation(
         source_images=[film],
         pixel_array=masks[filled].transpose(1, 2, 0)[None].astype("uint8"),
         segmentation_type="BINARY",
-        segment_descriptions=[_description(hd, n, ANATOMY[k], model) for n, k in enumerate(filled, 1)],
+        segment_descriptions=[
+            _description(hd, n, ANATOMY[k], model, by_hand=VERTEBRAE[k] in by_hand) for n, k in enumerate(filled, 1)
+        ],
         series_instance_uid=hd.UID(),
         series_number=1,
         sop_instance_uid=hd.UID(),
@@ -75,17 +95,18 @@ def write_segmentation(
         omit_empty_frames=False,
     )
     segmentation.PatientOrientation = None
-    with replacing(path) as stream:
-        segmentation.save_as(stream, enforce_file_format=True)
+    stream = io.BytesIO()
+    segmentation.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
 
 
-def _check_dicom(film_path: str | os.PathLike[str]) -> None:
+def obstacle(film_path: str | os.PathLike[str]) -> str:
+    """Why no segmentation object can refer to this film, in a sentence; "" for a DICOM file."""
     with open(film_path, "rb") as stream:
         kind = kind_of(stream.read(HEAD_BYTES))
-    if kind is not DICOM:
-        raise NoSegmentation(
-            f"This is {kind.article}, and a DICOM segmentation refers to a DICOM film; choose that one"
-        )
+    if kind is DICOM:
+        return ""
+    return f"This is {kind.article}, and a DICOM segmentation refers to a DICOM film; choose that one"
 
 
 def require_highdicom() -> Any:
@@ -97,7 +118,7 @@ def require_highdicom() -> Any:
     return highdicom
 
 
-def _description(hd: Any, number: int, vertebra: Vertebra, model: str) -> Any:
+def _description(hd: Any, number: int, vertebra: Vertebra, model: str, *, by_hand: bool) -> Any:
     """Name, code and algorithm of one segment."""
     value, meaning = vertebra.snomed
     return hd.seg.SegmentDescription(
@@ -105,7 +126,7 @@ def _description(hd: Any, number: int, vertebra: Vertebra, model: str) -> Any:
         segment_label=vertebra.name,
         segmented_property_category=hd.sr.CodedConcept("91723000", "SCT", "Anatomical Structure"),
         segmented_property_type=hd.sr.CodedConcept(value, "SCT", meaning),
-        algorithm_type="AUTOMATIC",
+        algorithm_type="SEMIAUTOMATIC" if by_hand else "AUTOMATIC",
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=f"spineseg {model}"[:64],
             version=__version__,

@@ -12,15 +12,17 @@ import atexit
 import math
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spineseg.film import ASPECT, SPACING_MM, VERTEBRAE, Film, Spacing
+from spineseg.film import ASPECT, SPACING_MM, VERTEBRAE, Film, Masks, Spacing
+from spineseg.io.kinds import HEAD_BYTES, kind_of
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
 from spineseg.io.reader_pool import BROKEN_OFF, Function, Readers, ReadResult, Unsafe
-from spineseg.io.reader_process import serialised_film, serialised_label
+from spineseg.io.reader_process import serialised_film, serialised_label, serialised_segmentation
 
 if TYPE_CHECKING:
     from spineseg.io.labels import Label
@@ -60,6 +62,26 @@ def read_label_isolated(
         ):
             return Label(masks, overlap, disagreement)
     raise Unsafe(BROKEN_OFF)
+
+
+def segmentation_isolated(
+    path: str | os.PathLike[str],
+    masks: Masks,
+    *,
+    model: str,
+    by_hand: Sequence[str] = (),
+    limits: Limits = DEFAULT_LIMITS,
+) -> bytes:
+    """`dicom_seg.segmentation_bytes` in a process of its own, without any patient field; see there.
+
+    Raises Refused with the writer's sentence, or Unsafe; neither holds the path or a word of the header.
+    """
+    of_masks = replace(limits, memory_bytes=limits.label_memory_bytes)
+    arguments = (os.path.abspath(path), masks, model, tuple(by_hand))
+    content = isolated(serialised_segmentation, *arguments, limits=of_masks).array.tobytes()
+    if "segmentation" not in kind_of(content[:HEAD_BYTES]).article:
+        raise Unsafe(BROKEN_OFF)
+    return content
 
 
 def isolated(function: Function, *arguments: Any, limits: Limits = DEFAULT_LIMITS) -> ReadResult:

@@ -58,6 +58,16 @@ def serialised_label(path: str, shape: tuple[int, int], limits: Limits) -> tuple
     }
 
 
+def serialised_segmentation(
+    path: str, masks: np.ndarray, model: str, by_hand: tuple[str, ...]
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """`segmentation_bytes` as an array, without any patient field."""
+    from spineseg.io.dicom_seg import segmentation_bytes
+
+    content = segmentation_bytes(path, masks, model=model, by_hand=by_hand)
+    return np.frombuffer(content, np.uint8), {}
+
+
 # The life of a reader
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -20,23 +20,13 @@ from spineseg.inference.prediction import Prediction
 from spineseg.inference.verdict import NOT_LUMBAR
 from spineseg.measure.corners import SIDES, Body, Fit, fit_body
 from spineseg.measure.errors import BoneMap, sample_bodies, side_errors
-from spineseg.measure.figures import DEFINITIONS, JOINTS, PRESACRAL, SOURCES, Figure
+from spineseg.measure.figures import DEFINED, DEFINITIONS, JOINTS, PRESACRAL, SOURCES, Figure, Row
 from spineseg.measure.spine import Facing, Spine, read_spine
 
 _LEAST_TURN_DEG = 20.0
 """Below this the front of the spine cannot be told from its back."""
 Source = Literal["nothing", "outline", "probability"]
 """What errors rest on: nothing where corners are given as known, and no error is stated then."""
-
-
-class Row(NamedTuple):
-    """One line of a table; error: half the width of the 95 % interval, None for a grade."""
-
-    name: str
-    value: float
-    unit: str
-    error: float | None
-    source: str
 
 
 @dataclass(frozen=True)
@@ -72,14 +62,15 @@ class Measurements:
         return self.figures[key]
 
     def table(self) -> list[Row]:
-        """Every figure as (name, value, unit, error, source)."""
-        return [Row(f.name, f.value, f.unit, f.error, f.source) for f in self.figures.values()]
+        """Every figure as a table prints it."""
+        return [DEFINED[key].row(figure) for key, figure in self.figures.items()]
 
     def as_dict(self) -> dict[str, Any]:
         """All of it for JSON."""
         return {
             "figures": {key: asdict(figure) for key, figure in self.figures.items()},
             "error": "half the width of the 95 % interval",
+            "slip": "above 0 anterolisthesis, below 0 retrolisthesis",
             "error_from": self.error_from,
             "left_out": self.left_out,
             "withheld": self.withheld,
@@ -123,11 +114,16 @@ def measure_prediction(
     row_to_column, facing: see `measure`.
     """
     if prediction.levels.verdict == NOT_LUMBAR:
-        return Measurements({}, dict.fromkeys(VERTEBRAE, NOT_LUMBAR), {}, (), None, spacing, "probability")
+        return unmeasured(spacing)
     usable, bone_map = sure_vertebrae(prediction.levels), bone_map_of(prediction)
     return measure(
         prediction.masks, spacing, row_to_column=row_to_column, usable=usable, bone_map=bone_map, facing=facing
     )
+
+
+def unmeasured(spacing: Spacing | None = None) -> Measurements:
+    """Of a picture that does not look like a lateral lumbar radiograph."""
+    return Measurements({}, dict.fromkeys(VERTEBRAE, NOT_LUMBAR), {}, (), None, spacing, "probability")
 
 
 def bone_map_of(prediction: Prediction) -> BoneMap:
@@ -202,13 +198,13 @@ def _measured(
     """Figures of known bodies with their errors (none stated if none are given) and measurement lines."""
     bodies = sample_bodies(spine, errors)
     figures: dict[str, Figure] = {}
-    withheld: dict[str, None] = {}  # a figure and its grade have one name
+    withheld: dict[str, None] = {}  # a slip in per cent and in mm have one name
     for definition in DEFINITIONS:
         samples = definition.samples(bodies, spacing)
         if samples is None:
             continue
         if (definition.error(samples) or 0.0) > definition.most_error:
-            withheld[definition.name] = None
+            withheld |= {} if definition.grade else {definition.name: None}
         else:
             figures[definition.key] = definition.figure(samples, spacing)
     to_film = np.array([1 / row_to_column, 1.0])
@@ -252,17 +248,28 @@ def _lines(spine: Spine, to_film: np.ndarray) -> Iterator[Line]:
 def csv_columns() -> tuple[str, ...]:
     """Head of a table with one line per film: every figure that a film may have, each followed by its error."""
     figures = (column for definition in DEFINITIONS for column in definition.columns)
-    return ("film", "verdict", "reasons", "facing", "left_out", "millimetres", "error_from", *figures)
+    return ("film", "verdict", "reasons", "facing", "left_out", "millimetres", "error_from", "remarks", *figures)
 
 
-def csv_row(film: str, levels: LevelReport, measurements: Measurements) -> tuple[str, ...]:
-    """One film's line; an empty cell where there is no figure."""
-    cells: dict[str, str] = {}
+def csv_row(
+    film: str, levels: LevelReport, measurements: Measurements, remarks: Collection[str] = ()
+) -> tuple[str, ...]:
+    """One film's line; an empty cell where there is no figure. remarks: what to know of the film's file."""
+    stated = {"film": film, "verdict": levels.verdict, "reasons": "; ".join(levels.reasons)}
+    cells = {**stated, **csv_cells(measurements), "remarks": "; ".join(remarks)}
+    return tuple(cells.get(column, "") for column in csv_columns())
+
+
+def csv_cells(measurements: Measurements) -> dict[str, str]:
+    """Of that line what was measured, by column."""
+    cells = {
+        "facing": measurements.facing or "",
+        "left_out": "; ".join(f"{name}: {reason}" for name, reason in measurements.left_out.items()),
+        "millimetres": measurements.spacing.plane if measurements.spacing else "",
+        "error_from": measurements.error_from,
+    }
     for key, figure in measurements.figures.items():
         cells[key] = f"{figure.value:.4g}"
-        cells[f"{key}_error"] = "" if figure.error is None else f"{figure.error:.3g}"
-    left_out = "; ".join(f"{name}: {reason}" for name, reason in measurements.left_out.items())
-    plane = measurements.spacing.plane if measurements.spacing else ""
-    about = (film, levels.verdict, "; ".join(levels.reasons), measurements.facing or "", left_out, plane)
-    about = (*about, measurements.error_from)
-    return (*about, *(cells.get(column, "") for column in csv_columns()[len(about) :]))
+        if figure.error is not None:
+            cells[f"{key}_error"] = f"{figure.error:.3g}"
+    return cells

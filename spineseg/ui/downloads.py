@@ -1,4 +1,4 @@
-"""Downloads as bytes: arrays, pictures, MATLAB, a report. The browser names the files."""
+"""Downloads as bytes: arrays, pictures, MATLAB, a report, measurements. The browser names the files."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spineseg import __version__
 from spineseg.film import CHANNELS, VERTEBRAE, Masks
+from spineseg.io.isolation import segmentation_isolated
 from spineseg.io.labels import mat_bytes, to_array
 from spineseg.io.pictures import png_bytes
 from spineseg.render import label_picture, overlay
 from spineseg.ui import texts
 from spineseg.ui.correction import BadRequest, bits_to_masks
 from spineseg.ui.language import ENGLISH, speaking
+from spineseg.ui.measures import comma_separated
 from spineseg.ui.session import SessionState
 
 BATCH_KINDS = ("npy", "overlay", "labels", "json")
@@ -92,6 +95,14 @@ def _report(state: SessionState, masks: Masks) -> dict[str, Any]:
     }
 
 
+def segmentation(state: SessionState, film: Path) -> bytes:
+    """DICOM SEG as `predict --dicom-seg` writes it, of the film's own file; without any patient field."""
+    changed = state.changes
+    by_hand = () if state.corrected is None else changed.settled if changed else VERTEBRAE
+    model = state.layer.title if state.layer else texts.BY_HAND
+    return segmentation_isolated(film, _masks(state), model=model, by_hand=by_hand)
+
+
 def _corrected(state: SessionState) -> dict[str, Any] | None:
     """What a person changed; None where nothing was."""
     if state.corrected is None:
@@ -106,21 +117,34 @@ KINDS: dict[str, tuple[Callable[[SessionState], bytes], str]] = {
     "overlay": (picture, "-overlay.png"),
     "labels": (labels, "-labels.png"),
     "json": (report, ".json"),
+    "csv": (comma_separated, "-measurements.csv"),
 }
 """What can be downloaded, and how the name of the file ends."""
+SEGMENTATION, SEGMENTATION_ENDING = "seg", ".seg.dcm"
+"""What can be downloaded too, where the film's own file is sent with the request."""
 
 
 def ending(state: SessionState, kind: str) -> str:
     """How the file's name ends; one of masks that a person changed says so. Raises BadRequest for another kind."""
-    if kind not in KINDS:
-        raise BadRequest(texts.UNKNOWN_DOWNLOAD.format(", ".join(KINDS)))
-    return ("" if state.corrected is None else "-corrected") + KINDS[kind][1]
+    endings = {**{key: last for key, (_, last) in KINDS.items()}, SEGMENTATION: SEGMENTATION_ENDING}
+    if kind not in endings:
+        raise BadRequest(texts.UNKNOWN_DOWNLOAD.format(", ".join(endings)))
+    return ("" if state.corrected is None else "-corrected") + endings[kind]
 
 
-def file(state: SessionState, kind: str) -> dict[str, str]:
-    """One file for the browser to save: the end of its name and its bytes in base64."""
+def file(state: SessionState, kind: str, film: Path | None = None) -> dict[str, str]:
+    """One file for the browser to save: the end of its name and its bytes in base64.
+
+    film: the film's own file, which a DICOM segmentation refers to.
+    """
     last = ending(state, kind)
-    return {"ending": last, "content": base64.b64encode(KINDS[kind][0](state)).decode()}
+    if kind != SEGMENTATION:
+        content = KINDS[kind][0](state)
+    elif film is None:
+        raise BadRequest(texts.NEEDS_FILE)
+    else:
+        content = segmentation(state, film)
+    return {"ending": last, "content": base64.b64encode(content).decode()}
 
 
 def zip_entry(state: SessionState, kind: str) -> dict[str, Any]:

@@ -21,10 +21,12 @@ from gradio.utils import get_upload_folder
 from spineseg.data.check_masks import MISPLACED, mask_findings
 from spineseg.film import BadInput, Film
 from spineseg.inference.prediction import Prediction
+from spineseg.io.dicom_seg import obstacle
 from spineseg.io.labels import Label, to_array
 from spineseg.measure.measurements import bone_map_of, measure_prediction
 from spineseg.ui import downloads, panels, texts
 from spineseg.ui.correction import BadRequest, masks_to_bits
+from spineseg.ui.films_table import table_row
 from spineseg.ui.language import translated
 from spineseg.ui.sent_masks import sent_bits, sent_film
 from spineseg.ui.session import MaskLayer, SessionState
@@ -118,7 +120,8 @@ class Handlers:
     def open_upload(self, state: SessionState | None, upload: Mapping[str, Any] | None) -> SessionState:
         """An uploaded file becomes the session's film; the file is deleted."""
         path = uploaded(upload)
-        return SessionState(read_and_delete(path, self.read), path.name)
+        reason, film = read_and_delete(path, lambda path: (obstacle(path), self.read(path)))
+        return SessionState(film, path.name, no_segmentation=reason)
 
     @with_user_errors
     def open_example(self, state: SessionState | None, index: int) -> SessionState:
@@ -210,24 +213,35 @@ class Handlers:
     def download(self, state: SessionState | None, sent: Mapping[str, Any]) -> dict[str, Any]:
         """A file for the viewer to save; see `downloads.KINDS`.
 
-        sent: kind; and, where a person corrected the masks, what `correct` takes.
+        sent: kind; where a person corrected the masks, what `correct` takes; and for a DICOM segmentation the upload of
+        the film's file, which is deleted.
         """
-        kind = str(sent.get("kind"))
+        if "upload" in sent:
+            return read_and_delete(uploaded(sent["upload"]), partial(self._download, state, sent))
+        example = next((path for path in self.examples if state and path.stem == state.name), None)
+        return self._download(state, sent, example)
+
+    def _download(self, state: SessionState | None, sent: Mapping[str, Any], film: Path | None) -> dict[str, Any]:
         if "masks" in sent:
             state = self.correct(state, sent)
         if state is None:
             raise BadRequest(texts.NO_FILM_TO_DOWNLOAD)
-        return {"film": sent.get("film"), "file": downloads.file(state, kind)}
+        return {"film": sent.get("film"), "file": downloads.file(state, str(sent.get("kind")), film)}
 
     def batch_film(self, upload: Mapping[str, Any] | None, model: str, inverted: bool) -> dict[str, Any]:
-        """One film's entries of a batch's ZIP, or the sentence why there are none; the batch goes on."""
+        """One film's entries of a batch's ZIP and its lines in the tables, or the sentence why there are none.
+
+        upload: with masks, see `sent_bits`, where a person corrected them after the film was opened.
+        """
         token = upload.get("orig_name") if isinstance(upload, Mapping) else None
         try:
             state = SessionState(read_and_delete(uploaded(upload), self.read), "", inverted=inverted)
             state = self._segmented(state, model)
+            if isinstance(upload, Mapping) and upload.get("masks"):
+                state = replace(state, corrected=sent_bits(upload["masks"], state.film.shape))
             kinds = downloads.WITHOUT_MASKS if state.held_back else downloads.BATCH_KINDS
             entries = [downloads.zip_entry(state, kind) for kind in kinds]
-            return {"token": token, **_table_row(state), "entries": entries}
+            return {"token": token, **table_row(state), "entries": entries}
         except Exception as error:
             return {"token": token, "error": error_sentence(error, "batch_film")}
 
@@ -311,17 +325,3 @@ def _faults(label: Label) -> tuple[str, ...]:
 def _inverted(state: SessionState, inverted: bool) -> SessionState:
     reference = state.other if state.other and state.other.levels is None else None
     return replace(state, inverted=inverted, layer=None, corrected=None, other=reference, shown_anyway=False)
-
-
-def _table_row(state: SessionState) -> dict[str, Any]:
-    """A film's row in the table of a batch."""
-    assert state.layer is not None and state.layer.levels is not None
-    levels = state.layer.levels
-    return {
-        "rows": state.film.shape[0],
-        "columns": state.film.shape[1],
-        "verdict": levels.verdict,
-        "reasons": "; ".join(levels.reasons),
-        "present": [found and not state.held_back for found in levels.present],
-        "seconds": round(state.layer.seconds, 2),
-    }

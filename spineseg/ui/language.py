@@ -88,6 +88,8 @@ def _with_constants(text: Any) -> Any:
     """The text, or all in a section, with the `CONSTANTS` filled in; English words of sentences too."""
     if isinstance(text, str):
         return re.sub(r"\{(\w+)\}", lambda found: CONSTANTS.get(found[1], found[0]), text)
+    if isinstance(text, list):
+        return [_with_constants(each) for each in text]
     return {_with_constants(key): _with_constants(value) for key, value in text.items()}
 
 

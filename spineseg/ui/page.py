@@ -19,6 +19,7 @@ from spineseg.ui import texts
 from spineseg.ui.handlers import NOTHING, REFERENCE, Handlers, Model
 from spineseg.ui.language import catalogues
 from spineseg.ui.panels import panels, status
+from spineseg.ui.progress import tells, tells_views
 from spineseg.ui.session import SessionState, SessionStore
 from spineseg.ui.viewer import (
     UNCHANGED,
@@ -61,7 +62,7 @@ def build_page(
     def predict(name: str, film: Film) -> Prediction:
         return segmenters[name](film)
 
-    handlers = Handlers(segmenters, read, read_label, _in_turn(predict), shipped)
+    handlers = Handlers(segmenters, tells("READING", read), read_label, tells_views(_in_turn(predict)), shipped)
     with gr.Blocks(
         title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)
     ) as page:
@@ -115,7 +116,9 @@ class Layout:
             self.comparison = gr.HTML(comparison, elem_id="comparison", **correctable)
         self.measure_accordion = gr.Accordion(texts.MEASUREMENTS, open=False, elem_id="measure")
         with self.measure_accordion:
-            self.measurements = gr.HTML(measurements, elem_id="measures", apply_default_css=False)
+            self.measurements = gr.HTML(
+                measurements, elem_id="measures", js_on_load=script("measures"), apply_default_css=False
+            )
 
     @property
     def _choices(self) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The HTML beside the picture: findings, comparison, measurements, and what a model's card says.
+"""The HTML beside the picture: findings, comparison, and what a model's card says; `measures` has the measurements.
 
 Sentences come from `texts`; whatever may come from a file or a card is escaped.
 """
@@ -15,10 +15,10 @@ import numpy as np
 from spineseg.film import VERTEBRAE
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.verdict import VERDICTS
-from spineseg.measure.measurements import Row
 from spineseg.render import LEGEND
 from spineseg.ui import texts
 from spineseg.ui.language import translated
+from spineseg.ui.measures import measurements
 from spineseg.ui.session import SessionState
 
 
@@ -179,37 +179,6 @@ def _names_agree(state: SessionState) -> str:
         way = "lower" if scores.better_shift > 0 else "higher"
         return _disagree(f"{texts.NAMES_OFF_BY_ONE} {_button(way, texts.MOVE_ALL[way], texts.CORRECT_TITLE)}")
     return _disagree(texts.OTHER_NAMES)
-
-
-def measurements(state: SessionState | None) -> str:
-    """Each figure with its error; its tooltip names the method's source."""
-    measured = state.measurements if state else None
-    if measured is None:
-        return _note(texts.NO_MEASUREMENTS)
-    rows = "".join(_measured(row) for row in measured.table())
-    plane = texts.MILLIMETRES.format(measured.spacing.plane) if measured.spacing else ""
-    reasons = dict.fromkeys(measured.left_out.values())
-    missing = [f"{', '.join(n for n, why in measured.left_out.items() if why == r)}: {r}" for r in reasons]
-    missing += [texts.TOO_UNCERTAIN.format(name) for name in measured.withheld]
-    return (
-        _note(f"{plane}{texts.INTERVAL}")
-        + f'<table class="numbers"><tbody>{rows}</tbody></table>'
-        + (f'<p class="reasons">{escaped(texts.NOT_MEASURED.format("; ".join(missing)))}</p>' if missing else "")
-    )
-
-
-def _measured(row: Row) -> str:
-    """Value, error and unit; the rest of a unit (which way a slip goes, a grade's range) stands by the name."""
-    unit, _, more = row.unit.partition(" ")
-    if row.error is None:  # a grade
-        value, more = f"{row.value:g}", row.unit
-    else:
-        digits = 2 if row.error < 0.2 else 1 if row.error < 10 else 0
-        sign = "°" if unit == "deg" else f" {escaped(unit)}"
-        value = f"{row.value:.{digits}f} ± {row.error:.{digits}f}{sign}".rstrip()
-    aside = f" <small>{escaped(more)}</small>" if more and not more.startswith("at the") else ""
-    name = f'<th scope="row">{escaped(row.name)}{aside}</th>'
-    return f'<tr title="{escaped(row.source)}">{name}<td>{value}</td></tr>'
 
 
 def _number(value: float, digits: int = 3) -> str:

@@ -60,7 +60,8 @@ class SessionState:
     film: as the first model decided to see it (`Prediction.seen`); remarks: what it said of that. inverted: the visitor
     turned it over. layer: the model's masks. corrected: the masks that a person made of them. other: the masks that
     they are compared with. shown_anyway: the visitor asked for the masks of a picture that does not look like a lateral
-    lumbar radiograph. forgotten: only the browser has the film, whose image is 0 here. fits: bodies found so far.
+    lumbar radiograph. forgotten: only the browser has the film, whose image is 0 here. no_segmentation: why no DICOM
+    segmentation can refer to the film's file, "" where one can. fits: bodies found so far.
     """
 
     film: Film
@@ -73,6 +74,7 @@ class SessionState:
     remarks: tuple[str, ...] = ()
     shown_anyway: bool = False
     forgotten: bool = False
+    no_segmentation: str = ""
     fits: KeptFits = field(default_factory=KeptFits)
 
     @property

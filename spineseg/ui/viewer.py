@@ -17,10 +17,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from spineseg.film import CHANNELS, VERTEBRAE, Film
-from spineseg.measure.measurements import Line
+from spineseg.measure.measurements import Line, csv_columns
 from spineseg.render import DIFFERENCES, LEGEND, to_uint8
 from spineseg.ui.correction import Bits
-from spineseg.ui.language import script_texts
+from spineseg.ui.films_table import figure_heads, measured_cells
+from spineseg.ui.language import script_texts, translated
+from spineseg.ui.measures import line_figures
 from spineseg.ui.session import MaskLayer, SessionState
 
 JPEG_QUALITY = 90
@@ -28,7 +30,8 @@ Payload = dict[str, Any]
 """What the viewer is sent: a film, or what changed about the film that it shows.
 
 film: its token. With a new film: name (of downloads; None for an upload, whose name only the browser knows), rows,
-columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI). a, b: the model's masks and those they are
+columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI), noSegmentation (why no DICOM segmentation
+can be downloaded, or ""). a, b: the model's masks and those they are
 compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are
 shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless the viewer has them already, maps
 (probability maps: their grid's size, and where it lies on the film). lines: measurement lines. corners: of the
@@ -38,9 +41,9 @@ UNCHANGED: Payload = {"unchanged": True}
 """Leaves the viewer as it is, but replaces the last value, which Gradio keeps for the length of the session."""
 SCRIPTS = {
     "upload": ("language.js", "files.js", "folders.js", "unzip.js", "upload.js"),
-    "batch": ("language.js", "files.js", "folders.js", "unzip.js", "batch.js"),
+    "batch": ("language.js", "files.js", "folders.js", "unzip.js", "zip.js", "batch-table.js", "batch.js"),
     "viewer": (
-        *("language.js", "files.js", "viewer-1-state.js", "viewer-2-draw.js"),
+        *("language.js", "files.js", "viewer-1-state.js", "viewer-2-draw.js", "viewer-3-lines.js"),
         *("viewer-3-move.js", "viewer-4-controls.js"),
         *("viewer-5-masks.js", "viewer-6-history.js", "viewer-6-storage.js", "viewer-7-tools.js"),
         *("viewer-8-edit.js", "viewer-8-server.js", "viewer-9-downloads.js", "viewer-9-keyboard.js"),
@@ -48,6 +51,7 @@ SCRIPTS = {
     "corrections": ("corrections.js",),
     "header": ("language.js", "header.js"),
     "about": ("language.js",),
+    "measures": ("files.js", "measures.js"),
 }
 """Each component's scripts, which run as one in this order."""
 
@@ -61,8 +65,12 @@ def upload_field(kind: str, max_bytes: int, *, several: bool = False) -> gr.HTML
 
 
 def batch_panel(max_bytes: int) -> gr.HTML:
-    """Films one after the other into one ZIP, which the browser writes; its value is the file to be segmented next."""
-    return _component("batch", ("batch",), elem_id="batch", names=list(VERTEBRAE), max_bytes=max_bytes)
+    """Films one after the other into a list, one table and one ZIP, which the browser writes.
+
+    Its value is the file to be segmented next.
+    """
+    tables = {"heads": figure_heads(), "measured": csv_columns(), "names": list(VERTEBRAE)}
+    return _component("batch", ("batch",), elem_id="batch", max_bytes=max_bytes, **tables)
 
 
 def viewer() -> gr.HTML:
@@ -86,6 +94,7 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
     payload: Payload = {"film": after.token}
     if before is None or _picture_of(before) != _picture_of(after):
         payload |= {"name": after.name, "picture": jpeg(to_uint8(after.shown_film)), **_about(after.film)}
+        payload["noSegmentation"] = translated(after.no_segmentation)
         before = None
     shown = None if after.held_back else after.layer
     shown_before = None if before is None or before.held_back else before.layer
@@ -98,6 +107,17 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
     return payload
 
 
+def in_language(state: SessionState | None) -> Payload:
+    """What the viewer says of a film in words that Python wrote, in the current language."""
+    if state is None:
+        return UNCHANGED
+    return {
+        "film": state.token,
+        "lines": _measured(state)["lines"],
+        "noSegmentation": translated(state.no_segmentation),
+    }
+
+
 def _picture_of(state: SessionState) -> tuple[str, int, bool]:
     """Equal where the same picture is shown."""
     return state.token, id(state.film.image), state.inverted
@@ -106,9 +126,10 @@ def _picture_of(state: SessionState) -> tuple[str, int, bool]:
 def after_correction(state: SessionState) -> Payload:
     """What a viewer is sent whose masks a person has just changed: what follows from them.
 
-    forgotten: the film is not here any more, only what the browser sent of it.
+    forgotten: the film is not here any more, only what the browser sent of it. cells: of the table of several films.
     """
-    return {"corrected": state.corrected is not None, "forgotten": state.forgotten, **_measured(state)}
+    cells = measured_cells(state)
+    return {"corrected": state.corrected is not None, "forgotten": state.forgotten, "cells": cells, **_measured(state)}
 
 
 def _about(film: Film) -> Payload:
@@ -125,8 +146,9 @@ def _measured(state: SessionState) -> Payload:
     measured = state.measurements
     if measured is None:
         return {"lines": [], "corners": [None for _ in VERTEBRAE]}
+    figures = line_figures(measured)
     return {
-        "lines": [_line(line) for line in measured.lines],
+        "lines": [_line(line, figures[line.name]) for line in measured.lines],
         "corners": [measured.corners.get(name) for name in VERTEBRAE],
     }
 
@@ -157,10 +179,18 @@ def _maps(layer: MaskLayer) -> Payload | None:
     }
 
 
-def _line(line: Line) -> Payload:
-    """A measurement line; one of a single vertebra is shown and hidden with it."""
+def _line(line: Line, figures: list[str]) -> Payload:
+    """A measurement line with what it measures; one of a single vertebra is shown and hidden with it."""
     owners = [k for k, name in enumerate(VERTEBRAE) if line.name.split()[0] == name]
-    return {"name": line.name, "start": line.start, "end": line.end, **({"vertebra": owners[0]} if owners else {})}
+    owner = {"vertebra": owners[0]} if owners else {}
+    return {
+        "name": line.name,
+        "title": translated(line.name),
+        "figures": figures,
+        "start": line.start,
+        "end": line.end,
+        **owner,
+    }
 
 
 def _gzipped(values: np.ndarray) -> str:

@@ -23,7 +23,8 @@ from spineseg.inference.levels import LevelReport
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.verdict import CHECK, RELIABLE
 from spineseg.measure.errors import BoneMap
-from spineseg.measure.figures import DEFINITIONS, KEYS, MOST_ERROR, SOURCES, genant_grade, meyerding_grade
+from spineseg.measure.figures import DEFINITIONS, KEYS, MOST_ERROR, SOURCES, TABLE_HEAD
+from spineseg.measure.formulas import genant_grade, meyerding_grade
 from spineseg.measure.measurements import (
     Measurements,
     check_masks,
@@ -119,7 +120,7 @@ def test_figures_that_can_be_checked_by_eye():
     assert measured["L2_anterior_posterior_ratio"].value == pytest.approx(0.65, abs=0.01)
     assert measured["L2_compression_percent"].value == pytest.approx(35, abs=1)
     assert measured["L2_genant_grade"].value == 2 and measured["L3_genant_grade"].value == 0
-    assert measured["L4_L5_slip_percent"].value > 20 and "antero" in measured["L4_L5_slip_percent"].unit
+    assert measured["L4_L5_slip_percent"].value > 20 and measured["L4_L5_slip_percent"].unit == "%"
     assert measured["L4_L5_meyerding_grade"].value in (1, 2)
     assert measured["L3_depth_mm"].value == pytest.approx(50, abs=0.5)
     assert measured["L3_depth_mm"].unit == "mm at the detector"
@@ -130,12 +131,16 @@ def test_figures_that_can_be_checked_by_eye():
 
 
 @pytest.mark.parametrize(
-    ("forward_px", "word", "grade"), [(18.0, "antero", 1), (-12.0, "retro", 0), (-18.0, "retro", 1)]
+    ("forward_px", "word", "grade"),
+    [(18.0, "anterolisthesis", 1), (-12.0, "retrolisthesis", 0), (-18.0, "retrolisthesis", 1)],
 )
 def test_a_slip_has_its_direction_and_grade_and_does_not_change_the_disc(forward_px: float, word: str, grade: int):
     measured = measure(masks_of(blocks(slip={"L1": forward_px})))
     slip = measured["L1_L2_slip_percent"]
-    assert slip.value == pytest.approx(forward_px, abs=1) and word in slip.unit
+    assert slip.value == pytest.approx(forward_px, abs=1) and slip.unit == "%"
+    (row,) = (row for row in measured.table() if row.key == "L1_L2_slip_percent")
+    assert (row.name, row.value) == (f"L1 on L2 {word}", abs(slip.value)), "signed once, by its name"
+    assert row.cells[0] == f"L1 on L2 {word}" and float(row.cells[1]) > 0
     assert measured["L1_L2_meyerding_grade"].value == grade
     assert measured["L1_L2_disc_ratio"].value == pytest.approx(plain_blocks()["L1_L2_disc_ratio"].value, abs=0.01)
 
@@ -356,19 +361,47 @@ def test_lines_end_where_the_figures_say():
 
 def test_tables_hold_what_was_measured():
     measured = measured_spine(0)
-    assert [row.name for row in measured.table()][:3] == ["lordosis L1-S1", "lordosis L4-S1", "sacral slope"]
+    first = ["Lumbar lordosis, L1-S1 Cobb", "Lower lumbar lordosis, L4-S1 Cobb", "Sacral slope"]
+    assert [row.name for row in measured.table()][:3] == first
+    assert {"L1 Genant grade", "L5 on S1 Meyerding grade"} <= {row.name for row in measured.table()}
     assert {row.source for row in measured.table()} <= set(SOURCES)
     stored = json.loads(json.dumps(measured.as_dict(), allow_nan=False))
     assert stored["figures"]["sacral_slope_deg"]["value"] == measured["sacral_slope_deg"].value
     assert stored["millimetres"] == "detector" and len(stored["corners_row_column"]["L1"]) == 4
     text = io.StringIO()
-    csv.writer(text).writerows([csv_columns(), csv_row("a film", SURE, measured)])
+    csv.writer(text).writerows([csv_columns(), csv_row("a film", SURE, measured, ("no spacing", "8 bits"))])
     (row,) = csv.DictReader(io.StringIO(text.getvalue()))
+    assert row["remarks"] == "no spacing; 8 bits"
     assert row["film"] == "a film" and row["verdict"] == RELIABLE and row["millimetres"] == "detector"
     assert float(row["sacral_slope_deg"]) == pytest.approx(measured["sacral_slope_deg"].value, rel=1e-3)
     assert all(row[key] for key in KEYS)
     nothing = csv_row("b", SURE, measure(np.zeros((6, 64, 64), bool)))
     assert len(nothing) == len(csv_columns()) and set(nothing[7:]) == {""}
+
+
+def test_cells_hold_the_interval_and_the_unit_as_plain_numbers():
+    measured = measured_blurred(3.0)
+    cells = {row.key: dict(zip(TABLE_HEAD, row.cells, strict=True)) for row in measured.table()}
+    figure = measured["lordosis_L1_S1_deg"]
+    row = cells["lordosis_L1_S1_deg"]
+    assert figure.error and (row["unit"], row["source"]) == ("deg", "Cobb 1948")
+    ends = [float(row[end]) for end in ("95 % from", "value", "95 % to")]
+    assert ends == pytest.approx([figure.value - figure.error, figure.value, figure.value + figure.error], rel=1e-3)
+    assert cells["L2_genant_grade"] | {"source": ""} == dict(
+        zip(
+            TABLE_HEAD,
+            ("L2 Genant grade", f"{measured['L2_genant_grade'].value:g}", "", "", "grade 0-3", ""),
+            strict=True,
+        )
+    )
+
+
+def test_every_figure_has_lines_and_every_line_a_figure():
+    measured = plain_blocks()
+    drawn = {line.name for line in measured.lines}
+    shown = [set(row.lines) for row in measured.table()]
+    assert all(lines and lines <= drawn for lines in shown)
+    assert set().union(*shown) == drawn
 
 
 def test_an_aspect_alone_squares_the_pixels_of_angles():

@@ -17,7 +17,8 @@ from spineseg.ui.page import build_page
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 FAULTS = """async (rules) => (await axe.run(document, rules)).violations.flatMap(({ id, nodes }) =>
-  nodes.filter((node) => id !== 'target-size' || !node.html.includes('translate(')).map((node) => `${id}: ${node.target.join(' ')} ${node.html.slice(0, 120)} ${node.any.map((c) => c.message)}`))"""
+  nodes.filter((node) => id !== 'target-size' || !node.html.includes('translate(')).map((node) =>
+    `${id}: ${node.target.join(' ')} ${node.html.slice(0, 120)} ${node.any.map((check) => check.message)}`))"""
 
 
 """Of the handles the size is not judged: they are for the keyboard; a pointer finds a corner within 10 to 26 px."""

@@ -332,7 +332,13 @@ def test_measurements_follow_the_correction_and_name_their_source() -> None:
     assert {line["name"].split()[0] for line in payload["lines"] if "vertebra" in line} >= {"L2", "L5"}
     assert [bool(four) for four in payload["corners"]] == [name in after.measurements.corners for name in VERTEBRAE]
     html = panels.measurements(before)
-    for text in ("lordosis L1-S1", "°", "Genant 1993", "Millimetres at the detector", "±"):
+    for text in (
+        "Lumbar lordosis, L1-S1 Cobb",
+        "°</td>",
+        "Genant 1993",
+        "Millimetres at the detector",
+        "95 % interval",
+    ):
         assert text in html
 
 

@@ -1,37 +1,50 @@
-// Several films: sent, segmented and fetched one after the other, put into one ZIP in this browser. The server holds
-// one film at a time and never learns a name. After Cancel, the films that are ready can still be saved.
-const MOST_ZIP_BYTES = 2 ** 31; // a ZIP without the 64-bit extension holds 4 GB
-const MOST_ZIP_ENTRIES = 60000; // and 65,535 files
+// Several films: sent, segmented and fetched one after the other. They end in a list whose rows open a film on the stage, one
+// table of measurements and one ZIP, all made in this browser. The server holds one film at a time and never learns a name.
 const box = element.querySelector('.batch');
-const [lead, bar, list, cancelButton, saveButton, closeButton] = ['.lead', 'progress', '.films', '.cancel', '.save', '.close'].map((name) => box.querySelector(name));
-let batch = null; // { films, entries, rows, stems, cancelled, over }
+const part = (selector) => box.querySelector(selector);
+const [lead, bar, list, table] = ['.lead', 'progress', '.films', '.measured table'].map(part);
+const NOTHING_SHOWN = Symbol('nothing shown');
+let batch = null; // { films, stems, copies, cancelled, over }; a film: { name, size, read or error, item, stem, row, entries, token, masks, corrected, stale }
 let request = null; // { token, resolve } of the film that is being segmented
+let opening = null; // { film, file } that is on its way to the stage
+let shownToken = NOTHING_SHOWN;
 
 document.addEventListener('spineseg:batch', (event) => { if (!batch || batch.over) start(event.detail); });
-cancelButton.addEventListener('click', () => { if (batch) { batch.cancelled = true; request?.resolve(null); lead.textContent = say('stopping'); } });
-closeButton.addEventListener('click', () => { box.hidden = true; batch = null; });
-saveButton.addEventListener('click', () => saveZip(batch));
+part('.cancel').addEventListener('click', () => { if (batch) { batch.cancelled = true; request?.resolve(null); lead.textContent = say('stopping'); } });
+part('.close').addEventListener('click', () => { box.hidden = true; batch = null; });
+part('.save').addEventListener('click', () => saveAll(batch));
+part('.show').addEventListener('click', () => { fillTable(table, batch.films, (film) => { part('.measured').close(); openFilm(film); }); part('.measured').showModal(); });
+for (const button of box.querySelectorAll('.copy')) button.addEventListener('click', async () => { await copyText(tabbed(measurementRows(batch.films))); part('.copied').textContent = say('copied'); });
+for (const button of box.querySelectorAll('.csv')) button.addEventListener('click', () => save([csvText(measurementRows(batch.films))], TABLES.measurements, 'text/csv'));
 
 // found: see folders.js.
 async function start(found) {
-  const mine = (batch = { films: [], entries: [], rows: [], stems: new Set(), copies: new Map(), cancelled: false, over: false });
+  const mine = (batch = { films: [], stems: new Set(), copies: new Map(), cancelled: false, over: false });
   box.hidden = false;
-  cancelButton.hidden = false;
-  saveButton.hidden = closeButton.hidden = true;
+  showButtons({ cancel: true });
   bar.value = 0;
+  bar.hidden = false;
   list.replaceChildren();
+  part('.copied').textContent = '';
   lead.textContent = say('looking');
-  const films = (mine.films = await withMembers(found));
-  bar.max = films.length || 1;
-  list.replaceChildren(...films.map(({ name }) => listItem(name)));
-  for (const [n, film] of films.entries()) {
+  mine.films = await withMembers(found);
+  bar.max = mine.films.length || 1;
+  for (const film of mine.films) film.item = listItem(film);
+  list.replaceChildren(...mine.films.map(({ item }) => item));
+  for (const [n, film] of mine.films.entries()) {
     if (mine.cancelled) break;
-    lead.textContent = say('progress', { n: n + 1, count: films.length });
-    await segment(mine, film, list.children[n]);
+    lead.textContent = say('progress', { n: n + 1, count: mine.films.length });
+    await segment(mine, film);
     bar.value = n + 1;
   }
   finish(mine);
 }
+
+const showButtons = ({ cancel = false, close = false, save: good = false }) => {
+  part('.cancel').hidden = !cancel;
+  part('.close').hidden = !close;
+  part('.save').hidden = part('.tables').hidden = !good;
+};
 
 // Each file and each file of an archive: { name, size, read } or { name, error }.
 async function withMembers(found) {
@@ -50,36 +63,103 @@ async function withMembers(found) {
   return films;
 }
 
-function listItem(name) {
-  const item = document.createElement('li');
-  item.append(Object.assign(document.createElement('span'), { textContent: name, title: name }), Object.assign(document.createElement('span'), { textContent: say('waiting') }));
+// ---- the list ----
+
+function listItem(film) {
+  const item = document.createElement('li'), button = document.createElement('button');
+  const [name, state] = [film.name, say('waiting')].map((textContent) => Object.assign(document.createElement('span'), { textContent }));
+  Object.assign(button, { type: 'button', title: say('open'), tabIndex: -1 });
+  button.append(name, state);
+  button.addEventListener('click', () => openFilm(film));
+  item.append(button);
   return item;
 }
 
-async function segment(mine, film, item) {
-  const report = (text, failed = false) => { item.lastChild.textContent = text; item.classList.add('begun'); item.classList.toggle('failed', failed); item.scrollIntoView({ block: 'nearest' }); };
-  report(say('segmenting'));
+function report(film, text, failed = false) {
+  const button = film.item.firstChild;
+  button.lastChild.textContent = text;
+  film.item.classList.add('begun');
+  film.item.classList.toggle('failed', failed);
+  button.setAttribute('aria-disabled', failed);
+  film.item.scrollIntoView({ block: 'nearest' });
+}
+
+// The server says a verdict in English, as it stands in the tables.
+const verdictOf = ({ corrected, row }) => (corrected ? say('corrected', { verdict: say(row.verdict) }) : say(row.verdict));
+const stateOf = (film) => {
+  const state = verdictOf(film);
+  return film.stem === stemOf(film.name) ? state : say('renamed', { state, stem: film.stem });
+};
+
+// One stop of the Tab key; arrows go from film to film.
+function focusRow(n) {
+  const buttons = [...list.querySelectorAll('button')], button = buttons[Math.min(Math.max(n, 0), buttons.length - 1)];
+  for (const each of buttons) each.tabIndex = each === button ? 0 : -1;
+  return button;
+}
+list.addEventListener('focusin', (event) => focusRow([...list.children].indexOf(event.target.closest('li'))));
+list.addEventListener('keydown', (event) => {
+  const n = [...list.children].indexOf(event.target.closest('li'));
+  const to = { ArrowDown: n + 1, ArrowUp: n - 1, Home: 0, End: list.children.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  focusRow(to).focus();
+});
+
+// Sends the film's file once more: the batch keeps files, the server keeps none of its films.
+async function openFilm(film) {
+  if (film.error || film.row?.error) return;
+  const file = await film.read().catch(() => null);
+  if (!file) return report(film, say('unreadable'), true);
+  opening = { film, file: new File([file], film.name.split('/').pop()) };
+  document.dispatchEvent(new CustomEvent('spineseg:film-sent-again', { detail: opening.file }));
+}
+document.addEventListener('spineseg:file-named', ({ detail: { token, file } }) => { if (file === opening?.file) opening.film.token = token; });
+document.addEventListener('spineseg:film-changed', ({ detail }) => {
+  shownToken = detail.film;
+  markShown();
+});
+function markShown() {
+  for (const { token, item } of batch?.films ?? []) item?.firstChild.setAttribute('aria-current', token === shownToken);
+}
+
+// What a person corrects on the stage goes into the table at once, and into the files when they are saved.
+document.addEventListener('spineseg:measured', ({ detail: { film: token, cells, corrected, masks } }) => {
+  const film = batch?.films.find((each) => each.token === token);
+  if (!film?.row || film.row.error) return;
+  film.row.measured = cells;
+  Object.assign(film, { corrected, masks: corrected ? masks : null, stale: true });
+  report(film, stateOf(film));
+});
+
+// ---- segmenting ----
+
+async function segment(mine, film) {
+  report(film, say('segmenting'));
   const answer = await answerTo(film).catch((error) => ({ error: say(error.message === 'damaged' ? 'damaged' : 'failed') }));
-  if (answer === null) return report(say('cancelled'));
-  mine.rows.push({ file: film.name, ...answer, entries: undefined, token: undefined });
-  if (answer.error) return report(answer.error, true);
-  const stem = uniqueStem(mine, film.name);
-  for (const { ending, crc, size, content } of answer.entries) {
+  if (answer === null) return report(film, say('cancelled'));
+  const { entries, token: _, ...row } = answer;
+  film.row = row;
+  film.stale = false;
+  if (row.error) return report(film, row.error, true);
+  film.stem ??= uniqueStem(mine, film.name);
+  film.entries = [];
+  for (const { ending, crc, size, content } of entries) {
     const deflated = new Blob([await bytesOf(content)]); // a Blob: the browser may keep it on the disk
-    mine.entries.push({ name: stem + ending, crc, size, method: DEFLATED, content: deflated });
+    film.entries.push({ name: film.stem + ending, crc, size, method: DEFLATED, content: deflated });
   }
-  report(answer.verdict + (stem === stemOf(film.name) ? '' : say('renamed', { stem })));
+  report(film, stateOf(film));
 }
 
 async function answerTo(film) {
   if (film.error) return { error: film.error };
-  if (film.size > props.max_bytes) return { error: say('tooLarge', { size: megabytes(props.max_bytes) }) };
+  if (film.size > props.max_bytes) return { error: say('tooLarge', { limit: megabytes(props.max_bytes) }) };
   const file = await film.read();
   if (await isArchive(file)) return { error: say('nested') };
   const sent = await sendUnnamed(file);
   return new Promise((resolve) => {
     request = { token: sent.orig_name, resolve };
-    props.value = sent;
+    props.value = film.masks ? { ...sent, masks: film.masks } : sent;
     trigger('film');
   });
 }
@@ -103,65 +183,29 @@ function uniqueStem(mine, name) {
   return stem;
 }
 
+const done = (mine) => mine.films.filter(({ row }) => row);
+const good = (mine) => done(mine).filter(({ row }) => !row.error);
+
 function finish(mine) {
   mine.over = true;
   request = null;
-  const good = mine.rows.filter((row) => !row.error).length;
-  lead.textContent = say(mine.cancelled ? 'stopped' : 'ready', { good, count: mine.films.length });
-  cancelButton.hidden = true;
-  closeButton.hidden = false;
-  saveButton.hidden = !good;
-  for (const item of list.children) if (!item.classList.contains('begun')) item.lastChild.textContent = say('skipped');
-  if (good && !mine.cancelled) saveZip(mine);
+  const ready = good(mine).length;
+  lead.textContent = say(mine.cancelled ? 'stopped' : 'ready', { good: ready, count: mine.films.length });
+  bar.hidden = true;
+  showButtons({ close: true, save: ready > 0 });
+  for (const film of mine.films) if (!film.row && !film.item.classList.contains('begun')) report(film, say('skipped'));
+  if (mine.films.length) focusRow(0);
+  if (ready && !mine.cancelled) saveAll(mine);
 }
 
-function csv(rows) {
-  const quoted = (value) => `"${String(value ?? '').replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"`; // a name must not become a formula
-  const head = ['file', 'rows', 'columns', 'verdict', 'reasons', ...props.names, 'seconds', 'error'];
-  const lines = rows.map((row) => [row.file, row.rows, row.columns, row.verdict, row.reasons, ...props.names.map((_, k) => (row.present ? Number(row.present[k]) : '')), row.seconds, row.error]);
-  return [head, ...lines].map((line) => line.map(quoted).join(',')).join('\r\n') + '\r\n';
-}
-
-// ---- ZIP: the server has deflated the entries; names, headers and directory are added here. Source: APPNOTE.TXT 6.3 ----
-
-const STORED = 0, DEFLATED = 8, UTF8_NAME = 0x0800, FIRST_OF_JANUARY_1980 = 0x21;
-
-// Several archives where one would be too large; the table is in the last.
-function saveZip({ entries, rows }) {
-  const table = new TextEncoder().encode(csv(rows));
-  const parts = inParts([...entries, { name: 'films.csv', crc: crc32(table), size: table.length, method: STORED, content: new Blob([table]) }]);
-  for (const [n, part] of parts.entries()) save(zip(part), parts.length === 1 ? 'spineseg.zip' : `spineseg-${n + 1}.zip`, 'application/zip');
-}
-
-function inParts(entries) {
-  const parts = [[]];
-  let bytes = 0;
-  for (const entry of entries) {
-    bytes += entry.content.size;
-    if (bytes > MOST_ZIP_BYTES || parts.at(-1).length === MOST_ZIP_ENTRIES) { parts.push([]); bytes = entry.content.size; }
-    parts.at(-1).push(entry);
+// Films that were corrected since are segmented once more, with the person's masks for the model's.
+async function saveAll(mine) {
+  const stale = good(mine).filter((film) => film.stale), text = lead.textContent;
+  for (const [n, film] of stale.entries()) {
+    lead.textContent = say('saving', { n: n + 1, count: stale.length });
+    await segment(mine, film);
   }
-  return parts;
-}
-
-function zip(entries) {
-  const files = [], directory = [];
-  let offset = 0;
-  for (const { name, crc, size, method, content } of entries) {
-    const encoded = new TextEncoder().encode(name);
-    const fields = [20, UTF8_NAME, method, 0, FIRST_OF_JANUARY_1980, crc, content.size, size, encoded.length, 0];
-    const header = littleEndian([0x04034b50, ...fields], [4, 2, 2, 2, 2, 2, 4, 4, 4, 2, 2]);
-    directory.push(littleEndian([0x02014b50, 20, ...fields, 0, 0, 0, 0, offset], [4, 2, 2, 2, 2, 2, 2, 4, 4, 4, 2, 2, 2, 2, 2, 4, 4]), encoded);
-    files.push(header, encoded, content);
-    offset += header.length + encoded.length + content.size;
-  }
-  const length = directory.reduce((sum, part) => sum + part.length, 0);
-  return [...files, ...directory, littleEndian([0x06054b50, 0, 0, entries.length, entries.length, length, offset, 0], [4, 2, 2, 2, 2, 4, 4, 2])];
-}
-
-function littleEndian(values, widths) {
-  const view = new DataView(new ArrayBuffer(widths.reduce((sum, width) => sum + width, 0)));
-  let at = 0;
-  values.forEach((value, n) => { if (widths[n] === 4) view.setUint32(at, value, true); else view.setUint16(at, value, true); at += widths[n]; });
-  return new Uint8Array(view.buffer);
+  lead.textContent = text;
+  const tables = [{ name: TABLES.films, text: csvText(filmRows(done(mine))) }, { name: TABLES.measurements, text: csvText(measurementRows(good(mine))) }];
+  saveZip(good(mine).flatMap(({ entries }) => entries), tables);
 }

@@ -41,12 +41,12 @@ async function apply(value) {
   if (!fresh && !same) return; // of a film that is no longer shown
   const [bitmap, a, b] = await Promise.all([fresh ? pictureOf(value.picture) : null, layerOf(value, 'a'), layerOf(value, 'b')]);
   if (fresh) {
-    const { film: token, name, rows, columns, hash, spacing, aspect, picture: source } = value;
+    const { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, picture: source } = value;
     shown.bitmap?.close();
     if (!again) toggleEdit(false);
     if (hash !== edits.hash) forgetPicture();
-    Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, source, bitmap, opening: !same, awaited: true });
-    document.dispatchEvent(new CustomEvent('spineseg:film-changed'));
+    Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, source, bitmap, opening: !same, awaited: true });
+    document.dispatchEvent(new CustomEvent('spineseg:film-changed', { detail: { film: token, name } }));
     if (value.name) document.dispatchEvent(new CustomEvent('spineseg:example-opened'));
   }
   if ('a' in value) {
@@ -57,6 +57,7 @@ async function apply(value) {
   }
   if ('b' in value) shown.b = b;
   if ('lines' in value) shown.lines = value.lines;
+  if ('noSegmentation' in value) shown.noSegmentation = value.noSegmentation;
   shown.difference = null;
   if (a?.undecoded && a.maps && view.mode === 'a') view.mode = 'maps'; // its masks may well be empty
   if (fresh && !same && !again) view.divider = null;

@@ -49,7 +49,7 @@ function drawOverlay() {
     drawClipped(context, view.divider, 1, () => drawLayer(context, shown.b));
   } else if (mode === 'a') drawMasks(context, shown.a);
   else drawLayer(context, shown[mode === 'blink' ? view.blink : mode]);
-  if (find('.lines').checked && !showsMaps()) drawLines(context);
+  drawLines(context);
   drawEditor(context);
 }
 
@@ -125,16 +125,6 @@ function drawText(context, x, y, text, size = 14) {
   context.strokeText(text, view.x + x * view.scale, view.y + y * view.scale);
   context.fillText(text, view.x + x * view.scale, view.y + y * view.scale);
   context.restore();
-}
-
-function drawLines(context) {
-  for (const line of shown.lines) {
-    if (line.vertebra !== undefined && !visible[line.vertebra]) continue;
-    const path = new Path2D(), [[top, left], [bottom, right]] = [line.start, line.end];
-    path.moveTo(left + 0.5, top + 0.5);
-    path.lineTo(right + 0.5, bottom + 0.5);
-    strokeTwice(context, path, '#fff', line === view.hoveredLine ? 3 : 1.4);
-  }
 }
 
 // ---- what differs between a and b ----

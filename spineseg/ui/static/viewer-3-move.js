@@ -135,18 +135,3 @@ function valuesText(maps, row, column) {
   const value = (k) => maps.values[(k * maps.rows + gridRow) * maps.columns + gridColumn] / 255;
   return props.names.slice(0, BACKGROUND).map((name, k) => `${name} ${value(k).toFixed(2)}`).join('  ');
 }
-
-// The measurement line within six pixels of the pointer.
-function lineAt(x, y) {
-  const before = view.hoveredLine;
-  view.hoveredLine = find('.lines').checked && !showsMaps() ? shown.lines.find((line) => distance(line, x, y) < 6) : undefined;
-  if (before !== view.hoveredLine) redraw(false);
-  return view.hoveredLine?.name;
-}
-
-function distance(line, x, y) {
-  const [ay, ax] = line.start, [by, bx] = line.end, [px, py] = [(x - view.x) / view.scale, (y - view.y) / view.scale];
-  const length = Math.hypot(bx - ax, by - ay) || 1;
-  const along = Math.min(1, Math.max(0, ((px - ax) * (bx - ax) + (py - ay) * (by - ay)) / length ** 2));
-  return Math.hypot(px - ax - along * (bx - ax), py - ay - along * (by - ay)) * view.scale;
-}

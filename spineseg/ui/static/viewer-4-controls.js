@@ -41,7 +41,8 @@ function refreshControls() {
   readout.textContent = '';
   root.dataset.masks = shown.a ? 'yes' : 'no';
   root.dataset.other = shown.b ? 'yes' : 'no';
-  for (const button of all('[data-download]')) button.disabled = !shown.a;
+  for (const button of all('[data-download]')) button.disabled = !shown.a || (button.dataset.download === 'seg' && Boolean(shown.noSegmentation));
+  find('.no-segmentation').textContent = shown.noSegmentation ? say('noSeg', { reason: shown.noSegmentation }) : '';
   refreshEditor();
   find('.with-lines').hidden = !shown.lines.length;
   find('.modes [data-mode="b"]').textContent = shown.b?.title ?? say('other');

@@ -1,7 +1,7 @@
 // What a person changed, on its way to the server and back. The server only says what follows from the masks (figures,
 // lines, corners, files) and need not know the film: each request carries masks, size and spacing.
 const NO_ANSWER_MS = 10000;
-const sync = { waiting: 0, asked: 0, sent: 0, tries: 0, again: false, reopening: false, forgotten: null };
+const sync = { waiting: 0, asked: 0, sent: 0, masks: null, tries: 0, again: false, reopening: false, forgotten: null };
 let saving = Promise.resolve();
 
 const sentMasks = () => {
@@ -28,7 +28,9 @@ function changedMeanwhile() {
   sync.waiting = setTimeout(noAnswer, NO_ANSWER_MS);
   sync.sent = performance.now();
   root.dataset.asked = sync.asked += 1;
-  trigger('correct', { ...sentMasks(), asked: sync.asked });
+  const sent = sentMasks();
+  sync.masks = sent.masks;
+  trigger('correct', { ...sent, asked: sync.asked });
 }
 
 // An answer that does not come is asked for once more.
@@ -45,6 +47,7 @@ function answered(value) {
   root.dataset.correctMs = Math.round(performance.now() - sync.sent);
   root.dataset.answered = value.asked;
   if (value.film !== shown.film || !shown.a) return;
+  document.dispatchEvent(new CustomEvent('spineseg:measured', { detail: { film: value.film, cells: value.cells, corrected: value.corrected, masks: sync.masks } }));
   shown.lines = value.lines;
   find('.with-lines').hidden = !shown.lines.length;
   if (sync.again) {

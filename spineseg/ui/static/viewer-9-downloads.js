@@ -1,6 +1,6 @@
 // The viewer's files: films dropped on it, and downloads. The names of a visitor's files stay in this tab's memory.
 const NAMED = new Map(); // token of an upload -> its file
-const TYPES = { npz: 'application/zip', mat: 'application/octet-stream', png: 'image/png', json: 'application/json' };
+const TYPES = { npz: 'application/zip', mat: 'application/octet-stream', png: 'image/png', json: 'application/json', csv: 'text/csv', dcm: 'application/dicom' };
 
 document.addEventListener('spineseg:file-named', (event) => NAMED.set(event.detail.token, event.detail.file));
 for (const kind of ['dragover', 'dragleave', 'drop'])
@@ -15,7 +15,22 @@ const nameOfFilm = () => shown.name || stemOf(NAMED.get(shown.film)?.name ?? 'fi
 
 function download(kind) {
   if (kind === 'npy') save([npy()], `${nameOfFilm()}${shown.a.corrected ? '-corrected' : ''}.npy`, 'application/octet-stream');
-  else trigger('download', { kind, film: shown.film, ...(edits.steps.length ? sentMasks() : {}) });
+  else if (kind === 'seg') downloadSegmentation();
+  else trigger('download', asked(kind));
+}
+
+const asked = (kind) => ({ kind, film: shown.film, ...(edits.steps.length ? sentMasks() : {}) });
+
+// It refers to the film by what only its file holds, and the server keeps no file: it is sent once more.
+async function downloadSegmentation() {
+  const file = NAMED.get(shown.film), request = asked('seg');
+  if (shown.name) return trigger('download', request); // an example
+  if (!file) return announce(say('saySegNeedsFile'));
+  try {
+    trigger('download', { ...request, upload: await sendUnnamed(file) });
+  } catch {
+    announce(say('sayOffline'));
+  }
 }
 
 // A file that the server made in memory; its name is made here.
