@@ -33,6 +33,7 @@ CONSTANTS = {
     "CHANNELS": str(len(CHANNELS)),
 }
 """What any text may name between braces; other words between braces are filled in where the text is used."""
+FOLDER = files("spineseg.ui").joinpath("languages")
 _current: ContextVar[str] = ContextVar("language", default="")
 
 
@@ -72,16 +73,19 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 @cache
 def catalogues() -> dict[str, Catalogue]:
-    """Each language by its code (BCP 47), English first."""
-    found = [file for file in files("spineseg.ui").joinpath("languages").iterdir() if file.name.endswith(".toml")]
-    codes = sorted((file.name.removesuffix(".toml") for file in found), key=lambda code: (code != ENGLISH, code))
-    return {code: _read(code) for code in codes}
+    """Each language by its code (BCP 47), English first; a text that a language lacks is the English one."""
+    codes = {path.name.removesuffix(".toml") for path in FOLDER.iterdir() if path.name.endswith(".toml")}
+    english = _content(ENGLISH)
+    return {code: _catalogue(_content(code), english) for code in (ENGLISH, *sorted(codes - {ENGLISH}))}
 
 
-def _read(code: str) -> Catalogue:
-    content = tomllib.loads(files("spineseg.ui").joinpath("languages", f"{code}.toml").read_text("utf-8"))
-    sentences, name = content.pop("sentences", {}), content.pop("name")
-    return Catalogue(name, _with_constants(content), _with_constants(sentences))
+def _content(code: str) -> dict[str, Any]:
+    return _with_constants(tomllib.loads(FOLDER.joinpath(f"{code}.toml").read_text("utf-8")))
+
+
+def _catalogue(own: Mapping[str, Any], english: Mapping[str, Any]) -> Catalogue:
+    sections = {key: {**texts, **own.get(key, {})} for key, texts in english.items() if key != "name"}
+    return Catalogue(own["name"], sections, own.get("sentences", {}))
 
 
 def _with_constants(text: Any) -> Any:

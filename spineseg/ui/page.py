@@ -26,6 +26,7 @@ from spineseg.ui.viewer import (
     after_correction,
     batch_panel,
     fixed_text,
+    in_language,
     script,
     update,
     upload_field,
@@ -138,7 +139,7 @@ class Layout:
         for event in (page.load, self.header.language):
             event(handlers.status, None, self.status, **always)
             event(handlers.about, self.model, self.card, **always)
-            event(self._in_language, None, [*self.outputs[1:], *self._labels()], **always)
+            self._then_forget(event(self._in_language, None, [*self.outputs, *self._labels()], **always))
         self.model.change(handlers.about, self.model, self.card, **always)
 
         def close_tab(request: gr.Request) -> None:
@@ -167,8 +168,8 @@ class Layout:
     def _in_language(self, request: gr.Request) -> dict[Any, Any]:
         """What a visitor sees that Python wrote, in the language that the visitor reads now."""
         entry = self.store.get(_session(request))
-        shown = panels(entry and entry.state)
-        return {**dict(zip(self.outputs[1:], shown, strict=True)), **self._labels()}
+        state = entry.state if entry else None
+        return {**dict(zip(self.outputs, (in_language(state), *panels(state)), strict=True)), **self._labels()}
 
     def _segment_on(self, event: Callable[..., Any], handler: Callable[..., SessionState | None] | None = None) -> None:
         """The event asks the model; without a handler only where there is a film."""

@@ -94,3 +94,117 @@ def test_axe_finds_no_fault(browser: Browser, address: str, film: Path, scheme: 
     found = {state: faults(page) for state in shown(page, film)}
     assert {state: each for state, each in found.items() if each} == {}
     page.context.close()
+
+
+def test_the_picture_stays_in_view_at_twice_the_size(browser: Browser, address: str, film: Path) -> None:
+    """A screen of 1280 x 900 at 200 % has 640 x 450 pixels of CSS; WCAG 1.4.4 and 1.4.10."""
+    page = opened(browser, address, viewport={"width": 640, "height": 450}, device_scale_factor=2)
+    with_film(page, film)
+    page.wait_for_function("document.querySelector('.stage').getBoundingClientRect().top < 200")
+    top, bottom, width = page.evaluate(
+        "(({ top, bottom, width }) => [top, bottom, width])(document.querySelector('.stage').getBoundingClientRect())"
+    )
+    assert top >= -50 and bottom <= 450 + 50 and width > 500
+    assert page.evaluate("document.documentElement.scrollWidth") <= 640
+    page.context.close()
+
+
+# ---- by the keyboard alone ----
+
+
+def focused(page: Page) -> str:
+    return page.evaluate("document.activeElement.outerHTML.slice(0, 300)")
+
+
+def tab_to(page: Page, selector: str) -> None:
+    for _ in range(120):
+        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab does not reach {selector}")
+
+
+def steps(page: Page) -> int:
+    return page.evaluate("Number(document.querySelector('.viewer').dataset.steps ?? 0)")
+
+
+def test_a_missing_vertebra_is_placed_and_a_corner_is_moved_by_keys(browser: Browser, address: str, film: Path) -> None:
+    page = opened(browser, address)
+    with_film(page, film)
+    page.focus(".stage")
+    page.keyboard.press("e")
+    page.keyboard.press("3")
+    page.keyboard.press("Delete")
+    page.wait_for_selector('#findings .absent:has-text("L3")')
+    page.keyboard.press("c")
+    for keys in (["Shift+ArrowLeft"], ["Shift+ArrowRight"] * 2, ["Shift+ArrowDown"], ["Shift+ArrowLeft"] * 2):
+        for key in keys:
+            page.keyboard.press(key)
+        page.keyboard.press("Enter")
+    page.wait_for_selector('#findings tr:has-text("L3"):has-text("drawn by hand")')
+    assert steps(page) == 2
+    tab_to(page, '.handles button[aria-label="L3, corner 1"]')
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", "focus is seen"
+    for _ in range(5):
+        page.keyboard.press("ArrowUp")
+    assert steps(page) == 7
+    page.keyboard.press("Control+z")
+    assert steps(page) == 6
+    page.context.close()
+
+
+def test_the_brush_works_by_keys(browser: Browser, address: str, film: Path) -> None:
+    page = opened(browser, address)
+    with_film(page, film)
+    page.focus(".stage")
+    for key in ("e", "1", "b", "Shift+ArrowUp", "ArrowLeft", "Space", "x", "Enter"):
+        page.keyboard.press(key)
+    assert steps(page) == 2, "painted, and erased"
+    page.context.close()
+
+
+def test_arrow_keys_choose_in_a_radio_group_which_is_one_stop_for_tab(
+    browser: Browser, address: str, film: Path
+) -> None:
+    page = opened(browser, address)
+    with_film(page, film)
+    tab_to(page, ".style [role='radio']")
+    page.keyboard.press("ArrowRight")
+    assert 'data-style="outline"' in focused(page) and 'aria-checked="true"' in focused(page)
+    page.keyboard.press("ArrowRight")
+    assert 'data-style="fill"' in focused(page), "around the end"
+    page.keyboard.press("Tab")
+    assert 'role="radio"' not in focused(page)
+    for group in page.locator('[role="radiogroup"]').all():
+        assert group.locator('[role="radio"][tabindex="0"]').count() <= 1
+    page.context.close()
+
+
+def test_the_verdict_and_the_progress_are_said_and_motion_can_be_left_out(
+    browser: Browser, address: str, film: Path
+) -> None:
+    page = opened(browser, address, reduced_motion="reduce")
+    live = page.locator('#findings [role="status"]')
+    live.evaluate("(node) => { window.live = node; }")
+    with_film(page, film)
+    page.wait_for_selector("#findings .verdict")
+    assert page.evaluate("window.live.isConnected && window.live.textContent").startswith("Numbering reliable")
+    assert page.locator("#film .status[role='status']").count() == 1
+    moving = page.evaluate(
+        "[...document.querySelectorAll('*')]"
+        ".filter((node) => parseFloat(getComputedStyle(node).transitionDuration) > 0).map((node) => node.outerHTML.slice(0, 100))"
+    )
+    assert moving == []
+    page.context.close()
+
+
+def test_what_is_read_aloud_begins_with_what_is_seen(browser: Browser, address: str, film: Path) -> None:
+    """WCAG 2.5.3, which axe leaves to its experimental rules: the name of a control holds its visible text."""
+    page = opened(browser, address)
+    with_film(page, film)
+    differing = page.evaluate("""[...document.querySelectorAll('button, a, summary, [role="radio"], [role="switch"]')]
+        .filter((node) => node.checkVisibility() && node.ariaLabel && /[a-z]{2}/i.test(node.innerText))
+        .filter((node) => !node.ariaLabel.toLowerCase().includes(node.innerText.trim().toLowerCase()))
+        .map((node) => `${node.ariaLabel} | ${node.innerText}`)""")
+    assert differing == []
+    page.context.close()

@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ui_fakes import FILM, Bands, read_label
 
 import spineseg
 from spineseg.inference.verdict import VERDICTS
 from spineseg.io.label_formats import formats
 from spineseg.measure.figures import DEFINITIONS
-from spineseg.ui import texts
+from spineseg.ui import language, texts
 from spineseg.ui.language import CONSTANTS, accepted, asked_for, catalogues, current, speaking, translated
+from spineseg.ui.page import build_page
 from spineseg.ui.viewer import SCRIPTS, asset
 
 PACKAGE = Path(spineseg.__file__).parent
@@ -32,9 +36,15 @@ def flat(section: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
         yield from flat(each, f"{path}{key}.") if isinstance(each, dict) else [(f"{path}{key}", each)]
 
 
+def content(code: str) -> dict[str, Any]:
+    """A file's texts by section."""
+    read = tomllib.loads((UI / "languages" / f"{code}.toml").read_text("utf-8"))
+    return {section: texts for section, texts in read.items() if section not in ("name", "sentences")}
+
+
 @pytest.mark.parametrize("code", OTHERS)
 def test_a_language_has_every_text_with_the_same_values_and_markup(code: str) -> None:
-    own, english = (dict(flat(dict(catalogues()[each].sections))) for each in (code, "en"))
+    own, english = (dict(flat(content(each))) for each in (code, "en"))
     assert own.keys() == english.keys()
     for key, text in english.items():
         assert text and own[key], key
@@ -50,6 +60,25 @@ def test_a_translated_sentence_keeps_its_values(code: str) -> None:
 
 def test_english_needs_no_translation_of_its_own_sentences() -> None:
     assert catalogues()["en"].sentences == {} and next(iter(catalogues())) == "en"
+
+
+def test_a_third_language_is_one_file_and_what_it_lacks_is_english(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for code in catalogues():
+        shutil.copy(UI / "languages" / f"{code}.toml", tmp_path)
+    (tmp_path / "de.toml").write_text('name = "Deutsch"\n[page]\nNO_FILM = "Noch kein Film."\n', "utf-8")
+    monkeypatch.setattr(language, "FOLDER", tmp_path)
+    catalogues.cache_clear()
+    try:
+        page = build_page({"bands": Bands()}, lambda path: FILM, read_label)
+        (header,) = (block for block in page.blocks.values() if getattr(block, "elem_id", "") == "header")
+        assert header.props["languages"] == {"en": "English", "de": "Deutsch", "ko": "한국어"}  # pyright: ignore
+        with speaking(accepted("de-CH")):
+            assert (texts.NO_FILM, texts.MODEL) == ("Noch kein Film.", "Model")
+            assert translated("numbering reliable") == "numbering reliable"
+    finally:
+        catalogues.cache_clear()
 
 
 # ---- what asks for a text ----
@@ -123,11 +152,11 @@ def test_scripts_ask_for_texts_that_there_are_and_for_all_of_them(name: str) -> 
 # ---- texts outside of the catalogue ----
 
 WORDS = re.compile(r"[A-Za-z’']{2,},? [a-z’']{2,}")
-FOR_OPERATORS = {"access.py", "launch.py"}
-"""They speak to who starts the page, on the terminal."""
+FOR_OPERATORS = {"access.py", "launch.py", "texts.py"}
+"""They speak to who starts the page, on the terminal, or who writes it."""
 PROTOCOL = {
     "mcp_tools.py": "expected the package mcp|expected --mcp without",
-    "uploads.py": "Expected only files|Expected one Content-Type|Expected a last boundary|Expected a multipart",
+    "uploads.py": "maximum allowed size|Expected only files|Expected one Content-Type|Expected a last boundary|Expected a multipart",
     "compare.py": "mean dice|same names",
     "correction.py": "the session, the viewer|by hand|in words|model's name|names moved|left out",
     "downloads.py": "inverted by hand|in words|expected plain values",
@@ -215,7 +244,8 @@ REACH_THE_PAGE = (
 """Whose words a visitor may be shown: refusals, verdicts with their reasons, remarks, names of measurements."""
 NOT_SHOWN = re.compile(
     r"Media Storage Directory|Key Object Selection|Presentation State|Encapsulated PDF|Image Storage"
-    r"|JPEG XL (Loss|JPEG)|import json|rows columns|upside down|same bone|half the width|above 0 anterolisthesis|expected boolean masks|DICOM segmentation$"
+    r"|JPEG XL (Loss|JPEG)|import json|rows columns|upside down|same bone|half the width"
+    r"|above 0 anterolisthesis|expected boolean masks|DICOM segmentation$"
     r"|(upper|lower) endplate$|(anterior|posterior) wall$|⟨0⟩: ⟨1⟩$|a lumbar$|a higher$"
     r"|expected ⟨0⟩ as large as the other bodies, got ⟨1⟩ times their median$|⟨0⟩, got|⟨0⟩; look at it"
     r"|expected ⟨0⟩ in one piece|the film ends at ⟨0⟩, so it may be ⟨1⟩|⟨0⟩ further vertebra-like|⟨0⟩ of ⟨1⟩: values"
