@@ -217,7 +217,6 @@ def test_predict_marks_what_is_no_lateral_lumbar_film(tmp_path: Path, capsys: Ca
 
 
 def test_predict_writes_segmentation_objects(film: Path, checkpoint: Path, tmp_path: Path):
-    pytest.importorskip("highdicom", reason="needs the extra dicom-seg: pip install highdicom")
     given = ["predict", str(film), "--out", str(tmp_path), "--checkpoint", str(checkpoint), "--dicom-seg"]
     assert main(given) == 0
     content = (tmp_path / f"{film.stem}.seg.dcm").read_bytes()

@@ -83,7 +83,7 @@ class PredictArguments:
     facing: Literal["left", "right"] | None = None
     """The anterior side, for --measure; told by how each spine turns if not given."""
     dicom_seg: bool = False
-    """Also write <stem>.seg.dcm, a DICOM segmentation object (needs highdicom)."""
+    """Also write <stem>.seg.dcm, a DICOM segmentation object."""
     copy_patient: bool = False
     """Let that object repeat the patient's name, identity and dates from the film."""
 
@@ -103,10 +103,6 @@ class PredictArguments:
             )
         if self.facing and not self.measure:
             raise BadInput("expected --facing together with --measure, got it alone; masks do not depend on it")
-        if self.dicom_seg:
-            from spineseg.io.dicom_seg import require_highdicom
-
-            require_highdicom()
 
 
 def predict(arguments: Annotated[PredictArguments, Flat]) -> int:

@@ -1,4 +1,4 @@
-"""Masks -> a DICOM segmentation object that belongs to its film; the only user of highdicom (extra `dicom-seg`).
+"""Masks -> a DICOM segmentation object that belongs to its film; the only user of highdicom.
 
 One binary segment for each vertebra, on the film's own pixels. A projection film has no position in the patient, so the
 object refers to the film's image, and has neither pixel measures in the patient nor an orientation.
@@ -63,10 +63,11 @@ def segmentation_bytes(
     repeated, for a viewer finds the film by them. model: name of the checkpoint. copy_patient: repeat name, identity,
     dates and the like (`PATIENT`) from the film as well; without it they are empty. by_hand: vertebrae that a person
     named or drew, whose segments are called semi-automatic.
-    Raises NoSegmentation if highdicom is missing, no mask is filled, or the film lacks its identifiers.
+    Raises NoSegmentation if no mask is filled, or the film is no DICOM file or lacks its identifiers.
     Source: DICOM PS3.3 A.51, C.8.20.
     """
-    hd = require_highdicom()
+    import highdicom as hd  # takes a second
+
     if reason := obstacle(film_path):
         raise NoSegmentation(reason)
     filled = [k for k in range(len(VERTEBRAE)) if masks[k].any()]
@@ -107,15 +108,6 @@ def obstacle(film_path: str | os.PathLike[str]) -> str:
     if kind is DICOM:
         return ""
     return f"This is {kind.article}, and a DICOM segmentation refers to a DICOM film; choose that one"
-
-
-def require_highdicom() -> Any:
-    """The library, which is an extra and imports slowly. Raises NoSegmentation if it is missing."""
-    try:
-        import highdicom
-    except ImportError:
-        raise NoSegmentation("expected highdicom, which is not installed; pip install 'highdicom==0.28.2'") from None
-    return highdicom
 
 
 def _description(hd: Any, number: int, vertebra: Vertebra, model: str, *, by_hand: bool) -> Any:

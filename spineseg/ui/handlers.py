@@ -228,17 +228,18 @@ class Handlers:
             raise BadRequest(texts.NO_FILM_TO_DOWNLOAD)
         return {"film": sent.get("film"), "file": downloads.file(state, str(sent.get("kind")), film)}
 
-    def batch_film(self, upload: Mapping[str, Any] | None, model: str, inverted: bool) -> dict[str, Any]:
+    def batch_film(self, sent: Mapping[str, Any] | None, model: str, inverted: bool) -> dict[str, Any]:
         """One film's entries of a batch's ZIP and its lines in the tables, or the sentence why there are none.
 
-        upload: with masks, see `sent_bits`, where a person corrected them after the film was opened.
+        sent: file, an upload; and masks, see `sent_bits`, where a person corrected them since.
         """
+        upload, masks = (sent.get(key) if isinstance(sent, Mapping) else None for key in ("file", "masks"))
         token = upload.get("orig_name") if isinstance(upload, Mapping) else None
         try:
             state = SessionState(read_and_delete(uploaded(upload), self.read), "", inverted=inverted)
             state = self._segmented(state, model)
-            if isinstance(upload, Mapping) and upload.get("masks"):
-                state = replace(state, corrected=sent_bits(upload["masks"], state.film.shape))
+            if masks:
+                state = replace(state, corrected=sent_bits(masks, state.film.shape))
             kinds = downloads.WITHOUT_MASKS if state.held_back else downloads.BATCH_KINDS
             entries = [downloads.zip_entry(state, kind) for kind in kinds]
             return {"token": token, **table_row(state), "entries": entries}

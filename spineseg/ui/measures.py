@@ -42,15 +42,15 @@ def _table(rows: Sequence[Row], caption: str) -> str:
         f'data-copied="{texts.COPIED}" title="{texts.COPY_TITLE}">{texts.COPY}</button>'
         f'<span role="status"></span></div><p class="note">{caption}</p>'
         f'<table class="numbers figures"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(map(_row, rows))}</tbody></table>"
+        f"<tbody>{''.join(_row(row, first=row is rows[0]) for row in rows)}</tbody></table>"
     )
 
 
-def _row(row: Row) -> str:
-    """One figure. Its lines are drawn on the film while it is hovered or has the focus."""
+def _row(row: Row, *, first: bool) -> str:
+    """One figure. Its lines are drawn on the film while it is hovered or has the focus; the first row takes the Tab."""
     lines, source, name = _escaped(json.dumps(row.lines)), _escaped(row.source), _escaped(translated(row.name))
     return (
-        f'<tr tabindex="-1" data-lines="{lines}" title="{source}"><th scope="row">{name}</th>'
+        f'<tr tabindex="{0 if first else -1}" data-lines="{lines}" title="{source}"><th scope="row">{name}</th>'
         f"<td>{_escaped(value_text(row))}</td><td>{interval_text(row)}</td></tr>"
     )
 

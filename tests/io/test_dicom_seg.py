@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import builtins
+import io
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import highdicom
 import numpy as np
 import pytest
 from small import rectangles
 
 from spineseg.film import ANATOMY, VERTEBRAE, Film, Spacing
-from spineseg.io.dicom_seg import PATIENT, NoSegmentation, require_highdicom, write_segmentation
+from spineseg.io import isolation
+from spineseg.io.dicom_seg import PATIENT, NoSegmentation, obstacle, write_segmentation
 from spineseg.io.dicom_write import write_film
-
-highdicom = pytest.importorskip("highdicom", reason="needs the extra dicom-seg: pip install highdicom")
-
+from spineseg.io.isolation import segmentation_isolated
+from spineseg.io.pictures import png_bytes
+from spineseg.io.reader_pool import ReadResult, Refused, Unsafe
 
 MASKS = rectangles((96, 64), 2, 10, 8, 20, 20)
 IMAGE = Film(np.arange(96 * 64, dtype=np.float32).reshape(96, 64) % 4096, Spacing(0.15, 0.15, "detector"))
@@ -112,15 +113,29 @@ def test_what_cannot_be_written_is_one_sentence(film: Path, monkeypatch: pytest.
     assert not film.with_name("seg.dcm").exists()
 
 
-def test_without_highdicom_the_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
-    real = builtins.__import__
+def test_a_film_that_is_no_dicom_file_is_told_by_its_content(film: Path, tmp_path: Path):
+    assert obstacle(film) == ""
+    (tmp_path / "picture.dcm").write_bytes(png_bytes(np.zeros((8, 8), np.uint8)))
+    said = "This is a PNG picture, and a DICOM segmentation refers to a DICOM film; choose that one"
+    assert obstacle(tmp_path / "picture.dcm") == said
+    with pytest.raises(Refused, match="This is a PNG picture"):
+        segmentation_isolated(tmp_path / "picture.dcm", MASKS, model="tiny")
 
-    def missing(name: str, *rest: object, **more: object):
-        if name == "highdicom":
-            raise ImportError(name)
-        return real(name, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.delitem(sys.modules, "highdicom")
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(NoSegmentation, match="pip install"):
-        require_highdicom()
+def test_one_made_in_isolation_holds_the_same_and_nothing_of_the_patient(film: Path):
+    content = segmentation_isolated(film, MASKS, model="tiny", by_hand=("L2",))
+    seg = highdicom.seg.segread(io.BytesIO(content))
+    assert np.array_equal(seg.pixel_array.astype(bool), MASKS)
+    kinds = [segment.SegmentAlgorithmType for segment in seg.SegmentSequence]
+    assert kinds == ["SEMIAUTOMATIC" if name == "L2" else "AUTOMATIC" for name in VERTEBRAE]
+    for word in (b"Doe", b"4711", b"19600102", b"A99", b"20200304", b"Somewhere", b"Somebody"):
+        assert word not in content
+    with pytest.raises(Refused, match="own size"):
+        segmentation_isolated(film, MASKS[:, 1:], model="tiny")
+
+
+def test_an_answer_that_is_no_segmentation_is_not_passed_on(film: Path, monkeypatch: pytest.MonkeyPatch):
+    answer = ReadResult(np.frombuffer(film.read_bytes(), np.uint8), {})
+    monkeypatch.setattr(isolation, "isolated", lambda *_, **__: answer)
+    with pytest.raises(Unsafe):
+        segmentation_isolated(film, MASKS, model="tiny")

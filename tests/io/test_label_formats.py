@@ -74,7 +74,6 @@ def test_what_the_page_and_predict_write(tmp_path: Path):
 
 
 def test_our_own_segmentation_object(tmp_path: Path):
-    pytest.importorskip("highdicom", reason="needs the extra dicom-seg: pip install highdicom")
     shape = (96, 64)
     masks = rectangles(shape, 2, 12, 14, 20, 20)  # neighbours share two rows
     masks[1] = False

@@ -234,6 +234,7 @@ def test_downloads_are_what_the_command_line_makes_and_stay_when_a_film_is_refus
     assert visitor.download("npy") == (f"{NAME}.npy", made.array)
     assert [url for url in visitor.requests[asked:] if not url.startswith("blob:")] == [], "the browser writes it"
     endings = {"npz": ".npz", "mat": ".mat", "overlay": "-overlay.png", "labels": "-labels.png", "json": ".json"}
+    endings |= {"csv": "-measurements.csv", "seg": ".seg.dcm"}
     files = {kind: visitor.download(kind) for kind in endings}
     assert {kind: name for kind, (name, _) in files.items()} == {k: NAME + ending for k, ending in endings.items()}
     masks = scipy.io.loadmat(io.BytesIO(files["mat"][1]))["label_separated"]
@@ -335,7 +336,7 @@ def test_a_batch_becomes_one_zip_and_can_be_stopped(visitor: Visitor, made: Made
         names = [
             stem + end for stem in (NAME, made.other.stem) for end in (".npy", "-overlay.png", "-labels.png", ".json")
         ]
-        assert sorted(archive.namelist()) == sorted([*names, "films.csv"])
+        assert sorted(archive.namelist()) == sorted([*names, "films.csv", "measurements.csv"])
         assert archive.read(f"{NAME}.npy") == made.array
         rows = list(csv.DictReader(io.StringIO(archive.read("films.csv").decode())))
     assert [row["file"] for row in rows] == [f"{NAME}.dcm", "notes.txt", made.other.name]
@@ -352,7 +353,7 @@ def test_a_batch_becomes_one_zip_and_can_be_stopped(visitor: Visitor, made: Made
     with page.expect_download() as download:
         page.click("#batch .save")
     with zipfile.ZipFile(download.value.path()) as archive:
-        assert len(archive.namelist()) == 4 * int(ready[1]) + 1
+        assert len(archive.namelist()) == 4 * int(ready[1]) + 2
 
 
 def test_a_folder_or_an_archive_is_accounted_for_and_keeps_its_tree(
@@ -384,7 +385,7 @@ def test_a_folder_or_an_archive_is_accounted_for_and_keeps_its_tree(
         with zipfile.ZipFile(download.value.path()) as written:
             assert written.testzip() is None
             arrays.append([written.read(f"{top}{stem}.npy") for stem in stems])
-            assert len(written.namelist()) == 3 * 4 + 1
+            assert len(written.namelist()) == 3 * 4 + 2
             rows = {
                 row["file"]: row["error"] for row in csv.DictReader(io.StringIO(written.read("films.csv").decode()))
             }

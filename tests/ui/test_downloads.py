@@ -10,18 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import gradio as gr
+import highdicom
 import numpy as np
 import pytest
 import scipy.io
-from ui_fakes import FILM, bands, opened, segmented
+from ui_fakes import FILM, bands, handlers, opened, runs_of, segmented
 
-from spineseg.film import CHANNELS, BadInput
+from spineseg.film import CHANNELS, VERTEBRAE, BadInput, Film
 from spineseg.inference.verdict import RELIABLE
+from spineseg.io.dicom_write import write_film
 from spineseg.io.labels import to_array
+from spineseg.io.pictures import png_bytes
 from spineseg.render import overlay
 from spineseg.ui import downloads
 from spineseg.ui.correction import bits_to_masks, masks_to_bits, shifted
 from spineseg.ui.session import SessionState
+from spineseg.ui.viewer import update
 
 # the names one level lower, without what the model called L3
 CORRECTED = shifted(masks_to_bits(bands()), 1) & np.uint8(255 - 8)
@@ -109,3 +114,57 @@ def test_mat_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     downloads.mat(segmented())
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- DICOM SEG ----
+
+
+@pytest.fixture
+def dicom(upload: dict) -> dict:
+    """An upload of a DICOM film of the bars' size, with a patient's name."""
+    write_film(upload["path"], FILM)
+    film = highdicom.imread(upload["path"])
+    film.PatientName = "Doe^Jane"
+    film.save_as(upload["path"])
+    return upload
+
+
+def test_a_segmentation_is_made_of_the_film_s_file_which_is_sent_once_more(dicom: dict) -> None:
+    masks = bits_to_masks(CORRECTED)
+    sent = {"kind": "seg", "film": "token", "upload": dicom, "masks": runs_of(masks)}
+    file = handlers().download(segmented(), sent)["file"]
+    content = base64.b64decode(file["content"])
+    seg = highdicom.seg.segread(io.BytesIO(content))
+    named = [segment.SegmentLabel for segment in seg.SegmentSequence]
+    assert named == [name for name, mask in zip(VERTEBRAE, masks, strict=True) if mask.any()]
+    assert np.array_equal(seg.pixel_array.astype(bool), masks[masks.any((1, 2))])
+    assert {segment.SegmentAlgorithmType for segment in seg.SegmentSequence} == {"SEMIAUTOMATIC"}, "a person named them"
+    assert file["ending"] == "-corrected.seg.dcm" and b"Doe" not in content
+    assert not Path(dicom["path"]).exists()
+
+
+def test_a_segmentation_of_the_model_s_own_masks_is_automatic(dicom: dict) -> None:
+    file = handlers().download(segmented(), {"kind": "seg", "film": "token", "upload": dicom})["file"]
+    seg = highdicom.seg.segread(io.BytesIO(base64.b64decode(file["content"])))
+    assert {segment.SegmentAlgorithmType for segment in seg.SegmentSequence} == {"AUTOMATIC"}
+    assert file["ending"] == ".seg.dcm" and seg.ManufacturerModelName == "bands"
+
+
+def test_why_there_is_no_segmentation_is_known_when_the_film_is_opened(upload: dict) -> None:
+    Path(upload["path"]).write_bytes(png_bytes(np.zeros((8, 8), np.uint8)))
+    state = handlers().open_upload(None, upload)
+    said = "This is a PNG picture, and a DICOM segmentation refers to a DICOM film; choose that one"
+    assert state.no_segmentation == said
+    payload = update(None, state)
+    assert payload and payload["noSegmentation"] == said
+
+
+def test_a_segmentation_without_the_file_or_of_another_film_is_one_sentence(dicom: dict) -> None:
+    with pytest.raises(gr.Error, match="choose the film again"):
+        handlers().download(segmented(), {"kind": "seg", "film": "token"})
+    write_film(dicom["path"], Film(np.arange(80 * 64, dtype=np.float32).reshape(80, 64)))
+    with pytest.raises(gr.Error, match="own size"):
+        handlers().download(segmented(), {"kind": "seg", "film": "token", "upload": dicom})
+    assert not Path(dicom["path"]).exists()
+    with pytest.raises(gr.Error, match="no longer here"):
+        handlers().download(segmented(), {"kind": "seg", "film": "token", "upload": {"path": "/etc/passwd"}})

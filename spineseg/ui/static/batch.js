@@ -159,7 +159,7 @@ async function answerTo(film) {
   const sent = await sendUnnamed(file);
   return new Promise((resolve) => {
     request = { token: sent.orig_name, resolve };
-    props.value = film.masks ? { ...sent, masks: film.masks } : sent;
+    props.value = { file: sent, masks: film.masks };
     trigger('film');
   });
 }
