@@ -7,20 +7,23 @@ from typing import Any
 import numpy as np
 
 from spineseg.film import VERTEBRAE
-from spineseg.measure.figures import DEFINITIONS
+from spineseg.measure.figures import DEFINITIONS, Definition
 from spineseg.measure.measurements import csv_cells, unmeasured
 from spineseg.ui import texts
-from spineseg.ui.language import ENGLISH, catalogues, speaking
+from spineseg.ui.language import ENGLISH, catalogues, speaking, translated
 from spineseg.ui.session import SessionState
 
 
 def figure_heads() -> list[dict[str, Any]]:
-    """Key, names by language and unit of each figure, in the order of the table; a grade's unit is its range."""
-    languages = catalogues().items()
-    return [
-        {"key": each.key, "unit": each.unit, "names": {code: own.translated(each.name) for code, own in languages}}
-        for each in DEFINITIONS
-    ]
+    """Each figure's key and, by language, its name with its unit, in the order of the table."""
+    return [{"key": each.key, "names": {code: _head(each, code) for code in catalogues()}} for each in DEFINITIONS]
+
+
+def _head(figure: Definition, code: str) -> str:
+    """A grade's unit is its range."""
+    with speaking(code):
+        name, unit = translated(figure.name), translated(figure.unit)
+        return texts.FIGURE_HEAD.format(name=name, unit=unit) if unit else name
 
 
 def table_row(state: SessionState) -> dict[str, Any]:

@@ -25,7 +25,8 @@ const remarksOf = ({ row, corrected, stale }) => [row.remarks, stale && correcte
 function figureOf(value, error) {
   if (!value || !error) return [value ?? ''];
   const digits = error < 0.2 ? 2 : error < 10 ? 1 : 0;
-  return [Number(value).toFixed(digits), { title: `± ${Number(error).toFixed(digits)}` }];
+  const rounded = Number(Number(value).toFixed(digits)) || 0; // never -0
+  return [rounded.toFixed(digits), { title: `± ${Number(error).toFixed(digits)}` }];
 }
 
 // The table for reading.
@@ -33,7 +34,7 @@ function fillTable(table, films, choose) {
   const cell = (tag, text, more = {}) => Object.assign(document.createElement(tag), { textContent: text, ...more });
   const lines = films.filter(({ row }) => row?.measured), heads = props.heads.filter(({ key }) => lines.some(({ row }) => row.measured[key]));
   const head = document.createElement('tr'), body = document.createElement('tbody');
-  head.append(cell('th', say('film')), cell('th', say('verdict')), ...heads.map(({ names: { [language()]: name }, unit }) => cell('th', unit ? say('head', { name, unit }) : name)));
+  head.append(cell('th', say('film')), cell('th', say('verdict')), ...heads.map(({ names }) => cell('th', names[language()])));
   for (const film of lines) {
     const { row } = film, line = document.createElement('tr'), name = document.createElement('th');
     const button = cell('button', film.name, { type: 'button', title: say('open') });

@@ -10,7 +10,7 @@ function language() {
 }
 
 // values: for what stands in braces.
-const say = (key, values = {}) => props.texts[language()][key].replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+const say = (key, values = {}) => props.texts[language()][key].replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
 
 function fillTexts() {
   for (const [kind, property] of Object.entries(LANGUAGE_PLACES))

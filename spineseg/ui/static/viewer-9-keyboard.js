@@ -45,7 +45,7 @@ function actAtCursor() {
 
 // What a key does on the stage with one of these tools; nothing for other keys.
 function cursorKey(event) {
-  if (!edit.on || edit.tool === 'shape' || edit.gesture) return null;
+  if (event.target !== stage || !edit.on || edit.tool === 'shape' || edit.gesture) return null;
   const step = ARROWS[event.key], size = event.shiftKey ? CURSOR_LEAP : CURSOR_STEP;
   if (step) return () => moveCursor(step[0] * size, step[1] * size);
   return ['Enter', ' '].includes(event.key) ? actAtCursor : null;
