@@ -34,6 +34,8 @@ OTHER_LENGTHS = {
     "io/limits.py": "every limit in one place",
     "simulate/anatomy.py": "the order in which a person is painted",
     "simulate/hardware.py": "metal, apart from anatomy",
+    "ui/films_table.py": "one line of the tables of several films",
+    "ui/progress.py": "all that is said while a visitor waits",
     "ui/mcp_tools.py": "all of MCP, which is off by default",
     "training/provenance.py": "benchmarks record the same",
 }

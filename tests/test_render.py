@@ -102,9 +102,16 @@ def test_every_eye_tells_all_vertebrae_apart(eye: str, opacity: float, grey: int
     assert min(apart) > 15 and min(found[a, a + 1] for a in range(len(VERTEBRAE) - 1)) > 29, "neighbours"
 
 
-def test_a_difference_map_s_colours_are_told_apart():
-    assert set(DIFFERENCES.values()) < set(COLOURS)
-    assert len(set(DIFFERENCES.values())) == 3
+@pytest.mark.parametrize(("opacity", "grey"), [(0.5, 64), (0.5, 128), (0.5, 192), (1.0, 0)])
+@pytest.mark.parametrize("eye", EYES)
+def test_every_eye_tells_the_kinds_of_a_difference_apart(eye: str, opacity: float, grey: int):
+    found = differences(eye, opacity, grey, list(DIFFERENCES.values()))
+    assert min(found[a, b] for a, b in itertools.combinations(range(len(DIFFERENCES)), 2)) > 24
+
+
+def test_no_colour_of_a_difference_is_like_a_vertebra_s():
+    found = differences("all cones", 0.5, 128, [*DIFFERENCES.values(), *COLOURS])
+    assert found[: len(DIFFERENCES), len(DIFFERENCES) :].min() > 12
 
 
 def test_label_picture_has_a_value_for_each_vertebra():

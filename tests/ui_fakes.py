@@ -34,6 +34,7 @@ class FakeCard:
     name: str = "bands"
     description: str = "Six <b>bars</b>."
     decoder: str = "ordered"
+    fails_on_purpose: bool = False
     network: dict = field(default_factory=lambda: {"features": (8, 16)})
     grid: dict = field(default_factory=lambda: {"rows": 64, "columns": 48})
     origin: dict = field(default_factory=lambda: {"films": 12, "seconds": 600, "command": "train <x>"})

@@ -112,6 +112,7 @@ def export(results: Results, work: Path, path: Path) -> None:
         card,
         name=path.stem,
         decoder="none",
+        fails_on_purpose=True,
         description="Fails on purpose: the report's training of six channels in small, see experiments/the_report."
         " Every channel shows the whole spine. For looking at probability maps; no level that it names means anything.",
         origin={**card.origin, "command": "python -m experiments.the_report run"},

@@ -147,10 +147,13 @@ def check_array(stored: tuple[int, ...], kind: str, shape: tuple[int, int]) -> N
     )
 
 
+OTHER_FILM = "it is the label of another film, choose its own"
+
+
 def _advice(stored: tuple[int, ...], shape: tuple[int, int], sizes: list[tuple[int, ...]]) -> str:
     if any(sorted(stored) == sorted(size) for size in sizes):
         return "its axes are exchanged, so transpose it to rows x columns" + " x channels" * (len(stored) == 3)
     if tuple(stored[:2]) == shape:
         return f"save the channels {', '.join(VERTEBRAE)} and {BACKGROUND}"
     scaled = len(stored) > 1 and 9 < stored[1] != shape[1] and abs(stored[0] - shape[0] * stored[1] / shape[1]) <= 1
-    return "save it at the film’s own size" if scaled else "do they belong together?"
+    return "save it at the film’s own size" if scaled else OTHER_FILM

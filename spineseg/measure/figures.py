@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -63,6 +63,9 @@ class Figure:
     source: str
 
 
+Topic = Literal["alignment", "slips", "discs", "bodies"]
+
+
 class Row(NamedTuple):
     """One line of a table; error: half the width of the 95 % interval, None for a grade.
 
@@ -76,6 +79,7 @@ class Row(NamedTuple):
     source: str
     key: str
     lines: tuple[str, ...]
+    topic: Topic
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -96,7 +100,7 @@ class Definition:
     key: for files, with the unit at its end. unit: one of `MOST_ERROR`; of a grade, its range. source: a key of
     `SOURCES`. formula: takes the bodies and the vertebrae's names. grade: makes a grade of a value in per cent.
     directions: names that a table gives to values from 0 on and below 0, both printed without a sign. least: smaller
-    values count as this one. lines: names of the measurement lines that show it.
+    values count as this one. lines: names of the measurement lines that show it. topic: under which a table lists it.
     """
 
     key: str
@@ -109,6 +113,7 @@ class Definition:
     directions: tuple[str, str] | None = None
     least: float = -math.inf
     lines: tuple[str, ...] = ()
+    topic: Topic = "alignment"
 
     def at(self, *vertebrae: str) -> Definition:
         """The same figure of these vertebrae."""
@@ -163,14 +168,16 @@ class Definition:
         name, value = self.name, figure.value
         if self.directions:
             name, value = self.directions[value < 0], abs(value)
-        return Row(name, value, figure.unit, figure.error, figure.source, self.key, self.lines)
+        return Row(name, value, figure.unit, figure.error, figure.source, self.key, self.lines, self.topic)
 
 
-def each(places: Iterable[tuple[str, ...]], *definitions: Definition) -> Iterator[Definition]:
+def each(
+    places: Iterable[tuple[str, ...]], *definitions: Definition, topic: Topic = "alignment"
+) -> Iterator[Definition]:
     """All definitions at the first place, then at the next; places with a vertebra not in `VERTEBRAE` are left out."""
     for vertebrae in places:
         if set(vertebrae) <= set(VERTEBRAE):
-            yield from (definition.at(*vertebrae) for definition in definitions)
+            yield from (replace(definition.at(*vertebrae), topic=topic) for definition in definitions)
 
 
 _SLIP = ("{0} on {1} anterolisthesis", "{0} on {1} retrolisthesis")
@@ -248,6 +255,7 @@ DEFINITIONS = (
             grade=meyerding_grade,
             lines=("{0} slip on {1}",),
         ),
+        topic="slips",
     ),
     *each(
         JOINTS,
@@ -260,6 +268,7 @@ DEFINITIONS = (
             lines=_GAP,
         ),
         Definition("{0}_{1}_disc_height_mm", "{0}/{1} disc height", "mm", "Frobin 1997", disc_height, lines=_GAP),
+        topic="discs",
     ),
     *each(
         [(name,) for name in PRESACRAL],
@@ -314,6 +323,7 @@ DEFINITIONS = (
             depth,
             lines=("{0} upper endplate", "{0} lower endplate"),
         ),
+        topic="bodies",
     ),
 )
 """In the order of tables. To add one, add its line: `docs/how-to/add-a-measurement.md`."""

@@ -38,6 +38,7 @@ class Card:
     architecture: "unet", or the `module:factory` that the weights belong to.
     most_traces: largest share of mere traces on a lateral lumbar film (`inference.verdict`), 0..1; None where it was
     not measured for these weights: then no picture is turned away, and the network is not asked whether bone is bright.
+    fails_on_purpose: it is kept to show a failure; menus say so.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Card:
     scores: Mapping[str, Any] = field(default_factory=dict)
     architecture: str = UNET
     most_traces: float | None = None
+    fails_on_purpose: bool = False
 
 
 def is_architecture(name: object) -> bool:
@@ -91,6 +93,8 @@ def card_content(card: Card) -> dict[str, Any]:
     stored = {"format": FORMAT, **asdict(card)}
     if card.most_traces is None:
         del stored["most_traces"]
+    if not card.fails_on_purpose:
+        del stored["fails_on_purpose"]
     if card.architecture == UNET:
         del stored["architecture"]
     else:
@@ -149,6 +153,7 @@ def _well_typed(card: Card) -> bool:
         and (card.most_traces is None or (isinstance(card.most_traces, int | float) and 0 <= card.most_traces <= 1))
         and all(isinstance(table, dict) for table in (card.origin, card.scores))
         and isinstance(grid.keep_aspect, bool)
+        and isinstance(card.fails_on_purpose, bool)
         and isinstance(grid.local_px, int | float)
         and card.network.norm in get_args(Norm)
     )

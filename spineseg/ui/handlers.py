@@ -22,19 +22,19 @@ from spineseg.data.check_masks import MISPLACED, mask_findings
 from spineseg.film import BadInput, Film
 from spineseg.inference.prediction import Prediction
 from spineseg.io.dicom_seg import obstacle
+from spineseg.io.label_readers import OTHER_FILM
 from spineseg.io.labels import Label, to_array
 from spineseg.measure.measurements import bone_map_of, measure_prediction
 from spineseg.ui import downloads, panels, texts
+from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN
 from spineseg.ui.correction import BadRequest, masks_to_bits
 from spineseg.ui.films_table import table_row
-from spineseg.ui.language import translated
+from spineseg.ui.language import ENGLISH, speaking, translated
 from spineseg.ui.sent_masks import sent_bits, sent_film
 from spineseg.ui.session import MaskLayer, SessionState
 from spineseg.ui.uploads import read_and_delete, uploaded
 
 log = logging.getLogger("spineseg.ui")
-NOTHING, REFERENCE = "", "reference"
-"""What a film may be compared with, beside the names of models."""
 _Arguments = ParamSpec("_Arguments")
 _Returned = TypeVar("_Returned")
 
@@ -131,12 +131,14 @@ class Handlers:
 
     @with_user_errors
     def invert(self, state: SessionState | None, inverted: bool) -> SessionState | None:
-        """The film with its grey values inverted, without the masks of the other; a reference stays."""
+        """The film with its grey values inverted, without the masks of the other; references stay."""
         return state and _inverted(state, inverted)
 
     @with_user_errors
-    def segment(self, state: SessionState | None, model: str, inverted: bool, compare_with: str | None) -> SessionState:
-        """The model's own masks, and those of the model that it is compared with.
+    def segment(
+        self, state: SessionState | None, model: str, inverted: bool, b: str | None = NOTHING, a: str | None = SHOWN
+    ) -> SessionState:
+        """The model's own masks, and those of sides A and B, see `compare`.
 
         Masks that are there already are not computed again. The browser keeps what a person corrected as a step that
         can be undone.
@@ -148,47 +150,82 @@ class Handlers:
         name = self._known(model)
         if state.layer is None or state.layer.title != name:
             state = self._segmented(state, name)
-        return self._compared(replace(state, corrected=None), compare_with)
+        return self._compared(replace(state, corrected=None), a, b)
 
     def segment_if_open(
-        self, state: SessionState | None, model: str, inverted: bool, compare_with: str | None
+        self, state: SessionState | None, model: str, inverted: bool, b: str | None = NOTHING, a: str | None = SHOWN
     ) -> SessionState | None:
         """`segment` where there is a film: after one was opened or inverted, or another model was chosen."""
-        return state and self.segment(state, model, inverted, compare_with)
+        return state and self.segment(state, model, inverted, b, a)
 
     @with_user_errors
-    def compare(self, state: SessionState | None, compare_with: str | None) -> SessionState | None:
-        """With nothing, with a reference that is still to be uploaded, or with another model's masks."""
-        return state and self._compared(state, compare_with)
+    def compare(
+        self, state: SessionState | None, b: str | None = NOTHING, a: str | None = SHOWN
+    ) -> SessionState | None:
+        """What is compared on sides A and B: the film's masks, a model's, a reference (which may be still to come)."""
+        return state and self._compared(state, a, b)
 
-    def _compared(self, state: SessionState, compare_with: str | None) -> SessionState:
-        other = state.other
-        has_reference = other is not None and other.levels is None
-        if compare_with == REFERENCE:
-            return replace(state, other=other if has_reference else None)
-        if not compare_with or state.layer is None:
-            return replace(state, other=None)
-        if other is not None and not has_reference and other.title == compare_with:
+    def _compared(self, state: SessionState, a: str | None, b: str | None) -> SessionState:
+        """With the masks of the models on either side; of a film without masks only references are compared."""
+        sides = a or SHOWN, b or NOTHING
+        models = [name for name in sides if name not in (SHOWN, NOTHING, *REFERENCES)]
+        if state.sides == sides and all(name in state.others for name in models):
             return state
-        name = self._known(compare_with)
-        return replace(state, other=self._layer(name, self.predict(name, state.shown_film)))
+        if state.layer is not None:
+            state = replace(state, others={name: self._other(state, self._known(name)) for name in models})
+        return replace(state, sides=sides)
+
+    def _other(self, state: SessionState, name: str) -> MaskLayer:
+        """A model's own masks of the film; those that are there already are not computed again."""
+        if state.layer is not None and state.layer.title == name:
+            return state.layer
+        return state.others.get(name) or self._layer(name, self.predict(name, state.shown_film))
 
     @with_user_errors
-    def open_reference(self, state: SessionState | None, upload: Mapping[str, Any] | None) -> SessionState:
-        """An uploaded label of the film's own size to compare with; the file is deleted.
+    def open_reference(
+        self, state: SessionState | None, upload: Mapping[str, Any] | None, choice: str = REFERENCES[0]
+    ) -> SessionState:
+        """An uploaded label becomes the reference of that choice, on side B unless it is on one already.
 
-        Refused if it is empty or its vertebrae are out of order, for then every score would be about that.
+        The file is deleted. Where it cannot be used, as one of another size, the choice has no masks afterwards, so
+        that no scores are left of the reference before; `refusals` says why. It is refused too if it is empty or its
+        vertebrae are out of order, for then every score would be about that.
         """
         path = uploaded(upload, texts.SUBJECT_LABEL)
         if state is None:
             path.unlink(missing_ok=True)
             raise BadRequest(texts.NO_FILM_FOR_REFERENCE)
-        label = read_and_delete(path, partial(self._label, shape=state.film.shape))
-        remarks = (*label.remarks, *_faults(label))
-        return replace(state, other=MaskLayer(texts.REFERENCE_TITLE, masks_to_bits(label.masks), remarks=remarks))
+        others = {key: layer for key, layer in state.references.items() if key != choice}
+        refusals = {key: sentence for key, sentence in state.refusals.items() if key != choice}
+        try:
+            with speaking(ENGLISH):  # the panels say it in the language that is read then
+                layer = self._reference(path, state.film.shape, texts.REFERENCE_TITLES[REFERENCES.index(choice)])
+        except Exception as error:
+            with speaking(ENGLISH):
+                sentence = error_sentence(error, "open_reference")
+                if sentence.endswith(OTHER_FILM):
+                    sentence = f"{texts.STRANGER}: {sentence}"
+            return replace(state, references=others, refusals={**refusals, choice: sentence})
+        sides = state.sides if choice in state.sides else (state.sides[0], choice)
+        return replace(state, references={**others, choice: layer}, refusals=refusals, sides=sides)
+
+    def _reference(self, path: Path, shape: tuple[int, int], title: str) -> MaskLayer:
+        label = read_and_delete(path, partial(self._label, shape=shape))
+        return MaskLayer(title, masks_to_bits(label.masks), remarks=(*label.remarks, *_faults(label)))
 
     def _label(self, path: Path, shape: tuple[int, int]) -> Label:
         return self.read_label(path, shape)
+
+    def menu(self) -> list[tuple[str, str]]:
+        """What menus call each model, and its name; one that fails on purpose says so. Waits for the models."""
+        return [(self._menu_entry(name), name) for name in self.segmenters]
+
+    def _menu_entry(self, name: str) -> str:
+        try:
+            fails = self.segmenters[name].card.fails_on_purpose
+        except Exception:  # one that cannot be loaded says so where it is used
+            return name
+        return texts.FAILS_ON_PURPOSE.format(name) if fails else name
 
     @with_user_errors
     def show_anyway(self, state: SessionState | None) -> SessionState | None:
@@ -324,5 +361,4 @@ def _faults(label: Label) -> tuple[str, ...]:
 
 
 def _inverted(state: SessionState, inverted: bool) -> SessionState:
-    reference = state.other if state.other and state.other.levels is None else None
-    return replace(state, inverted=inverted, layer=None, corrected=None, other=reference, shown_anyway=False)
+    return replace(state, inverted=inverted, layer=None, corrected=None, others={}, shown_anyway=False)

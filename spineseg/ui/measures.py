@@ -7,6 +7,7 @@ import html
 import io
 import json
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from spineseg.measure.figures import TABLE_HEAD, Row
 from spineseg.measure.measurements import Measurements
@@ -42,8 +43,14 @@ def _table(rows: Sequence[Row], caption: str) -> str:
         f'data-copied="{texts.COPIED}" title="{texts.COPY_TITLE}">{texts.COPY}</button>'
         f'<span role="status"></span></div><p class="note">{caption}</p>'
         f'<table class="numbers figures"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(_row(row, first=row is rows[0]) for row in rows)}</tbody></table>"
+        f"{''.join(_group(list(group), rows[0]) for _, group in groupby(rows, lambda row: row.topic))}</table>"
     )
+
+
+def _group(rows: Sequence[Row], first: Row) -> str:
+    """The figures of one topic; first: of the whole table."""
+    head = f'<tr class="topic"><th colspan="3" scope="rowgroup">{texts.TOPICS[rows[0].topic]}</th></tr>'
+    return f"<tbody>{head}{''.join(_row(row, first=row is first) for row in rows)}</tbody>"
 
 
 def _row(row: Row, *, first: bool) -> str:

@@ -16,7 +16,8 @@ from spineseg.inference.prediction import Prediction
 from spineseg.io.labels import Label
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui import texts
-from spineseg.ui.handlers import NOTHING, REFERENCE, Handlers, Model
+from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN
+from spineseg.ui.handlers import Handlers, Model
 from spineseg.ui.language import catalogues
 from spineseg.ui.panels import panels, status
 from spineseg.ui.progress import tells, tells_views
@@ -110,22 +111,18 @@ class Layout:
         self.findings = gr.HTML(findings, elem_id="findings", **correctable)
         self.compare_accordion = gr.Accordion(texts.COMPARE, open=False, elem_id="compare")
         with self.compare_accordion:
-            self.compare_with = gr.Dropdown(
-                self._choices, value=NOTHING, label=texts.COMPARE_WITH, elem_id="compare-with"
-            )
-            self.reference = upload_field("reference", DEFAULT_LIMITS.max_bytes)
+            a, b = _sides([(name, name) for name in names])
+            self.side_a = gr.Dropdown(a, value=SHOWN, label=texts.SIDE_A, elem_id="side-a")
+            self.side_b = gr.Dropdown(b, value=NOTHING, label=texts.SIDE_B, elem_id="side-b")
             self.comparison = gr.HTML(comparison, elem_id="comparison", **correctable)
+            with gr.Row(elem_id="references"):
+                self.references = [_reference_field(n) for n in range(len(REFERENCES))]
+            self.reference_hint = gr.HTML(_reference_hint(), apply_default_css=False)
         self.measure_accordion = gr.Accordion(texts.MEASUREMENTS, open=False, elem_id="measure")
         with self.measure_accordion:
             self.measurements = gr.HTML(
                 measurements, elem_id="measures", js_on_load=script("measures"), apply_default_css=False
             )
-
-    @property
-    def _choices(self) -> list[tuple[str, str]]:
-        """What a film may be compared with: the text shown, and the value."""
-        models = [(name, name) for name in self.handlers.segmenters]
-        return [(texts.NOTHING, NOTHING), (texts.A_REFERENCE, REFERENCE), *models]
 
     @property
     def outputs(self) -> list[Any]:
@@ -139,7 +136,9 @@ class Layout:
         for event in (page.load, self.header.language):
             event(handlers.status, None, self.status, **always)
             event(handlers.about, self.model, self.card, **always)
-            self._then_forget(event(self._in_language, None, [*self.outputs, *self._labels()], **always))
+            event(self._labels, None, list(self._labels()), **always)
+            event(self._menus, None, [self.model, self.side_a, self.side_b], **always)
+            self._then_forget(event(self._in_language, None, self.outputs, **always))
         self.model.change(handlers.about, self.model, self.card, **always)
 
         def close_tab(request: gr.Request) -> None:
@@ -161,26 +160,31 @@ class Layout:
         labelled |= {self.compare_accordion: texts.COMPARE, self.measure_accordion: texts.MEASUREMENTS}
         return {
             **{component: gr.update(label=text) for component, text in labelled.items()},
-            self.compare_with: gr.update(label=texts.COMPARE_WITH, choices=self._choices),
+            self.reference_hint: _reference_hint(),
             self.segment: gr.update(value=texts.SEGMENT),
         }
 
-    def _in_language(self, request: gr.Request) -> dict[Any, Any]:
+    def _in_language(self, request: gr.Request) -> tuple[Any, ...]:
         """What a visitor sees that Python wrote, in the language that the visitor reads now."""
         entry = self.store.get(_session(request))
         state = entry.state if entry else None
-        return {**dict(zip(self.outputs, (in_language(state), *panels(state)), strict=True)), **self._labels()}
+        return in_language(state), *panels(state)
+
+    def _menus(self) -> tuple[dict[str, Any], ...]:
+        """The menus of models, which say what fails on purpose."""
+        models = self.handlers.menu()
+        return tuple(gr.update(choices=choices) for choices in (models, *_sides(models)))
 
     def _segment_on(self, event: Callable[..., Any], handler: Callable[..., SessionState | None] | None = None) -> None:
         """The event asks the model; without a handler only where there is a film."""
         listener = on_session(self.store, handler or self.handlers.segment_if_open, silent=handler is None)
-        inputs = [self.model, self.inverted, self.compare_with]
+        inputs = [self.model, self.inverted, self.side_b, self.side_a]
         self._then_forget(event(listener, inputs, self.outputs, show_progress_on=self.viewer, **_MODEL, **_PRIVATE))
 
     def _connect_films(self) -> None:
         """A new film is read, shown and segmented; until then, or where it is refused, the old one stays."""
         handlers = self.handlers
-        outputs = [*self.outputs, self.inverted, self.compare_with]
+        outputs = [*self.outputs, self.inverted, self.side_a, self.side_b]
 
         def connect(event: Callable[..., Any], handler: Callable[..., Any], inputs: Any, **options: Any) -> None:
             listener = on_new_film(self.store, handler)
@@ -201,15 +205,16 @@ class Layout:
 
     def _connect_comparison(self) -> None:
         compare = on_session(self.store, self.handlers.compare)
-        options: dict[str, Any] = {"show_progress_on": self.viewer, **_MODEL, **_PRIVATE}
-        self._then_forget(self.compare_with.input(compare, self.compare_with, self.outputs, **options))
-        open_reference = on_session(self.store, self.handlers.open_reference)
-        opened = self.reference.upload(
-            open_reference, self.reference, self.outputs, preprocess=False, **_READ, **_PRIVATE
-        )
-        self._then_forget(opened)
-        opened.failure(_refused, None, self.reference, queue=False, **_HIDDEN)
-        opened.success(lambda: REFERENCE, None, self.compare_with, queue=False, **_HIDDEN)
+        sides, options = [self.side_b, self.side_a], {"show_progress_on": self.viewer, "trigger_mode": "always_last"}
+        for side in sides:
+            self._then_forget(side.input(compare, sides, self.outputs, **options, **_MODEL, **_PRIVATE))
+        for choice, field in zip(REFERENCES, self.references, strict=True):
+            handler = partial(self.handlers.open_reference, choice=choice)
+            listener = on_session(self.store, handler, more=partial(_after_reference, choice))
+            outputs = [*self.outputs, *sides, field]
+            opened = field.upload(listener, field, outputs, preprocess=False, **_READ, **_PRIVATE)
+            self._then_forget(opened)
+            opened.failure(_refused, None, field, queue=False, **_HIDDEN)
 
     def _connect_corrections(self) -> None:
         """The viewer keeps what a person changes; figures and panels follow. Its masks come with the event."""
@@ -237,12 +242,12 @@ class Layout:
         sent.failure(lambda: {"error": texts.BUSY}, None, self.batch, queue=False, **_HIDDEN)
 
     def _then_forget(self, event: Any) -> None:
-        event.then(_forget, None, [self.viewer, self.film, self.reference], queue=False, **_HIDDEN)
+        event.then(_forget, None, [self.viewer, self.film, *self.references], queue=False, **_HIDDEN)
 
 
-def _forget() -> tuple[dict[str, Any], None, None]:
+def _forget() -> tuple[dict[str, Any] | None, ...]:
     """Leaves the viewer as it is, but empties Gradio's own record of it and of the uploads."""
-    return UNCHANGED, None, None
+    return UNCHANGED, None, *(None for _ in REFERENCES)
 
 
 def _refused() -> dict[str, bool]:
@@ -250,13 +255,25 @@ def _refused() -> dict[str, bool]:
     return {"refused": True}
 
 
+def _after_reference(choice: str, state: SessionState | None) -> tuple[Any, ...]:
+    """The sides, B first, and what the upload field is told of its file."""
+    assert state is not None
+    a, b = state.sides
+    return b, a, _refused() if choice in state.refusals else None
+
+
 def on_session(
-    store: SessionStore, handler: Callable[..., SessionState | None], *, silent: bool = False
+    store: SessionStore,
+    handler: Callable[..., SessionState | None],
+    *,
+    silent: bool = False,
+    more: Callable[[SessionState | None], tuple[Any, ...]] = lambda state: (),
 ) -> Callable[..., tuple[Any, ...]]:
     """A Gradio listener that hands the session's state to `handler` and stores the state that it returns.
 
-    Returns the viewer's payload and the panels. Where another request changed the state meanwhile, the result is
-    dropped, with an error unless `silent`. A handler that returns the same state stores nothing.
+    Returns the viewer's payload, the panels, and what `more` makes of the state. Where another request changed the
+    state meanwhile, the result is dropped, with an error unless `silent`. A handler that returns the same state stores
+    nothing.
     """
 
     def listener(request: gr.Request, *inputs: Any) -> tuple[Any, ...]:
@@ -269,7 +286,7 @@ def on_session(
             return UNCHANGED, gr.skip(), gr.skip(), gr.skip()
         if overtaken:
             raise gr.Error(texts.OVERTAKEN, print_exception=False)
-        return update(before, after), *panels(after)
+        return update(before, after), *panels(after), *more(after)
 
     return listener
 
@@ -302,8 +319,8 @@ def on_new_film(store: SessionStore, handler: Callable[..., SessionState]) -> Ca
         before = entry.state if entry else None
         after = handler(before, *inputs)
         if not store.finish_opening(session, opening, after):
-            return UNCHANGED, *(gr.skip() for _ in range(5))
-        return update(before, after), *panels(after), False, NOTHING
+            return UNCHANGED, *(gr.skip() for _ in range(6))
+        return update(before, after), *panels(after), False, SHOWN, NOTHING
 
     return listener
 
@@ -332,6 +349,20 @@ def _add_api(handlers: Handlers) -> None:
         options: dict[str, Any] = {"inputs": [film, model, invert], "preprocess": False, **_WHOLE}
         gr.Button().click(handlers.segment_file, outputs=array, api_name="segment", **options)
         gr.Button().click(handlers.measure_file, outputs=figures, api_name="measure", **options)
+
+
+def _sides(models: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """What can be chosen on side A, and on side B. models: how each is called, and its name."""
+    own = [(texts.SHOWN, SHOWN), *models, *zip(map(str.capitalize, texts.REFERENCE_TITLES), REFERENCES, strict=True)]
+    return own, [(texts.NOTHING, NOTHING), *own]
+
+
+def _reference_field(number: int) -> gr.HTML:
+    return upload_field("reference", DEFAULT_LIMITS.max_bytes, elem_id=f"reference-{number + 1}")
+
+
+def _reference_hint() -> str:
+    return f'<p class="note">{texts.REFERENCE_HINT}</p>'
 
 
 def _caption(stem: str) -> str:

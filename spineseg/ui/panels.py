@@ -17,6 +17,7 @@ from spineseg.inference.levels import LevelReport
 from spineseg.inference.verdict import VERDICTS
 from spineseg.render import LEGEND
 from spineseg.ui import texts
+from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN, Comparison, mean
 from spineseg.ui.language import translated
 from spineseg.ui.measures import measurements
 from spineseg.ui.session import SessionState
@@ -144,41 +145,87 @@ def _button(action: str, text: str, title: str, vertebra: int | None = None) -> 
 
 
 def comparison(state: SessionState | None) -> str:
-    """Dice, IoU and Hausdorff distance per vertebra, and whether the names agree."""
-    if state is None or state.other is None:
+    """Scores of A against B, whether bodies and names agree, and why a reference was refused."""
+    if state is None:
         return _note(texts.NOTHING_TO_COMPARE)
-    if state.other.undecoded and not any(state.other.present):
-        return _disagree(f"{escaped(texts.NO_MASKS.format(state.other.title))} {texts.LOOK_AT_MAPS}")
-    if state.comparison is None:
-        return _note(texts.NO_SCORES_YET)
-    scores = state.comparison
-    body = "".join(
-        f'<tr><th scope="row">{name}</th><td>{_number(d)}</td><td>{_number(i)}</td><td>{_number(h, 1)}</td></tr>'
-        for name, d, i, h in zip(VERTEBRAE, scores.dice, scores.iou, scores.hd95, strict=True)
-    )
-    plane = texts.PLANE.format(state.film.spacing.plane) if state.film.spacing else ""
+    titles = dict(zip(REFERENCES, texts.REFERENCE_TITLES, strict=True))
+    refused = [
+        (_capital(titles[choice]), _capital(translated(sentence))) for choice, sentence in state.refusals.items()
+    ]
+    return "".join(_disagree(escaped(texts.REFUSED.format(*both))) for both in refused) + _compared(state, titles)
+
+
+def _compared(state: SessionState, titles: Mapping[str, str]) -> str:
+    """Scores, or what there is to do before there are any."""
+    scores, layers = state.comparison, [state.side(choice) for choice in state.sides]
+    for layer in layers:
+        if layer and layer.undecoded and not any(layer.present):
+            return _disagree(f"{escaped(texts.NO_MASKS.format(translated(layer.title)))} {texts.LOOK_AT_MAPS}")
+    if scores is not None:
+        return _scores_of(scores, state) + "".join(_sentences("reasons", layer.remarks) for layer in layers if layer)
+    if NOTHING in state.sides:
+        return _note(texts.NOTHING_TO_COMPARE)
+    if state.sides[0] == state.sides[1]:
+        return _note(texts.THE_SAME_TWICE)
+    missing = [titles[choice] for choice in state.sides if choice in titles and choice not in state.references]
+    return _note(texts.REFERENCE_TO_COME.format(missing[0]) if missing else texts.NO_SCORES_YET)
+
+
+def _scores_of(scores: Comparison, state: SessionState) -> str:
+    spacing = state.film.spacing
+    plane = texts.PLANE.format(translated(spacing.plane)) if spacing else ""
+    columns = (scores.dice, scores.iou, scores.hd95)
+    rows = [(name, values) for name, *values in zip(VERTEBRAE, *columns, strict=True)]
+    body = "".join(_score_row(name, values) for name, values in [*rows, (texts.MEAN, list(map(mean, columns)))])
     return (
-        f'<p class="facts">{escaped(texts.COMPARED.format(scores.title, scores.other))} '
-        f"<strong>{_number(scores.mean_dice)}</strong></p>{_names_agree(state)}"
-        f'<table class="numbers"><thead><tr><th></th><th>Dice</th><th>IoU</th>'
+        f'<p class="facts">{escaped(texts.COMPARED.format(translated(scores.title), translated(scores.other)))}</p>'
+        f"{_relation(scores, state.sides)}"
+        f'<table class="numbers scores"><thead><tr><th></th><th>Dice</th><th>IoU</th>'
         f'<th title="{texts.HAUSDORFF_TITLE}{plane}">HD95 {scores.unit}</th></tr></thead><tbody>{body}</tbody></table>'
-        + _sentences("reasons", state.other.remarks)
     )
+
+
+def _score_row(name: str, values: Sequence[float]) -> str:
+    cells = zip(values, (3, 3, 1), strict=True)
+    numbers = "".join(f"<td>{_number(value, digits)}</td>" for value, digits in cells)
+    return f'<tr><th scope="row">{name}</th>{numbers}</tr>'
 
 
 def _disagree(content: str) -> str:
     return f'<p class="disagree">{content}</p>'
 
 
-def _names_agree(state: SessionState) -> str:
-    scores = state.comparison
-    assert scores is not None
+def _relation(scores: Comparison, sides: tuple[str, str]) -> str:
+    """Whether both are of one film, and name the same bodies alike."""
     if scores.same_names:
         return f'<p class="agree">{texts.SAME_NAMES}</p>'
-    if scores.better_shift:
-        way = "lower" if scores.better_shift > 0 else "higher"
-        return _disagree(f"{texts.NAMES_OFF_BY_ONE} {_button(way, texts.MOVE_ALL[way], texts.CORRECT_TITLE)}")
-    return _disagree(texts.OTHER_NAMES)
+    if scores.strangers:
+        which = texts.STRANGERS if len(scores.strangers) > 1 else texts.STRANGER
+        return _disagree(f"{which}: {texts.STRANGER_REASON.format(scores.fit)}.")
+    if scores.apart:
+        return _disagree(texts.FEW_IN_COMMON.format(scores.fit))
+    if scores.shift:
+        matched = texts.MATCHED.format(scores.fit)
+        return _disagree(f"{_shifted(scores.shift)} {matched} {_move_all(scores.shift, sides)}")
+    only = ((texts.ONLY_IN_A, scores.only_here), (texts.ONLY_IN_B, scores.only_there))
+    return _disagree(" ".join([texts.OTHER_NAMES, *(text.format(", ".join(names)) for text, names in only if names)]))
+
+
+def _shifted(levels: int) -> str:
+    way = "lower" if levels > 0 else "higher"
+    return texts.SHIFTED[way] if abs(levels) == 1 else texts.SHIFTED[f"{way} by more"].format(abs(levels))
+
+
+def _move_all(levels: int, sides: tuple[str, str]) -> str:
+    """The button that moves the names of the film's masks towards those of the other side; none where neither is."""
+    if SHOWN not in sides:
+        return ""
+    way = "lower" if (levels > 0) == (sides[0] == SHOWN) else "higher"
+    return _button(way, texts.MOVE_ALL[way], texts.CORRECT_TITLE)
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _number(value: float, digits: int = 3) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,8 @@ from spineseg.inference.verdict import NOT_LUMBAR
 from spineseg.measure.corners import KeptFits
 from spineseg.measure.errors import BoneMap
 from spineseg.measure.measurements import Measurements, measure, sure_vertebrae
-from spineseg.ui.compare import Comparison, compare
+from spineseg.ui import texts
+from spineseg.ui.compare import LEAST_FIT, NOTHING, SHOWN, Comparison, compare, fit
 from spineseg.ui.correction import Bits, Changes, bits_to_masks, changes
 
 
@@ -58,10 +59,12 @@ class SessionState:
 
     token: names the film to the viewer, at random. name: of an example; the name of an upload stays in the browser.
     film: as the first model decided to see it (`Prediction.seen`); remarks: what it said of that. inverted: the visitor
-    turned it over. layer: the model's masks. corrected: the masks that a person made of them. other: the masks that
-    they are compared with. shown_anyway: the visitor asked for the masks of a picture that does not look like a lateral
-    lumbar radiograph. forgotten: only the browser has the film, whose image is 0 here. no_segmentation: why no DICOM
-    segmentation can refer to the film's file, "" where one can. fits: bodies found so far.
+    turned it over. layer: the model's masks. corrected: the masks that a person made of them. shown_anyway: the visitor
+    asked for the masks of a picture that does not look like a lateral lumbar radiograph. forgotten: only the browser
+    has the film, whose image is 0 here. no_segmentation: why no DICOM segmentation can refer to the film's file, ""
+    where one can. fits: bodies found so far.
+    sides: what is compared, A and B, see `compare.SHOWN`. others: masks of further models, by name. references: masks
+    that the visitor uploaded, by choice; refusals: why the file that was uploaded last is none.
     """
 
     film: Film
@@ -70,12 +73,15 @@ class SessionState:
     inverted: bool = False
     layer: MaskLayer | None = None
     corrected: Bits | None = None
-    other: MaskLayer | None = None
     remarks: tuple[str, ...] = ()
     shown_anyway: bool = False
     forgotten: bool = False
     no_segmentation: str = ""
     fits: KeptFits = field(default_factory=KeptFits)
+    sides: tuple[str, str] = (SHOWN, NOTHING)
+    others: Mapping[str, MaskLayer] = field(default_factory=dict)
+    references: Mapping[str, MaskLayer] = field(default_factory=dict)
+    refusals: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shown_film(self) -> Film:
@@ -118,12 +124,42 @@ class SessionState:
             fit=self.fits,
         )
 
+    def side(self, choice: str) -> MaskLayer | None:
+        """The masks of a choice; None where there are none, or where nobody has asked to see them."""
+        if choice == SHOWN:
+            return self._as_shown
+        layer = self.layer if self.layer and self.layer.title == choice else self.others.get(choice)
+        if layer is None:
+            return self.references.get(choice)
+        turned_away = layer.levels is not None and layer.levels.verdict == NOT_LUMBAR
+        return None if turned_away and not self.shown_anyway else layer
+
+    @cached_property
+    def _as_shown(self) -> MaskLayer | None:
+        """The film's masks with what a person changed."""
+        if self.layer is None or self.bits is None or self.held_back:
+            return None
+        if self.corrected is None:
+            return self.layer
+        return replace(self.layer, title=texts.AS_CORRECTED.format(self.layer.title), bits=self.bits)
+
     @cached_property
     def comparison(self) -> Comparison | None:
-        """Of the corrected masks with the other ones."""
-        if self.layer is None or self.bits is None or self.other is None or self.held_back:
+        """Of side A with side B."""
+        a, b = map(self.side, self.sides)
+        if a is None or b is None or self.sides[0] == self.sides[1]:
             return None
-        return compare(self.layer.title, self.bits, self.other.title, self.other.bits, self.film)
+        found = compare(a.title, a.bits, b.title, b.bits, self.film)
+        return replace(found, strangers=self._strangers()) if found.apart else found
+
+    def _strangers(self) -> tuple[str, ...]:
+        """Titles of the references compared that fit no model's masks of this film."""
+        models = [layer for layer in (self.layer, *self.others.values()) if layer and self.side(layer.title)]
+        chosen = [self.references[choice] for choice in self.sides if choice in self.references]
+        found = {
+            layer.title: [fit(layer.bits, model.bits) for model in models if any(model.present)] for layer in chosen
+        }
+        return tuple(title for title, fits in found.items() if fits and max(fits) < LEAST_FIT)
 
 
 @dataclass(eq=False)

@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 from spineseg.film import CHANNELS, VERTEBRAE, Film
 from spineseg.measure.measurements import Line, csv_columns
 from spineseg.render import DIFFERENCES, LEGEND, to_uint8
+from spineseg.ui.compare import NOTHING, SHOWN
 from spineseg.ui.correction import Bits
 from spineseg.ui.films_table import figure_heads, measured_cells
 from spineseg.ui.language import script_texts, translated
@@ -56,12 +57,13 @@ SCRIPTS = {
 """Each component's scripts, which run as one in this order."""
 
 
-def upload_field(kind: str, max_bytes: int, *, several: bool = False) -> gr.HTML:
+def upload_field(kind: str, max_bytes: int, *, several: bool = False, elem_id: str | None = None) -> gr.HTML:
     """A field that takes files, sends one under a random name and fires `upload`; its value is that file.
 
-    kind: "film" or "reference", also the element's id. several: more than one file at once goes to `batch_panel`.
+    kind: "film" or "reference". several: more than one file at once goes to `batch_panel`. elem_id: else the kind.
     """
-    return _component("upload", ("upload", kind), elem_id=kind, kind=kind, max_bytes=max_bytes, several=several)
+    sections = ("upload", kind, *([elem_id] if elem_id else []))
+    return _component("upload", sections, elem_id=elem_id or kind, kind=kind, max_bytes=max_bytes, several=several)
 
 
 def batch_panel(max_bytes: int) -> gr.HTML:
@@ -102,9 +104,31 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
         known = before is not None and shown_before is shown
         payload["a"] = shown and _layer(shown, after.bits, after.corrected is not None, with_maps=not known)
         payload |= _measured(after)
-    if (before and before.other) is not after.other:
-        payload["b"] = after.other and _layer(after.other, after.other.bits, False)
-    return payload
+    return payload | _changed_sides(before, after)
+
+
+_DEFAULT_SIDES: dict[str, MaskLayer | str | None] = {"A": SHOWN, "B": None}
+
+
+def _changed_sides(before: SessionState | None, after: SessionState) -> Payload:
+    """The sides of the comparison that the viewer does not have yet; a new film begins with `_DEFAULT_SIDES`."""
+    old, new = _DEFAULT_SIDES if before is None else _sides(before), _sides(after)
+    changed = {
+        name: _layer(layer, layer.bits, False) if isinstance(layer, MaskLayer) else layer
+        for name, layer in new.items()
+        if layer != old[name]
+    }
+    return {"sides": changed} if changed else {}
+
+
+def _sides(state: SessionState) -> dict[str, MaskLayer | str | None]:
+    """Both are None where they are the same."""
+    if state.sides[0] == state.sides[1]:
+        return {"A": None, "B": None}
+    return {
+        name: SHOWN if choice == SHOWN else state.side(choice) if choice != NOTHING else None
+        for name, choice in zip("AB", state.sides, strict=True)
+    }
 
 
 def in_language(state: SessionState | None) -> Payload:
@@ -155,7 +179,7 @@ def _measured(state: SessionState) -> Payload:
 
 def _layer(layer: MaskLayer, bits: Bits | None, corrected: bool, *, with_maps: bool = True) -> Payload:
     sent: Payload = {
-        "title": layer.title,
+        "title": translated(layer.title),
         "corrected": corrected,
         "undecoded": layer.undecoded,
         "masks": None if bits is None else _gzipped(bits),

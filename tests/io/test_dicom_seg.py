@@ -10,6 +10,7 @@ from pathlib import Path
 import highdicom
 import numpy as np
 import pytest
+from pydicom.valuerep import DA
 from small import rectangles
 
 from spineseg.film import ANATOMY, VERTEBRAE, Film, Spacing
@@ -29,8 +30,8 @@ def film(tmp_path: Path) -> Path:
     """The film with what hospitals write about a patient."""
     write_film(tmp_path / "film.dcm", IMAGE)
     named = highdicom.imread(tmp_path / "film.dcm")
-    named.PatientName, named.PatientID, named.PatientBirthDate = "Doe^Jane", "4711", "19600102"
-    named.PatientSex, named.AccessionNumber, named.StudyDate = "F", "A99", "20200304"
+    named.PatientName, named.PatientID, named.PatientBirthDate = "Doe^Jane", "4711", DA("19600102")
+    named.PatientSex, named.AccessionNumber, named.StudyDate = "F", "A99", DA("20200304")
     named.InstitutionName, named.OperatorsName = "Somewhere", "Somebody"
     named.save_as(tmp_path / "film.dcm")
     return tmp_path / "film.dcm"

@@ -193,7 +193,7 @@ def _mat(path: Path, array: np.ndarray) -> Path:
     ("shape", "words"),
     [
         ((600, 450), "save it at the film’s own size"),
-        ((61, 50), "do they belong together?"),
+        ((61, 50), "it is the label of another film"),
         ((45, 60), "its axes are exchanged, so transpose it to rows x columns"),
     ],
 )

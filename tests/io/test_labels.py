@@ -163,9 +163,9 @@ def test_exchanged_axes_are_named(saved: Callable[[np.ndarray], Path], axes: tup
     [
         ((*SHAPE, 1), ", ".join(VERTEBRAE)),
         ((*SHAPE, COUNT + 2), ", ".join(VERTEBRAE)),
-        ((41, 30, COUNT + 1), "do they belong together?"),
-        ((40, 29, COUNT + 1), "do they belong together?"),
-        ((1, 1), "do they belong together?"),
+        ((41, 30, COUNT + 1), "it is the label of another film"),
+        ((40, 29, COUNT + 1), "it is the label of another film"),
+        ((1, 1), "it is the label of another film"),
     ],
 )
 def test_other_sizes_than_the_films(saved: Callable[[np.ndarray], Path], size: tuple[int, ...], advice: str):

@@ -190,7 +190,7 @@ CHANGES: list[dict[str, object]] = [
     *({"grid": {"rows": 32, "columns": 24} | grid} for grid in GRIDS),
     *({"network": {"features": [4, 6]} | network} for network in NETWORKS),
     *({"decoder": "guess"}, {"surprise": 1}, {"network": [1]}, {"name": 3}, {"name": None}, {"description": ["a"]}),
-    *({"origin": None}, {"origin": [1]}, {"scores": "none"}),
+    *({"origin": None}, {"origin": [1]}, {"scores": "none"}, {"fails_on_purpose": "yes"}),
 ]
 
 

@@ -150,7 +150,7 @@ class Visitor:
 
     def refer(self, label: Path) -> None:
         self.page.click("#compare > button")
-        self.page.set_input_files("#reference input", label)
+        self.page.set_input_files("#reference-1 input", label)
 
     def choose(self, dropdown: str, option: str) -> None:
         self.page.click(f"{dropdown} input")
@@ -255,7 +255,7 @@ def test_a_correction_goes_into_the_scores_the_modes_and_the_files(visitor: Visi
     visitor.open(made.film)
     visitor.refer(made.label)
     page.wait_for_selector("#comparison .agree")
-    page.wait_for_function("document.querySelector('#compare-with input').value === 'a reference file'")
+    page.wait_for_function("document.querySelector('#side-b input').value === 'Reference 1'")
     page.click('#findings [data-correct="lower"]')
     page.wait_for_selector("#comparison .disagree")
     assert "now empty: L1" in page.inner_text("#findings")
@@ -264,12 +264,12 @@ def test_a_correction_goes_into_the_scores_the_modes_and_the_files(visitor: Visi
     assert name == f"{NAME}-corrected.npy"
     moved, plain = np.load(io.BytesIO(array)), np.load(io.BytesIO(made.array))
     assert np.array_equal(moved[..., 1:6], plain[..., :5])
-    for mode in ("difference", "swipe", "b", "a", "blink"):  # blink last: it changes by itself
+    for mode in ("difference", "swipe", "sideB", "a", "contours", "blink"):  # blink last: it changes by itself
         before = page.evaluate(DRAWN)
         visitor.mode(mode)
         visitor.drawn(f"!== {before}")
     visitor.mode("difference")
-    assert "other name" in page.inner_text(".viewer .difference-key")
+    assert "Other name" in page.inner_text(".viewer .difference-key")
     page.click("#comparison [data-correct]")  # "shift labels: cranial"
     page.wait_for_selector("#comparison .agree")
     assert visitor.download("npy") == (f"{NAME}.npy", made.array), "as it was"
@@ -279,16 +279,14 @@ def test_a_second_model_and_the_probability_maps(visitor: Visitor, made: Made) -
     page = visitor.page
     visitor.open(made.film)
     page.click("#compare > button")
-    visitor.choose("#compare-with", "collapsed")
-    page.wait_for_selector('.viewer[data-other="yes"]')
+    visitor.choose("#side-b", "collapsed")
+    page.wait_for_selector('.viewer[data-compared="yes"]')
     assert "collapsed has no masks: none of its channels comes above 0.5." in page.inner_text("#comparison")
-    before = page.evaluate(DRAWN)
-    visitor.mode("swipe")
-    visitor.drawn(f"!== {before}")
-    assert re.fullmatch(r"collapsed: probability maps, at most 0\.\d\d", page.inner_text(".layer-title.right"))
-    visitor.mode("b")
+    page.wait_for_selector('.viewer[data-mode="swipe"]')  # shown at once
+    assert re.fullmatch(r"B: collapsed: probability maps, at most 0\.\d\d", page.inner_text(".layer-title.right"))
+    visitor.mode("sideB")
     visitor.drawn("> 0")  # a model without a decoder shows its maps
-    for mode in ("otherMaps", "maps"):
+    for mode in ("mapsB", "maps"):
         visitor.mode(mode)
         maps = page.locator(".channels button")
         assert [text.split(":")[0] for text in maps.all_inner_texts()] == ["L1", "L2", "L3", "L4", "L5", "S1"]

@@ -64,6 +64,8 @@ def test_the_table_has_a_line_for_each_figure_with_its_lines_and_source() -> Non
     assert [(html.unescape(name), source) for _, source, name in lines] == [(each.name, each.source) for each in table]
     assert [tuple(json.loads(html.unescape(names))) for names, _, _ in lines] == [each.lines for each in table]
     assert panel.count('tabindex="0"') == 1, "one stop of the Tab key"
+    topics = re.findall(r'scope="rowgroup">([^<]+)', panel)
+    assert topics == ["Alignment", "Slips", "Discs", "Vertebral bodies"]
     head = re.findall(r'<th scope="col">([^<]+)', panel)
     assert head == ["Measurement", "Value", "95 % interval"]
 

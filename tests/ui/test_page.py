@@ -53,7 +53,8 @@ def test_examples_and_model_choice_appear_only_where_there_are_some(page: gr.Blo
     full = page_of("a", "b", examples=tmp_path)
     assert labels(full) - labels(page) == {"Lateral spine 1"}
     assert choices(full)[0].visible
-    assert [value for _, value in choices(full)[1].choices] == ["", "reference", "a", "b"]
+    own = ["/shown", "a", "b", "/reference-1", "/reference-2"]
+    assert [[value for _, value in menu.choices] for menu in choices(full)[1:]] == [own, ["", *own]]
 
 
 def test_legend_is_in_channel_order(page: gr.Blocks) -> None:
@@ -92,8 +93,7 @@ def test_the_upload_limit_is_stated_in_one_place(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(page, "launch", lambda **options: (None, "address", launched.update(options)))
     server.serve(page)
     assert launched["max_file_size"] == 3 * 2**20
-    assert props(page, "film")["max_bytes"] == 3 * 2**20, "which its scripts state"
-    assert {props(page, name)["max_bytes"] for name in ("film", "reference", "batch")} == {3 * 2**20}
+    assert {props(page, name)["max_bytes"] for name in ("film", "reference-1", "reference-2", "batch")} == {3 * 2**20}
 
 
 def test_no_other_text_states_a_limit() -> None:
@@ -131,8 +131,9 @@ assert len(sent["names"]) == len(sent["colours"]) == 8
 assert "T12 to S1" in sent["texts"]["en"]["npyTitle"] and "× 8 배열" in sent["texts"]["ko"]["npyTitle"]
 assert "1 to 7" in texts.LOOK_AT_MAPS
 film = longer.Film(np.zeros((80, 70), np.float32), None)
-state = SessionState(film, "token", layer=MaskLayer("a", bits), other=MaskLayer("b", bits))
-assert panels.comparison(state).count("1.000") == 15
+others = {"b": MaskLayer("b", bits)}
+state = SessionState(film, "token", layer=MaskLayer("a", bits), others=others, sides=("/shown", "b"))
+assert panels.comparison(state).count("1.000") == 16
 assert len(downloads.npy(state)) == 128 + 80 * 70 * 8
 """
 

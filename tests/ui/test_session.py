@@ -1,8 +1,7 @@
-"""What a visitor has open: corrections of the names, scores against a reference, and how long it is kept."""
+"""What a visitor has open: corrections of the names, and how long it is kept."""
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 
@@ -13,7 +12,6 @@ from ui_fakes import FILM, bands
 from spineseg.film import VERTEBRAE
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.verdict import CHECK
-from spineseg.ui.compare import compare
 from spineseg.ui.correction import bits_to_masks, changes, masks_to_bits, shifted
 from spineseg.ui.session import MaskLayer, SessionState, SessionStore
 
@@ -98,36 +96,6 @@ def test_sources_and_what_is_drawn_by_hand() -> None:
     moved = changes(BITS, shifted(BITS, 1))
     assert moved.sources == (None, 0, 1, 2, 3, 4)
     assert (moved.drawn, moved.settled, moved.left_out) == ((), VERTEBRAE[1:], ("S1",))
-
-
-UNSPACED = replace(FILM, spacing=None)
-
-
-def test_scores_of_equal_masks_and_of_a_shifted_bar() -> None:
-    same = compare("a", BITS, "b", BITS, UNSPACED)
-    assert (same.dice, same.iou, same.hd95, same.unit) == ((1.0,) * 6, (1.0,) * 6, (0.0,) * 6, "px")
-    assert (same.same_names, same.better_shift) == (True, 0)
-    moved = compare("a", masks_to_bits(np.roll(bands(), 4, axis=2)), "b", BITS, FILM)
-    assert moved.dice == pytest.approx((0.75,) * 6), "12 of 16 columns are shared"
-    assert moved.iou == pytest.approx((0.6,) * 6)
-    assert (moved.hd95, moved.unit) == (pytest.approx((2.0,) * 6), "mm"), "4 px of 0.5 mm"
-
-
-@pytest.mark.parametrize("shift", [-1, 1])
-def test_names_off_by_one_are_noticed(shift: int) -> None:
-    found = compare("a", BITS, "b", shifted(BITS, shift), UNSPACED)
-    assert (found.same_names, found.better_shift) == (False, shift)
-    assert math.isinf(max(found.hd95)), "one end has no partner"
-    assert found.as_dict()["scores"]["L1" if shift > 0 else "S1"]["hd95_px"] is None
-
-
-def test_nothing_in_both_has_no_score() -> None:
-    masks = bands()
-    masks[0] = False
-    found = compare("a", masks_to_bits(masks), "b", masks_to_bits(masks), UNSPACED)
-    assert math.isnan(found.dice[0])
-    assert found.mean_dice == 1.0
-    assert found.as_dict()["scores"]["L1"] == {"dice": None, "iou": None, "hd95_px": None}
 
 
 def test_what_a_person_names_or_draws_is_sure_and_nothing_else_becomes_so() -> None:

@@ -1,19 +1,24 @@
 // The viewer's state. A value from the server is a film, or what changed about the film shown: `a` (the model's masks),
-// `b` (the masks that they are compared with), `lines` (measurement lines). All else happens in the browser, where a person
+// `sides` (what is compared, A and B), `lines` (measurement lines). All else happens in the browser, where a person
 // may also change the masks (viewer-5 to viewer-8).
 const find = (selector) => element.querySelector(selector);
 const all = (selector) => [...element.querySelectorAll(selector)];
 const root = find('.viewer'), stage = find('.stage'), legend = find('.legend'), readout = find('.readout');
 const BACKGROUND = props.names.length - 1;
 
-const EMPTY = { film: null, name: null, rows: 0, columns: 0, hash: null, source: null, bitmap: null, a: null, b: null, lines: [], opening: false, awaited: false };
-const shown = { ...EMPTY };
-const view = { scale: 1, x: 0, y: 0, fitted: true, mode: 'a', divider: null, blink: 'a' };
-const showsMaps = () => view.mode === 'maps' || view.mode === 'otherMaps';
-const shownMaps = () => shown[view.mode === 'otherMaps' ? 'b' : 'a']?.maps;
+const EMPTY = { film: null, name: null, rows: 0, columns: 0, hash: null, source: null, bitmap: null, a: null, sides: null, lines: [], opening: false, awaited: false };
+const OWN = '/shown'; // a side that holds the film's own masks, as they are here; see SHOWN in ui/compare.py
+const freshSides = () => ({ A: OWN, B: null });
+const shown = { ...EMPTY, sides: freshSides() };
+const view = { scale: 1, x: 0, y: 0, fitted: true, mode: 'a', divider: null, blink: 'A' };
+const sideOf = (name) => (shown.sides[name] === OWN ? shown.a : shown.sides[name]);
+const comparable = () => Boolean(sideOf('A') && sideOf('B') && sideOf('A') !== sideOf('B'));
+const MAPS = { maps: () => shown.a, mapsA: () => sideOf('A'), mapsB: () => sideOf('B') };
+const showsMaps = () => view.mode in MAPS;
+const shownMaps = () => MAPS[view.mode]?.()?.maps;
 // Factor by which probabilities are brightened. Those of an undecoded model may stay below 0.5 everywhere: their largest
 // value is drawn at full brightness, and stated in figures.
-const gainOf = (maps) => (maps === shown.a?.maps ? shown.a : shown.b)?.undecoded ? 1 / maps.most : 1;
+const gainOf = (maps) => ([shown.a, sideOf('A'), sideOf('B')].find((layer) => layer?.maps === maps)?.undecoded ? 1 / maps.most : 1);
 const visible = props.names.map((_, k) => k !== BACKGROUND);
 
 const gunzip = async (base64) => {
@@ -39,13 +44,17 @@ async function apply(value) {
   const began = performance.now(), fresh = 'picture' in value, same = value.film === shown.film;
   const again = fresh && value.hash === shown.hash && edits.steps.length > 0; // the same film, which is being edited
   if (!fresh && !same) return; // of a film that is no longer shown
-  const [bitmap, a, b] = await Promise.all([fresh ? pictureOf(value.picture) : null, layerOf(value, 'a'), layerOf(value, 'b')]);
+  const width = fresh ? value.columns : shown.columns, sent = Object.entries(value.sides ?? {}), before = comparable();
+  const [bitmap, a, sides] = await Promise.all([
+    fresh ? pictureOf(value.picture) : null, layerOf(value.a, width, shown.a?.maps),
+    Promise.all(sent.map(async ([name, side]) => [name, side === OWN ? OWN : await layerOf(side, width)])),
+  ]);
   if (fresh) {
     const { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, picture: source } = value;
     shown.bitmap?.close();
     if (!again) toggleEdit(false);
     if (hash !== edits.hash) forgetPicture();
-    Object.assign(shown, again ? { b: null } : EMPTY, { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, source, bitmap, opening: !same, awaited: true });
+    Object.assign(shown, again ? {} : EMPTY, { sides: freshSides() }, { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, source, bitmap, opening: !same, awaited: true });
     document.dispatchEvent(new CustomEvent('spineseg:film-changed', { detail: { film: token, name } }));
     if (value.name) document.dispatchEvent(new CustomEvent('spineseg:example-opened'));
   }
@@ -55,11 +64,12 @@ async function apply(value) {
     Object.assign(shown, { a, opening: false, awaited: false });
     if (a) await masksArrived(value.corners, opening);
   }
-  if ('b' in value) shown.b = b;
+  Object.assign(shown.sides, Object.fromEntries(sides));
   if ('lines' in value) shown.lines = value.lines;
   if ('noSegmentation' in value) shown.noSegmentation = value.noSegmentation;
   shown.difference = null;
   if (a?.undecoded && a.maps && view.mode === 'a') view.mode = 'maps'; // its masks may well be empty
+  if (comparable() && !before && view.mode === 'a' && !edit.on) view.mode = 'swipe';
   if (fresh && !same && !again) view.divider = null;
   refreshControls();
   if (fresh && !((same || again) && !view.fitted)) fit();
@@ -73,18 +83,16 @@ async function apply(value) {
 function clear() {
   if (edits.steps.length && shown.a) return changedMeanwhile(); // the server has forgotten the film, this tab has not
   shown.bitmap?.close();
-  Object.assign(shown, EMPTY);
+  Object.assign(shown, EMPTY, { sides: freshSides() });
   refreshControls();
   redraw();
 }
 
-// One set of masks, split into vertebrae; probability maps that did not change are kept.
-async function layerOf(value, side) {
-  const sent = value[side];
+// One set of masks, split into vertebrae; probability maps that are not sent again are those that are there.
+async function layerOf(sent, columns, there = null) {
   if (!sent) return null;
-  const columns = 'picture' in value ? value.columns : shown.columns;
   const [bits, maps] = await Promise.all([gunzip(sent.masks), sent.maps ? gunzip(sent.maps.values) : null]);
-  const kept = sent.maps === undefined ? shown[side]?.maps ?? null : null;
+  const kept = sent.maps === undefined ? there : null;
   const { title, corrected, undecoded } = sent;
   return { title, corrected, undecoded, bits, corners: [], outlines: [], vertebrae: vertebraeIn(bits, columns), maps: maps ? mapsOf(sent.maps, maps) : kept };
 }

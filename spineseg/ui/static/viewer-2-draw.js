@@ -44,11 +44,12 @@ function drawOverlay() {
   const { mode } = view;
   if (showsMaps()) drawMaps(context, shownMaps());
   else if (mode === 'difference') drawDifference(context);
+  else if (mode === 'contours') drawContours(context);
   else if (mode === 'swipe') {
-    drawClipped(context, 0, view.divider, () => drawLayer(context, shown.a));
-    drawClipped(context, view.divider, 1, () => drawLayer(context, shown.b));
+    drawClipped(context, 0, view.divider, () => drawLayer(context, sideOf('A')));
+    drawClipped(context, view.divider, 1, () => drawLayer(context, sideOf('B')));
   } else if (mode === 'a') drawMasks(context, shown.a);
-  else drawLayer(context, shown[mode === 'blink' ? view.blink : mode]);
+  else drawLayer(context, sideOf({ blink: view.blink, sideA: 'A', sideB: 'B' }[mode]));
   drawLines(context);
   drawEditor(context);
 }
@@ -80,8 +81,10 @@ function drawMasks(context, layer) {
     vertebrae.forEach((vertebra) => vertebra && context.drawImage(vertebra.canvas, vertebra.left, vertebra.top));
     context.globalAlpha = 1;
   }
-  if (find('.names').checked && !edit.gesture) vertebrae.forEach((vertebra, k) => vertebra && drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, props.names[k]));
+  if (find('.names').checked && !edit.gesture) drawNames(context, layer);
 }
+
+const drawNames = (context, layer) => layer.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, props.names[k]));
 
 // A line of constant width on the screen, with dark edges so that it is seen on white bone.
 function strokeTwice(context, path, colour, width) {
@@ -127,45 +130,75 @@ function drawText(context, x, y, text, size = 14) {
   context.restore();
 }
 
-// ---- what differs between a and b ----
+// ---- what differs between A and B ----
+
+const colourOf = (kind) => props.differences.find(({ name }) => name === kind).colour;
+const switchedOn = () => visible.reduce((bits, on, k) => (on && k !== BACKGROUND ? bits | (1 << k) : bits), 0);
 
 function drawDifference(context) {
-  if (!shown.a || !shown.b) return;
-  const { canvas, left, top } = (shown.difference ||= difference(shown.a.bits, shown.b.bits));
+  const { canvas, left, top } = difference();
   context.globalAlpha = Math.max(0.25, find('.opacity').value / 100) * 0.9 + 0.1;
   if (canvas) context.drawImage(canvas, left, top);
   context.globalAlpha = 1;
-  shown.a.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && strokeTwice(context, vertebra.border, '#fff', 0.8));
-  if (find('.names').checked) shown.a.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && drawText(context, vertebra.x, vertebra.y, props.names[k]));
+  if (find('.names').checked) drawBothNames(context);
 }
 
-// Kinds: 1 only in a, 2 only in b, 3 in both under different names. Only the box around all of them is coloured.
-function difference(a, b) {
-  const { columns, rows } = shown, kinds = props.differences.map((kind) => pixelOf(rgb(kind.colour)));
-  const kind = (i) => (a[i] === b[i] ? 0 : !b[i] ? 1 : !a[i] ? 2 : a[i] & b[i] ? 0 : 3);
-  const count = [0, 0, 0, 0];
-  let left = columns, right = -1, top = rows, bottom = -1;
-  for (let y = 0, i = 0; y < rows; y++)
-    for (let x = 0; x < columns; x++, i++) {
-      const found = a[i] === b[i] ? 0 : kind(i);
-      if (!found) continue;
-      count[found]++;
-      if (x < left) left = x;
-      if (x > right) right = x;
-      if (y < top) top = y;
-      bottom = y;
-    }
-  if (right < 0) return { canvas: null, left: 0, top: 0, count };
-  const canvas = document.createElement('canvas'), width = right - left + 1, height = bottom - top + 1;
-  canvas.width = width; canvas.height = height;
+// The names of A; where B calls the body otherwise, its name too.
+function drawBothNames(context) {
+  sideOf('A').vertebrae.forEach((vertebra, k) => {
+    if (!vertebra || !visible[k]) return;
+    const there = sideOf('B').bits[Math.round(vertebra.y) * shown.columns + Math.round(vertebra.x)] ?? 0;
+    const others = props.names.filter((_, n) => n < BACKGROUND && (there >> n) & 1 && !((there >> k) & 1));
+    drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, [props.names[k], ...others].join(' | '));
+  });
+}
+
+// The outlines of both, those of B dashed.
+function drawContours(context) {
+  for (const [name, kind, dash] of [['A', 'onlyA', []], ['B', 'onlyB', [7, 6]]]) {
+    const layer = sideOf(name);
+    context.setLineDash(dash.map((length) => length / view.scale));
+    layer.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && strokeTwice(context, closedBorder(layer, k), colourOf(kind), 2));
+  }
+  context.setLineDash([]);
+  if (find('.names').checked && !edit.gesture) drawBothNames(context);
+}
+
+// The border of a vertebra as closed lines, which can be dashed.
+function closedBorder(layer, k) {
+  const vertebra = layer.vertebrae[k];
+  if (vertebra.closed) return vertebra.closed;
+  const path = new Path2D();
+  for (const points of contoursOf(layer.bits, k, filmSize(), boxOf(vertebra))) {
+    points.forEach(([x, y]) => path.lineTo(x, y));
+    path.closePath();
+  }
+  return (vertebra.closed = path);
+}
+
+// How many pixels there are of each kind, and their picture; of the vertebrae that are switched on.
+function difference() {
+  const a = sideOf('A'), b = sideOf('B'), on = switchedOn(), { difference: last } = shown;
+  return last?.a === a && last.b === b && last.on === on ? last : (shown.difference = { a, b, on, ...differenceOf(a, b, on) });
+}
+
+const kindOf = (a, b) => (!b ? (a ? 'onlyA' : null) : !a ? 'onlyB' : a & b ? 'both' : 'otherName');
+
+function differenceOf(a, b, on) {
+  const count = Object.fromEntries(props.differences.map(({ name }) => [name, 0])), box = [...a.vertebrae, ...b.vertebrae].map(boxOf).reduce(union, null);
+  if (!box) return { canvas: null, left: 0, top: 0, count };
+  const canvas = document.createElement('canvas'), width = (canvas.width = box.right - box.left + 1), height = (canvas.height = box.bottom - box.top + 1);
   const context = canvas.getContext('2d'), image = context.createImageData(width, height), pixels = new Uint32Array(image.data.buffer);
-  for (let y = 0; y < height; y++)
-    for (let x = 0; x < width; x++) {
-      const found = kind((y + top) * columns + x + left);
-      if (found) pixels[y * width + x] = kinds[found - 1];
+  const colours = Object.fromEntries(props.differences.map(({ name, colour }) => [name, pixelOf(rgb(colour))]));
+  for (let at = 0, y = box.top; y <= box.bottom; y++)
+    for (let i = y * shown.columns + box.left, end = i + width; i < end; i++, at++) {
+      const kind = kindOf(a.bits[i] & on, b.bits[i] & on);
+      if (!kind) continue;
+      pixels[at] = colours[kind];
+      count[kind]++;
     }
   context.putImageData(image, 0, 0);
-  return { canvas, left, top, count };
+  return { canvas, left: box.left, top: box.top, count };
 }
 
 // ---- probability maps, before post-processing ----

@@ -110,11 +110,13 @@ stage.addEventListener('touchmove', (event) => event.touches.length > 1 && event
 function updateReadout([x, y]) {
   const column = Math.floor((x - view.x) / view.scale), row = Math.floor((y - view.y) / view.scale);
   if (!(row >= 0 && column >= 0 && row < shown.rows && column < shown.columns)) return void (readout.textContent = '');
-  const text = { maps: mapsText, otherMaps: mapsText, difference: differenceText }[view.mode] ?? ((...at) => layerText(layerAt(x), ...at));
+  const text = showsMaps() ? mapsText : bothShown() ? bothText : (...at) => layerText(layerAt(x), ...at);
   readout.textContent = [say('position', { row, column }), text(row, column), lineAt(x, y)].filter(Boolean).join('  ');
 }
 
-const layerAt = (x) => shown[{ swipe: x < view.divider * stage.clientWidth ? 'a' : 'b', blink: view.blink }[view.mode] ?? view.mode];
+const bothShown = () => ['difference', 'contours'].includes(view.mode);
+const sideAt = (x) => ({ swipe: x < view.divider * stage.clientWidth ? 'A' : 'B', blink: view.blink, sideA: 'A', sideB: 'B' })[view.mode];
+const layerAt = (x) => (view.mode === 'a' ? shown.a : sideOf(sideAt(x)));
 
 function layerText(layer, row, column) {
   if (!layer) return '';
@@ -124,10 +126,10 @@ function layerText(layer, row, column) {
 
 function namesText(layer, row, column) {
   const value = layer.bits[row * shown.columns + column];
-  return value === 0 ? props.names[BACKGROUND] : props.names.filter((_, k) => k < BACKGROUND && (value >> k) & 1).join(' + ');
+  return value === 0 ? channelName(BACKGROUND) : props.names.filter((_, k) => k < BACKGROUND && (value >> k) & 1).join(' + ');
 }
 
-const differenceText = (...at) => `${shown.a.title}: ${namesText(shown.a, ...at)}  ${shown.b.title}: ${namesText(shown.b, ...at)}`;
+const bothText = (...at) => ['A', 'B'].map((name) => say('side', { side: name, title: namesText(sideOf(name), ...at) })).join('  ');
 const mapsText = (...at) => (shownMaps() ? valuesText(shownMaps(), ...at) : '');
 
 function valuesText(maps, row, column) {

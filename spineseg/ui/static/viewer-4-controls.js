@@ -2,10 +2,12 @@
 
 // ---- a toggle for each channel ----
 
-props.names.forEach((name, k) => {
+const channelName = (k) => (k === BACKGROUND ? say('background') : props.names[k]);
+
+props.names.forEach((_, k) => {
   const button = document.createElement('button');
   button.type = 'button';
-  button.textContent = name;
+  button.textContent = channelName(k);
   button.dataset.channel = k;
   button.style.setProperty('--colour', props.colours[k]);
   button.setAttribute('role', 'switch');
@@ -18,6 +20,7 @@ function setVisible(k, state) {
   visible[k] = state;
   legend.children[k].setAttribute('aria-checked', state);
   find('.channels').children[k]?.setAttribute('aria-pressed', state);
+  showKey();
   redraw(false);
 }
 
@@ -33,26 +36,35 @@ function toggleAll() {
 
 // ---- modes ----
 
-const usable = (mode) => ({ a: true, maps: Boolean(shown.a?.maps), otherMaps: Boolean(shown.b?.maps) })[mode] ?? Boolean(shown.a && shown.b);
+const apartFromFilm = (name) => comparable() && sideOf(name) !== shown.a;
+const hasMaps = (layer) => Boolean(layer?.maps) && layer.title !== shown.a?.title;
+const USABLE = {
+  a: () => true, maps: () => Boolean(shown.a?.maps), sideA: () => apartFromFilm('A'), sideB: () => apartFromFilm('B'),
+  mapsA: () => hasMaps(sideOf('A')), mapsB: () => hasMaps(sideOf('B')),
+};
+const usable = (mode) => (USABLE[mode] ?? comparable)();
+const editable = (mode) => mode === 'a' || (mode === 'contours' && [sideOf('A'), sideOf('B')].includes(shown.a));
 
 // Every control that depends on what there is to show.
 function refreshControls() {
   find('.hint').hidden = Boolean(shown.bitmap);
   readout.textContent = '';
   root.dataset.masks = shown.a ? 'yes' : 'no';
-  root.dataset.other = shown.b ? 'yes' : 'no';
+  root.dataset.compared = comparable() ? 'yes' : 'no';
   for (const button of all('[data-download]')) button.disabled = !shown.a || (button.dataset.download === 'seg' && Boolean(shown.noSegmentation));
   find('.no-segmentation').textContent = shown.noSegmentation ? say('noSeg', { reason: shown.noSegmentation }) : '';
   refreshEditor();
   find('.with-lines').hidden = !shown.lines.length;
-  find('.modes [data-mode="b"]').textContent = shown.b?.title ?? say('other');
-  find('.modes [data-mode="otherMaps"]').textContent = say('otherMaps', { title: shown.b?.title });
+  for (const name of ['A', 'B']) {
+    find(`.modes [data-mode="side${name}"]`).textContent = say('side', { side: name, title: titleOf(sideOf(name)) });
+    find(`.modes [data-mode="maps${name}"]`).textContent = say('mapsOf', { title: titleOf(sideOf(name)) });
+  }
   props.names.forEach((name, k) => {
     const button = legend.children[k];
-    const absent = Boolean(shown.a) && k !== BACKGROUND && !shown.a.vertebrae[k] && !shown.b?.vertebrae[k];
-    button.disabled = !shown.a;
+    const absent = Boolean(shown.a) && k !== BACKGROUND && !shown.a.vertebrae[k] && !sideOf('A')?.vertebrae[k] && !sideOf('B')?.vertebrae[k];
+    button.disabled = !shown.a && !comparable();
     button.classList.toggle('absent', absent);
-    button.title = absent ? say('notFound', { name }) : say('toggle', { name, key: k + 1 });
+    button.title = absent ? say('notFound', { name }) : say('toggle', { name: channelName(k), key: k + 1 });
   });
   setMode(usable(view.mode) ? view.mode : 'a');
 }
@@ -60,52 +72,56 @@ function refreshControls() {
 let blinking = 0;
 function setMode(mode) {
   if (!usable(mode)) return;
-  if (mode !== 'a' && edit.on) toggleEdit(false);
+  if (!editable(mode) && edit.on) toggleEdit(false);
   view.mode = root.dataset.mode = mode;
   readout.textContent = '';
   for (const button of all('.modes [data-mode]')) {
     button.hidden = !usable(button.dataset.mode);
     button.setAttribute('aria-checked', button.dataset.mode === mode);
   }
-  find('.modes').hidden = !usable('maps') && !usable('b');
+  find('.modes').hidden = !usable('maps') && !comparable();
   find('.divider').hidden = mode !== 'swipe';
   find('.channels').hidden = !showsMaps();
   showMapThumbnails();
   if (mode === 'swipe') setDivider(view.divider ?? spinePosition());
   clearInterval(blinking);
-  view.blink = 'a';
-  if (mode === 'blink') blinking = setInterval(() => { view.blink = view.blink === 'a' ? 'b' : 'a'; showTitles(); redraw(false); }, 700);
+  view.blink = 'A';
+  if (mode === 'blink') blinking = setInterval(() => { view.blink = view.blink === 'A' ? 'B' : 'A'; showTitles(); redraw(false); }, 700);
   showTitles();
-  showDifferenceKey();
+  showKey();
   redraw(false);
 }
 
 // Where the spine is, as a fraction of the stage's width: where the swipe divider starts.
 function spinePosition() {
-  const found = shown.a.vertebrae.filter(Boolean), x = found.reduce((sum, vertebra) => sum + vertebra.x, 0) / found.length;
+  const found = (sideOf('A') ?? shown.a).vertebrae.filter(Boolean), x = found.reduce((sum, vertebra) => sum + vertebra.x, 0) / found.length;
   return found.length ? (view.x + x * view.scale) / stage.clientWidth : 0.5;
 }
 
-// Titles of the masks shown, at the upper edge of the film.
+// Which masks are shown, at the upper edge of the film.
 function showTitles() {
-  const layers = { swipe: ['a', 'b'], blink: [view.blink], a: ['a'], b: ['b'] }[view.mode] ?? [];
+  const names = comparable() ? { swipe: ['A', 'B'], blink: [view.blink], sideA: ['A'], sideB: ['B'] }[view.mode] ?? [] : [];
   [find('.layer-title.left'), find('.layer-title.right')].forEach((label, n) => {
-    label.textContent = shown.b && layers[n] ? titleOf(shown[layers[n]]) : '';
+    label.textContent = names[n] ? say('side', { side: names[n], title: titleWithMaps(sideOf(names[n])) }) : '';
     label.hidden = !label.textContent;
   });
 }
 
-const titleOf = ({ title, undecoded, maps }) => (undecoded && maps ? say('mapsOf', { title, most: maps.most.toFixed(2) }) : title);
+const titleOf = (layer) => (layer === shown.a && layer?.corrected ? say('asCorrected', layer) : layer?.title ?? '');
+const titleWithMaps = (layer) => (layer.undecoded && layer.maps ? say('mapsTitled', { title: layer.title, most: layer.maps.most.toFixed(2) }) : titleOf(layer));
 
-function showDifferenceKey() {
-  const list = find('.difference-key');
-  list.hidden = view.mode !== 'difference';
+// What the colours of a difference and of two outlines mean.
+function showKey() {
+  const list = find('.difference-key'), sides = { onlyA: 'A', onlyB: 'B' };
+  list.hidden = !bothShown();
   if (list.hidden) return;
-  const { count } = (shown.difference ||= difference(shown.a.bits, shown.b.bits));
-  list.replaceChildren(...props.differences.map((kind, n) => {
+  const outlines = view.mode === 'contours', count = outlines ? {} : difference().count;
+  list.replaceChildren(...props.differences.filter(({ name }) => !outlines || sides[name]).map(({ name, colour }) => {
     const item = document.createElement('li');
-    item.style.setProperty('--colour', kind.colour);
-    item.textContent = `${kind.name.replace('{a}', shown.a.title).replace('{b}', shown.b.title)}: ${count[n + 1].toLocaleString('en')} px`;
+    item.style.setProperty('--colour', colour);
+    item.classList.toggle('line', outlines);
+    item.classList.toggle('dashed', outlines && sides[name] === 'B');
+    item.textContent = outlines ? say('side', { side: sides[name], title: titleOf(sideOf(sides[name])) }) : say(name, { count: count[name].toLocaleString('en') });
     return item;
   }));
 }
@@ -113,7 +129,7 @@ function showDifferenceKey() {
 // Probability maps side by side in grey, with their contour at 0.5; a click shows one alone.
 function showMapThumbnails() {
   const maps = showsMaps() ? shownMaps() : null, list = find('.channels');
-  if (list.of !== shown.a?.maps && list.of !== shown.b?.maps) { // of a film that is gone
+  if (![shown.a, sideOf('A'), sideOf('B')].some((layer) => layer?.maps === list.of)) { // of a film that is gone
     list.of = undefined;
     list.replaceChildren();
   }
@@ -159,6 +175,7 @@ const toggle = (selector) => { find(selector).checked = !find(selector).checked;
 const opacityBy = (step) => { find('.opacity').value = Number(find('.opacity').value) + step; redraw(false); };
 const help = () => (find('.help').open ? find('.help').close() : find('.help').showModal());
 const fullScreen = () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen());
+const nextMaps = () => setMode([...Object.keys(MAPS).filter(usable), 'a'].find((mode, n, all) => n === all.indexOf(view.mode) + 1));
 const panBy = (dx, dy) => (event) => (event.shiftKey && view.mode === 'swipe' ? setDivider(view.divider - dx / 2000) : move(dx, dy));
 
 const actions = {
@@ -170,7 +187,8 @@ const keys = {
   a: toggleAll, o: () => setStyle(root.dataset.style === 'fill' ? 'outline' : 'fill'),
   n: () => { toggle('.names'); redraw(false); }, l: () => { toggle('.lines'); redraw(false); }, i: () => { toggle('.invert'); applyWindow(); },
   '[': () => opacityBy(-10), ']': () => opacityBy(10),
-  m: () => setMode('a'), b: () => setMode('blink'), s: () => setMode('swipe'), d: () => setMode('difference'), r: () => setMode({ maps: usable('otherMaps') ? 'otherMaps' : 'a', otherMaps: 'a' }[view.mode] ?? 'maps'),
+  m: () => setMode('a'), b: () => setMode('blink'), s: () => setMode('swipe'), d: () => setMode('difference'), c: () => setMode('contours'),
+  ',': () => setMode('sideA'), '.': () => setMode('sideB'), r: nextMaps,
   ArrowLeft: panBy(40, 0), ArrowRight: panBy(-40, 0), ArrowUp: panBy(0, 40), ArrowDown: panBy(0, -40),
 };
 
@@ -205,6 +223,7 @@ element.addEventListener('input', (event) => {
 });
 document.addEventListener('spineseg:language', () => {
   find('.channels').of = undefined; // their labels
+  legend.children[BACKGROUND].textContent = channelName(BACKGROUND);
   refreshControls();
   if (edit.on) sayTool();
 });

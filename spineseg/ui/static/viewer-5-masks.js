@@ -94,19 +94,20 @@ function boxWithin(bits, k, film, part) {
 
 // ---- contours ----
 
-// The outer border of the largest piece of vertebra k, clockwise along the edges of its pixels, one point a pixel.
-function contourOf(bits, k, film, box) {
+// The outer border of the largest piece of vertebra k.
+const contourOf = (bits, k, film, box) => contoursOf(bits, k, film, box).reduce((largest, points) => (areaOf(points) > areaOf(largest) ? points : largest), []);
+
+// The borders of vertebra k along the edges of its pixels, one point a pixel: clockwise around pieces, else around holes.
+function contoursOf(bits, k, film, box) {
   const inside = (x, y) => x >= box.left && y >= box.top && x <= box.right && y <= box.bottom && ((bits[y * film.columns + x] >> k) & 1) === 1;
   const width = box.right - box.left + 1, seen = new Uint8Array(width * (box.bottom - box.top + 1));
-  let largest = [], area = 0;
+  const found = [];
   for (let y = box.top; y <= box.bottom; y++)
     for (let x = box.left; x <= box.right; x++) {
       if (!inside(x, y) || inside(x, y - 1) || seen[(y - box.top) * width + x - box.left]) continue;
-      const points = trace(inside, x, y, (px, py) => { seen[(py - box.top) * width + px - box.left] = 1; });
-      const found = areaOf(points); // below 0 around a hole
-      if (found > area) { largest = points; area = found; }
+      found.push(trace(inside, x, y, (px, py) => { seen[(py - box.top) * width + px - box.left] = 1; }));
     }
-  return largest;
+  return found;
 }
 
 const STEPS = [[1, 0], [0, 1], [-1, 0], [0, -1]]; // right, down, left, up: the body lies on the right hand

@@ -28,7 +28,7 @@ function toggleEdit(on = !edit.on) {
   find('[data-do="edit"]').setAttribute('aria-pressed', on);
   if (!on) announce('');
   else {
-    setMode('a');
+    if (!editable(view.mode)) setMode('a');
     if (!shown.a.vertebrae[edit.k]) edit.k = Math.max(0, shown.a.vertebrae.findLastIndex(Boolean));
     selectTool('shape');
     stage.focus({ preventScroll: true });
