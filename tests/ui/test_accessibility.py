@@ -77,9 +77,9 @@ def shown(page: Page, film: Path) -> Iterator[str]:
     yield "brush"
     page.click('[data-edit-do="done"]')
     page.click("#compare > button")
-    page.click("#compare-with input")
+    page.click("#side-b input")
     page.click('[role="option"]:has-text("other")')
-    page.wait_for_selector('.viewer[data-other="yes"]')
+    page.wait_for_selector('.viewer[data-mode="swipe"]')
     yield "compared"
     page.click('.modes [data-mode="difference"]')
     yield "difference"

@@ -125,7 +125,7 @@ def test_no_text_is_asked_for_while_a_module_is_imported() -> None:
 SECTIONS = {
     "header": [("header",)],
     "about": [("about",)],
-    "upload": [("upload", "film"), ("upload", "reference")],
+    "upload": [("upload", "film"), ("upload", "reference", "reference-1"), ("upload", "reference", "reference-2")],
     "batch": [("batch",)],
     "viewer": [("viewer",)],
 }
@@ -159,7 +159,7 @@ PROTOCOL = {
     "examples.py": "published weights|an example is shown|OpenCV encodes",
     "viewer.py": "OpenCV encodes",
     "uploads.py": "maximum allowed size|Expected (only files|one Content-Type|a last boundary|a multipart)",
-    "compare.py": "mean dice|same names",
+    "compare.py": "mean dice|same names|names lower|of another film",
     "correction.py": "the session, the viewer|by hand|in words|model's name|names moved|left out",
     "downloads.py": "inverted by hand|in words|expected plain values",
     "panels.py": "mean dice|right but|wrong and",
