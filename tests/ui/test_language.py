@@ -162,7 +162,7 @@ PROTOCOL = {
     "compare.py": "mean dice|same names|names lower|of another film",
     "correction.py": "the session, the viewer|by hand|in words|model's name|names moved|left out",
     "downloads.py": "inverted by hand|in words|expected plain values",
-    "panels.py": "mean dice|right but|wrong and",
+    "panels.py": "mean dice|⟨0⟩ by more|right but|wrong and",
     "server.py": "gradio failed",
     "page.py": "file|model: name|invert: true|masks: .npy|figures with",
 }
