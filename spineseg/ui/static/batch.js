@@ -55,7 +55,7 @@ async function withMembers(found) {
     else
       try {
         const prefix = found.length > 1 ? `${name}/` : '';
-        for (const member of withoutQuiet(await membersOf(file))) films.push({ ...member, name: prefix + member.name });
+        for (const member of withoutQuiet(await membersOf(file))) films.push({ ...member, error: member.error && say(member.error), name: prefix + member.name });
       } catch (error) {
         films.push({ name, error: say(ZIP_FAULTS.includes(error.message) ? error.message : 'unreadable', ZIP_LIMITS) });
       }
