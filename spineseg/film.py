@@ -75,6 +75,26 @@ class Spacing:
         return self.row_mm / self.column_mm
 
 
+WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+"""VOI LUT Function (0028,1056): how level and width make grey values. Source: DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+
+WINDOW_MOST = 1e9
+"""Largest level, up or down, and largest width that a film may state."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Window level (Window Center, 0028,1050) and width (0028,1051), in the units of `Film.image`; width above 0."""
+
+    level: float
+    width: float
+    function: str = "LINEAR"
+
+    def mirrored(self, about: float) -> Window:
+        """The window under which `about` - value looks as value did under this one, black and white exchanged."""
+        return replace(self, level=about - self.level + (self.function == "LINEAR"))
+
+
 @dataclass(frozen=True, eq=False)
 class Film:
     """One radiograph, without any identity of the patient.
@@ -83,6 +103,7 @@ class Film:
     spacing: None where the file states none. aspect: height of a pixel over its width, used where there is no spacing
     (Pixel Aspect Ratio, 0028,0034). remarks: what a user of the film must know of the file, as short sentences.
     polarity_known: a person said that bone is bright here; else the picture decides (`inference.polarity`).
+    window: the one that the file states, None where it states none.
     """
 
     image: Float32[np.ndarray, "rows columns"]
@@ -90,6 +111,7 @@ class Film:
     aspect: float = 1.0
     remarks: tuple[str, ...] = ()
     polarity_known: bool = False
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         self.image.setflags(write=False)
@@ -112,8 +134,9 @@ class Film:
 
     def inverted(self) -> Film:
         """The film with its grey values inverted within their own range, for one stored with dark bone."""
-        low, high = self.image.min(), self.image.max()
-        return replace(self, image=np.asarray(low + high - self.image, dtype=np.float32))
+        both = self.image.min() + self.image.max()
+        window = self.window and self.window.mirrored(float(both))
+        return replace(self, image=np.asarray(both - self.image, dtype=np.float32), window=window)
 
     def as_told(self, *, invert: bool) -> Film:
         """The film of a person who says whether bone is dark in it (`invert`) or bright."""

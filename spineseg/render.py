@@ -56,18 +56,24 @@ _CAPITAL_PX = 21.0
 """Height of a capital in OpenCV's sans font at scale 1."""
 
 
-def to_uint8(film: Film, low_percentile: float = 1.0, high_percentile: float = 99.5) -> Grey:
-    """The film as grey values, its low percentile black and its high percentile white.
+def shown_range(film: Film, low_percentile: float = 1.0, high_percentile: float = 99.5) -> tuple[float, float]:
+    """The values of the film that become black and white.
 
     The percentiles (0..100) are those of every n-th row and column of the film's field, about 512 of each. Where they
-    are equal (a film almost all of one value), the film's minimum becomes black and its maximum white.
+    are equal (a film almost all of one value), the film's minimum and maximum.
     """
     image, field = film.image, film.image[film.field]
     sample = field[:: max(1, field.shape[0] // _DECIMATED_PX), :: max(1, field.shape[1] // _DECIMATED_PX)]
     low, high = (float(value) for value in np.percentile(sample, (low_percentile, high_percentile)))
     if low == high:
-        low, high = float(image.min()), float(image.max())
-    grey = image - np.float32(low)
+        return float(image.min()), float(image.max())
+    return low, high
+
+
+def to_uint8(film: Film, low_percentile: float = 1.0, high_percentile: float = 99.5) -> Grey:
+    """The film as grey values, the ends of its `shown_range` black and white."""
+    low, high = shown_range(film, low_percentile, high_percentile)
+    grey = film.image - np.float32(low)
     grey *= np.float32(255 / (high - low))
     return np.rint(np.clip(grey, 0, 255, out=grey), out=grey).astype(np.uint8)
 

@@ -20,7 +20,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
-from spineseg.film import ASPECT, SPACING_MM, BadInput, Spacing
+from spineseg.film import ASPECT, SPACING_MM, WINDOW_FUNCTIONS, WINDOW_MOST, BadInput, Spacing, Window
 from spineseg.io.dicom_classes import has_explicit_vr, start_of_elements
 from spineseg.io.limits import Limits
 
@@ -64,6 +64,9 @@ _TAGS = tuple(
         "ModalityLUTSequence",
         "RescaleSlope",
         "RescaleIntercept",
+        "WindowCenter",
+        "WindowWidth",
+        "VOILUTFunction",
         "PixelAspectRatio",
         "PixelPaddingValue",
         "PixelPaddingRangeLimit",
@@ -99,7 +102,7 @@ class Header:
     """The checked header of one image.
 
     inverted: the lowest value is the brightest (`_inverted`). padding: lowest and highest stored value of pixels that
-    are no part of the picture.
+    are no part of the picture. window: of values after rescale, before `inverted`.
     """
 
     syntax: str
@@ -116,6 +119,7 @@ class Header:
     aspect: float = 1.0
     lut: ModalityLUT | None = None
     padding: tuple[int, int] | None = None
+    window: Window | None = None
 
 
 _LOGGERS = ("pydicom", "PIL.TiffImagePlugin", "PIL.PngImagePlugin")
@@ -238,6 +242,7 @@ def _check_header(elements: Dataset, syntax: str, limits: Limits) -> Header:
         aspect=_aspect(elements),
         lut=_modality_lut(elements, sign == 1),
         padding=_padding(elements, stored, sign == 1),
+        window=_window(elements),
     )
 
 
@@ -314,6 +319,17 @@ def _rescale(elements: Dataset) -> tuple[float, float]:
     if more or others or not usable:
         raise UnreadableFilm("expected a finite rescale slope and intercept, got unusable ones; export the film again")
     return slope, intercept
+
+
+def _window(elements: Dataset) -> Window | None:
+    """The first window that is stated, if it can be used (PS3.3 C.11.2)."""
+    macro = _macro(elements, "FrameVOILUTSequence")
+    levels, widths = _numbers(macro, "WindowCenter"), _numbers(macro, "WindowWidth")
+    function = _text(macro, "VOILUTFunction") or "LINEAR"
+    if not levels or not widths or function not in WINDOW_FUNCTIONS:
+        return None
+    usable = abs(levels[0]) <= WINDOW_MOST and 0 < widths[0] <= WINDOW_MOST  # false for NaN
+    return Window(levels[0], widths[0], function) if usable else None
 
 
 def _modality_lut(elements: Dataset, signed: bool) -> ModalityLUT | None:

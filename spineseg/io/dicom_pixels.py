@@ -27,7 +27,7 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_fragments, parse_basic_offsets
 
-from spineseg.film import Film
+from spineseg.film import Film, Window
 from spineseg.io.dicom_header import (
     EXPLICIT,
     JPEG_2000,
@@ -55,7 +55,9 @@ def read_dicom(content: bytes, limits: Limits) -> Film:
     del content
     check = check_uncompressed if header.syntax in NATIVE else check_compressed
     encoded = check(header, pixels)
-    return Film(to_image(decode(encoded, header), header, encoded.bits), header.spacing, header.aspect)
+    words = decode(encoded, header)
+    image = to_image(words, header, encoded.bits)
+    return Film(image, header.spacing, header.aspect, window=own_window(header, words, encoded.bits, image))
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,19 @@ def to_image(
     if header.inverted and header.lut:
         image = np.float32(low + high) - image
     return image if padded is None else np.where(padded, np.float32(low), image)
+
+
+def own_window(
+    header: Header, words: Integer[np.ndarray, "rows columns"], bits: int, image: Float32[np.ndarray, "rows columns"]
+) -> Window | None:
+    """The header's window on the values of `image`: mirrored with them where the lowest value is the brightest."""
+    if header.window is None or not header.inverted:
+        return header.window
+    row, column = divmod(int(image.argmax()), image.shape[1])  # never padding, which is dark
+    one = slice(row, row + 1), slice(column, column + 1)
+    stored = _stored_values(words, header, bits)[one]
+    value = header.lut.values_at(stored) if header.lut else stored * header.slope + header.intercept
+    return header.window.mirrored(float(image[row, column]) + value.item())
 
 
 def _rescaled(

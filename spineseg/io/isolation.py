@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spineseg.film import ASPECT, SPACING_MM, VERTEBRAE, Film, Masks, Spacing
+from spineseg.film import ASPECT, SPACING_MM, VERTEBRAE, WINDOW_FUNCTIONS, WINDOW_MOST, Film, Masks, Spacing, Window
 from spineseg.io.kinds import HEAD_BYTES, kind_of
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
 from spineseg.io.reader_pool import BROKEN_OFF, Function, Readers, ReadResult, Unsafe
@@ -39,7 +39,8 @@ def read_film_isolated(path: str | os.PathLike[str], *, invert: bool = False, li
     result = isolated(serialised_film, os.path.abspath(path), invert, limits, limits=limits)
     facts = result.facts
     image, spacing = checked_image(result.array, limits), _spacing(facts.get("spacing"))
-    return Film(image, spacing, _aspect(facts.get("aspect")), _remarks(facts.get("remarks")), invert)
+    remarks, window = _remarks(facts.get("remarks")), _window(facts.get("window"))
+    return Film(image, spacing, _aspect(facts.get("aspect")), remarks, invert, window)
 
 
 def read_label_isolated(
@@ -153,4 +154,15 @@ def _spacing(stated: Any) -> Spacing | None:
             SPACING_MM[0] <= mm <= SPACING_MM[1] for mm in (row, column)
         ):
             return Spacing(row, column, plane)
+    raise Unsafe(BROKEN_OFF)
+
+
+def _window(stated: Any) -> Window | None:
+    if stated is None:
+        return None
+    match stated:
+        case [float(level), float(width), str(function)] if (
+            math.isfinite(level) and 0 < width <= WINDOW_MOST and function in WINDOW_FUNCTIONS
+        ):
+            return Window(level, width, function)
     raise Unsafe(BROKEN_OFF)

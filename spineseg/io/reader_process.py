@@ -36,9 +36,13 @@ def serialised_film(path: str, invert: bool, limits: Limits) -> tuple[np.ndarray
     from spineseg.io.films import read_film
 
     film = read_film(path, invert=invert, limits=limits)
-    spacing = film.spacing
-    stated = spacing and [spacing.row_mm, spacing.column_mm, spacing.plane]
-    return film.image, {"spacing": stated, "aspect": film.aspect, "remarks": film.remarks}
+    spacing, window = film.spacing, film.window
+    return film.image, {
+        "spacing": spacing and [spacing.row_mm, spacing.column_mm, spacing.plane],
+        "aspect": film.aspect,
+        "remarks": film.remarks,
+        "window": window and [float(window.level), float(window.width), window.function],
+    }
 
 
 def serialised_label(path: str, shape: tuple[int, int], limits: Limits) -> tuple[np.ndarray, dict[str, Any]]:

@@ -33,6 +33,7 @@ from spineseg.ui.language import ENGLISH, speaking, translated
 from spineseg.ui.sent_masks import sent_bits, sent_film
 from spineseg.ui.session import MaskLayer, SessionState
 from spineseg.ui.uploads import read_and_delete, uploaded
+from spineseg.ui.values import encoded_part, parts
 
 log = logging.getLogger("spineseg.ui")
 _Arguments = ParamSpec("_Arguments")
@@ -245,6 +246,20 @@ class Handlers:
         bits = sent_bits(sent.get("masks"), state.film.shape)
         same = state.layer is not None and np.array_equal(bits, state.layer.bits)
         return replace(state, corrected=None if same else bits)
+
+    @with_user_errors
+    def values(self, state: SessionState | None, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """One part of the open film's own values; only what was asked for where it is of another film, or no part.
+
+        sent: film, its token; hash, its digest; part, a number from 0.
+        """
+        number = sent.get("part")
+        asked = {"film": sent.get("film"), "hash": sent.get("hash"), "part": number}
+        if state is None or (state.token, state.digest) != (asked["film"], asked["hash"]):
+            return asked
+        if not isinstance(number, int) or not 0 <= number < parts(state.film.shape):
+            return asked
+        return {**asked, **encoded_part(state.film.image, state.coding, number)}
 
     @with_user_errors
     def download(self, state: SessionState | None, sent: Mapping[str, Any]) -> dict[str, Any]:

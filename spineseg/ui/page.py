@@ -31,6 +31,7 @@ from spineseg.ui.viewer import (
     script,
     update,
     upload_field,
+    values_receiver,
     viewer,
 )
 
@@ -86,6 +87,7 @@ class Layout:
                 self._add_sources(names)
             with gr.Column(scale=4, min_width=300, elem_id="middle"):
                 self.viewer = viewer()
+                self.values = values_receiver()
             with gr.Column(scale=1, min_width=290, elem_id="results"):
                 self._add_results(names)
         self.about = gr.Accordion(texts.ABOUT, open=False, elem_id="about")
@@ -152,6 +154,7 @@ class Layout:
         self._connect_comparison()
         self._connect_corrections()
         self._connect_downloads()
+        self._connect_values()
         self._connect_batch()
 
     def _labels(self) -> dict[Any, Any]:
@@ -235,6 +238,19 @@ class Layout:
             return self.handlers.download(entry and entry.state, _sent(event))
 
         self._then_forget(self.viewer.download(download, None, self.viewer, **_READ, **_HIDDEN))
+
+    def _connect_values(self) -> None:
+        """The browser asks for the film's values part by part, and behind the last one for nothing.
+
+        That empties Gradio's record of the answer; `_forget` would come in the way of the next part.
+        """
+
+        def values(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
+            entry = self.store.get(_session(request))
+            return self.handlers.values(entry and entry.state, _sent(event))
+
+        options: dict[str, Any] = {"concurrency_id": "values", "concurrency_limit": 2, **_HIDDEN}
+        self.values.part(values, None, self.values, trigger_mode="multiple", **options)
 
     def _connect_batch(self) -> None:
         inputs = [self.batch, self.model, self.inverted]

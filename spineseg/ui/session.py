@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from spineseg.measure.measurements import Measurements, measure, sure_vertebrae
 from spineseg.ui import texts
 from spineseg.ui.compare import LEAST_FIT, NOTHING, SHOWN, Comparison, compare, fit
 from spineseg.ui.correction import Bits, Changes, bits_to_masks, changes
+from spineseg.ui.values import Coding, coding_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,19 @@ class SessionState:
     def shown_film(self) -> Film:
         """The film with bright bone."""
         return self.film.as_told(invert=True) if self.inverted else self.film
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the film's size and values, by which the browser knows it again."""
+        rows, columns = self.film.shape
+        digest = hashlib.blake2b(f"{rows} {columns} ".encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(self.film.image).data)
+        return digest.hexdigest()
+
+    @cached_property
+    def coding(self) -> Coding:
+        """How the film's values are sent to the browser."""
+        return coding_of(self.film.image)
 
     @property
     def held_back(self) -> bool:

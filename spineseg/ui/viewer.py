@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 from importlib.resources import files
 from typing import Any
 
@@ -16,7 +15,7 @@ import gradio as gr
 import numpy as np
 from jaxtyping import UInt8
 
-from spineseg.film import CHANNELS, VERTEBRAE, Film
+from spineseg.film import CHANNELS, VERTEBRAE
 from spineseg.measure.measurements import Line, csv_columns
 from spineseg.render import DIFFERENCES, LEGEND, to_uint8
 from spineseg.ui.compare import NOTHING, SHOWN
@@ -25,6 +24,7 @@ from spineseg.ui.films_table import figure_heads, measured_cells
 from spineseg.ui.language import script_texts, translated
 from spineseg.ui.measures import line_figures
 from spineseg.ui.session import MaskLayer, SessionState
+from spineseg.ui.values import about_values
 
 JPEG_QUALITY = 90
 Payload = dict[str, Any]
@@ -32,7 +32,8 @@ Payload = dict[str, Any]
 
 film: its token. With a new film: name (of downloads; None for an upload, whose name only the browser knows), rows,
 columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI), noSegmentation (why no DICOM segmentation
-can be downloaded, or ""). a, b: the model's masks and those they are
+can be downloaded, or "") and values (see `values.about_values`; the values themselves are asked for and sent apart).
+a, b: the model's masks and those they are
 compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are
 shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless the viewer has them already, maps
 (probability maps: their grid's size, and where it lies on the film). lines: measurement lines. corners: of the
@@ -44,11 +45,19 @@ SCRIPTS = {
     "upload": ("language.js", "files.js", "folders.js", "unzip.js", "upload.js"),
     "batch": ("language.js", "files.js", "folders.js", "unzip.js", "zip.js", "batch-table.js", "batch.js"),
     "viewer": (
-        *("language.js", "files.js", "viewer-1-state.js", "viewer-2-draw.js", "viewer-3-lines.js"),
-        *("viewer-3-move.js", "viewer-4-controls.js"),
+        *(
+            "language.js",
+            "files.js",
+            "viewer-1-state.js",
+            "viewer-1-values.js",
+            "viewer-2-draw.js",
+            "viewer-3-lines.js",
+        ),
+        *("viewer-3-move.js", "viewer-3-window.js", "viewer-4-controls.js", "viewer-4-rulers.js"),
         *("viewer-5-masks.js", "viewer-6-history.js", "viewer-6-storage.js", "viewer-7-tools.js"),
         *("viewer-8-edit.js", "viewer-8-server.js", "viewer-9-downloads.js", "viewer-9-keyboard.js"),
     ),
+    "values": ("values.js",),
     "corrections": ("corrections.js",),
     "header": ("language.js", "header.js"),
     "about": ("language.js",),
@@ -83,6 +92,14 @@ def viewer() -> gr.HTML:
     return _component("viewer", ("viewer",), elem_id="viewer", **options)
 
 
+def values_receiver() -> gr.HTML:
+    """What asks for a film's own values part by part and hands them to the viewer; its value is one part at a time.
+
+    Beside the viewer, so that a part never takes the place of masks that arrive with it.
+    """
+    return gr.HTML(html_template="<i></i>", elem_id="values", js_on_load=script("values"), apply_default_css=False)
+
+
 def fixed_text(name: str, elem_id: str, **options: Any) -> gr.HTML:
     """A file of `static/` whose script fills in the texts of the section of that name."""
     options |= {"texts": script_texts(name), "js_on_load": script(name), "apply_default_css": False}
@@ -95,7 +112,7 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
         return None
     payload: Payload = {"film": after.token}
     if before is None or _picture_of(before) != _picture_of(after):
-        payload |= {"name": after.name, "picture": jpeg(to_uint8(after.shown_film)), **_about(after.film)}
+        payload |= {"name": after.name, "picture": jpeg(to_uint8(after.shown_film)), **_about(after)}
         payload["noSegmentation"] = translated(after.no_segmentation)
         before = None
     shown = None if after.held_back else after.layer
@@ -156,13 +173,13 @@ def after_correction(state: SessionState) -> Payload:
     return {"corrected": state.corrected is not None, "forgotten": state.forgotten, "cells": cells, **_measured(state)}
 
 
-def _about(film: Film) -> Payload:
-    """Size, spacing and a digest of the pixels, by which the browser knows a film again."""
-    rows, columns = film.shape
-    digest = hashlib.blake2b(f"{rows} {columns} ".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(film.image).data)
+def _about(state: SessionState) -> Payload:
+    """Size, spacing, how grey values stand for the film's own, and a digest by which the browser knows it again."""
+    film, (rows, columns) = state.film, state.film.shape
     spacing = film.spacing and [film.spacing.row_mm, film.spacing.column_mm, film.spacing.plane]
-    return {"rows": rows, "columns": columns, "spacing": spacing, "aspect": film.aspect, "hash": digest.hexdigest()}
+    values = about_values(state.shown_film, inverted=state.inverted)
+    size = {"rows": rows, "columns": columns, "spacing": spacing, "aspect": film.aspect}
+    return {**size, "hash": state.digest, "values": values}
 
 
 def _measured(state: SessionState) -> Payload:

@@ -195,6 +195,7 @@ def test_toggles_and_keys_ask_the_server_nothing_and_show_at_once(visitor: Visit
     assert page.is_disabled('[data-download="npy"]'), "without masks there is no array"
     visitor.open(made.film)
     visitor.drawn("> 0")
+    page.wait_for_selector('.viewer[data-values="own"]')
     page.wait_for_timeout(500)  # the last requests of opening
     asked = len(visitor.requests)
     whole = page.evaluate(DRAWN)
@@ -221,7 +222,7 @@ def test_toggles_and_keys_ask_the_server_nothing_and_show_at_once(visitor: Visit
     assert "pinch zooms" in text and "L1 to S1 on or off" in text
     page.keyboard.press("Escape")
     page.hover(".stage")
-    value = "/^row \\d+ +column \\d+ +(background|[LS]\\d)/"
+    value = "/^row \\d+ +column \\d+ +value \\d+ +(background|[LS]\\d)/"
     page.wait_for_function(f"{value}.test(document.querySelector('.readout').textContent)")
     assert len(visitor.requests) == asked, "none of that asks the server"
 

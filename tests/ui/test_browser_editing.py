@@ -94,7 +94,7 @@ class Editor:
         if self.data("edit") is None:
             self.page.click('[data-do="edit"]')
         self.page.click(f'[data-pick="{vertebra}"]')
-        self.page.click(f'[data-tool="{tool}"]')
+        self.page.click(f'.kit [data-tool="{tool}"]')
 
     def handles(self) -> dict[str, tuple[float, float]]:
         """Places on the screen of the handles of the vertebra that is edited, by their label."""
@@ -518,7 +518,7 @@ def test_a_person_mends_a_film_whose_sacrum_is_wrong_within_twenty_seconds(
         for press in (
             lambda: page.keyboard.press("e"),
             lambda: page.click(f'[data-pick="{S1}"]'),
-            lambda: page.click('[data-tool="corners"]'),
+            lambda: page.click('.kit [data-tool="corners"]'),
             *(partial(click, x, y) for x, y in around.tolist()),
         ):
             time.sleep(1.5)

@@ -6,11 +6,11 @@ const all = (selector) => [...element.querySelectorAll(selector)];
 const root = find('.viewer'), stage = find('.stage'), legend = find('.legend'), readout = find('.readout');
 const BACKGROUND = props.names.length - 1;
 
-const EMPTY = { film: null, name: null, rows: 0, columns: 0, hash: null, source: null, bitmap: null, a: null, sides: null, lines: [], opening: false, awaited: false };
+const EMPTY = { film: null, name: null, rows: 0, columns: 0, hash: null, source: null, bitmap: null, tall: 1, about: null, coded: null, values: null, pictureValues: null, a: null, sides: null, lines: [], opening: false, awaited: false };
 const OWN = '/shown'; // a side that holds the film's own masks, as they are here; see SHOWN in ui/compare.py
 const freshSides = () => ({ A: OWN, B: null });
 const shown = { ...EMPTY, sides: freshSides() };
-const view = { scale: 1, x: 0, y: 0, fitted: true, mode: 'a', divider: null, blink: 'A' };
+const view = { scale: 1, x: 0, y: 0, fitted: true, mode: 'a', divider: null, blink: 'A', window: null, preset: null };
 const sideOf = (name) => (shown.sides[name] === OWN ? shown.a : shown.sides[name]);
 const comparable = () => Boolean(sideOf('A') && sideOf('B') && sideOf('A') !== sideOf('B'));
 const MAPS = { maps: () => shown.a, mapsA: () => sideOf('A'), mapsB: () => sideOf('B') };
@@ -50,12 +50,19 @@ async function apply(value) {
     Promise.all(sent.map(async ([name, side]) => [name, side === OWN ? OWN : await layerOf(side, width)])),
   ]);
   if (fresh) {
-    const { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, picture: source } = value;
+    const { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, picture: source, values: about = null } = value;
+    const coded = hash === shown.hash ? shown.coded : null, sameWindow = coded && about?.mirrored === shown.about?.mirrored;
     shown.bitmap?.close();
     if (!again) toggleEdit(false);
+    forgetValues();
     if (hash !== edits.hash) forgetPicture();
-    Object.assign(shown, again ? {} : EMPTY, { sides: freshSides() }, { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, source, bitmap, opening: !same, awaited: true });
+    Object.assign(shown, again ? {} : EMPTY, { sides: freshSides() }, { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, source, bitmap, about, opening: !same, awaited: true });
+    Object.assign(shown, { tall: spacing ? spacing[0] / spacing[1] : aspect, coded: null, values: null, pictureValues: null });
     document.dispatchEvent(new CustomEvent('spineseg:film-changed', { detail: { film: token, name } }));
+    if (!same && !again) clearRulers();
+    if (!sameWindow) resetWindow();
+    if (coded) takeValues(coded);
+    else wantValues(WAIT_FOR_MASKS_MS);
     if (value.name) document.dispatchEvent(new CustomEvent('spineseg:example-opened'));
   }
   if ('a' in value) {
@@ -63,6 +70,7 @@ async function apply(value) {
     if (edit.gesture) cancelEdit();
     Object.assign(shown, { a, opening: false, awaited: false });
     if (a) await masksArrived(value.corners, opening);
+    valuesNow();
   }
   Object.assign(shown.sides, Object.fromEntries(sides));
   if ('lines' in value) shown.lines = value.lines;
@@ -83,7 +91,10 @@ async function apply(value) {
 function clear() {
   if (edits.steps.length && shown.a) return changedMeanwhile(); // the server has forgotten the film, this tab has not
   shown.bitmap?.close();
+  forgetValues();
   Object.assign(shown, EMPTY, { sides: freshSides() });
+  resetWindow();
+  clearRulers();
   refreshControls();
   redraw();
 }

@@ -18,6 +18,12 @@ function redraw(film = true) {
 
 const pixelRatio = () => window.devicePixelRatio || 1;
 
+// From here on the context is in film coordinates. Pixels that are not square on the film are drawn as they are on it.
+function onFilm(context) {
+  const size = view.scale * pixelRatio();
+  context.setTransform(size, 0, 0, size * shown.tall, view.x * pixelRatio(), view.y * pixelRatio());
+}
+
 // The canvas, cleared, in film coordinates.
 function cleared(canvas) {
   const width = Math.round(stage.clientWidth * pixelRatio()), height = Math.round(stage.clientHeight * pixelRatio());
@@ -27,7 +33,7 @@ function cleared(canvas) {
   context.globalAlpha = 1;
   context.globalCompositeOperation = 'source-over';
   context.clearRect(0, 0, width, height);
-  context.setTransform(view.scale * pixelRatio(), 0, 0, view.scale * pixelRatio(), view.x * pixelRatio(), view.y * pixelRatio());
+  onFilm(context);
   context.imageSmoothingEnabled = view.scale * pixelRatio() < 3; // closer than this, show the pixels as they are
   context.imageSmoothingQuality = 'medium';
   return context;
@@ -35,7 +41,10 @@ function cleared(canvas) {
 
 function drawFilm() {
   const context = cleared(filmCanvas);
-  if (shown.bitmap) context.drawImage(shown.bitmap, 0, 0);
+  if (!shown.bitmap) return;
+  const values = shown.values ?? (shown.about && !isDefault() ? pictureValues() : null);
+  if (values) paintValues(context, values, view.window, inverted());
+  else context.drawImage(shown.bitmap, 0, 0);
 }
 
 function drawOverlay() {
@@ -52,6 +61,7 @@ function drawOverlay() {
   else drawLayer(context, sideOf({ blink: view.blink, sideA: 'A', sideB: 'B' }[mode]));
   drawLines(context);
   drawEditor(context);
+  drawRulers(context);
 }
 
 function drawClipped(context, from, to, draw) {
@@ -60,7 +70,7 @@ function drawClipped(context, from, to, draw) {
   context.beginPath();
   context.rect(from * stage.clientWidth, 0, (to - from) * stage.clientWidth, stage.clientHeight);
   context.clip();
-  context.setTransform(view.scale * pixelRatio(), 0, 0, view.scale * pixelRatio(), view.x * pixelRatio(), view.y * pixelRatio());
+  onFilm(context);
   draw();
   context.restore();
 }
@@ -88,12 +98,17 @@ const drawNames = (context, layer) => layer.vertebrae.forEach((vertebra, k) => v
 
 // A line of constant width on the screen, with dark edges so that it is seen on white bone.
 function strokeTwice(context, path, colour, width) {
+  const onScreen = new Path2D();
+  onScreen.addPath(path, context.getTransform());
+  context.save();
+  context.setTransform(1, 0, 0, 1, 0, 0);
   context.lineCap = 'square';
   for (const [style, extra] of [['#0009', 1.6], [colour, 0]]) {
     context.strokeStyle = style;
-    context.lineWidth = (width + extra) / view.scale;
-    context.stroke(path);
+    context.lineWidth = (width + extra) * pixelRatio();
+    context.stroke(onScreen);
   }
+  context.restore();
 }
 
 function drawUnscaled(context, canvas, opacity) {
@@ -125,8 +140,8 @@ function drawText(context, x, y, text, size = 14) {
   context.lineJoin = 'round';
   context.strokeStyle = '#000c';
   context.fillStyle = '#fff';
-  context.strokeText(text, view.x + x * view.scale, view.y + y * view.scale);
-  context.fillText(text, view.x + x * view.scale, view.y + y * view.scale);
+  context.strokeText(text, ...toStage([x, y]));
+  context.fillText(text, ...toStage([x, y]));
   context.restore();
 }
 

@@ -43,10 +43,10 @@ function placeNote(x, y) {
 }
 
 function distance(line, x, y) {
-  const [ay, ax] = line.start, [by, bx] = line.end, [px, py] = [(x - view.x) / view.scale - 0.5, (y - view.y) / view.scale - 0.5];
+  const [[ax, ay], [bx, by]] = [line.start, line.end].map(([row, column]) => toStage([column + 0.5, row + 0.5]));
   const length = Math.hypot(bx - ax, by - ay) || 1;
-  const along = Math.min(1, Math.max(0, ((px - ax) * (bx - ax) + (py - ay) * (by - ay)) / length ** 2));
-  return Math.hypot(px - ax - along * (bx - ax), py - ay - along * (by - ay)) * view.scale;
+  const along = Math.min(1, Math.max(0, ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length ** 2));
+  return Math.hypot(x - ax - along * (bx - ax), y - ay - along * (by - ay));
 }
 
 stage.addEventListener('pointerleave', (event) => { if (event.pointerType !== 'touch') hoverLine(undefined); });

@@ -1,13 +1,15 @@
-// The viewer's pointer: zoom, pan, fit, window, swipe divider, and the value under the pointer.
+// The viewer's pointer: zoom, pan, fit, swipe divider, and the value under the pointer. Other gestures have their own files.
+const toFilm = ([x, y]) => [(x - view.x) / view.scale, (y - view.y) / (view.scale * shown.tall)];
+const toStage = ([x, y]) => [view.x + x * view.scale, view.y + y * view.scale * shown.tall];
 
-const fittingScale = () => Math.min(stage.clientWidth / shown.columns, stage.clientHeight / shown.rows);
+const fittingScale = () => Math.min(stage.clientWidth / shown.columns, stage.clientHeight / (shown.rows * shown.tall));
 
 function fit() {
   view.fitted = true;
   if (shown.columns) {
     view.scale = fittingScale();
     view.x = (stage.clientWidth - shown.columns * view.scale) / 2;
-    view.y = (stage.clientHeight - shown.rows * view.scale) / 2;
+    view.y = (stage.clientHeight - shown.rows * view.scale * shown.tall) / 2;
   }
   stage.classList.remove('zoomed');
   redraw();
@@ -30,21 +32,10 @@ function move(dx, dy) {
 function afterMove() {
   // part of the film always stays in sight
   view.x = Math.min(stage.clientWidth - 40, Math.max(40 - shown.columns * view.scale, view.x));
-  view.y = Math.min(stage.clientHeight - 40, Math.max(40 - shown.rows * view.scale, view.y));
+  view.y = Math.min(stage.clientHeight - 40, Math.max(40 - shown.rows * view.scale * shown.tall, view.y));
   view.fitted = false;
   stage.classList.add('zoomed');
   redraw();
-}
-
-function applyWindow() {
-  const invert = find('.invert').checked ? 'invert(1) ' : '';
-  filmCanvas.style.filter = `${invert}brightness(${find('.brightness').value}%) contrast(${find('.contrast').value}%)`;
-}
-
-function changeWindow(brighter, steeper) {
-  find('.brightness').value = Number(find('.brightness').value) + brighter;
-  find('.contrast').value = Number(find('.contrast').value) + steeper;
-  applyWindow();
 }
 
 function setDivider(share) {
@@ -56,7 +47,7 @@ function setDivider(share) {
 const pointers = new Map();
 const positionOf = (event) => { const box = stage.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
 const pinch = () => { const [[ax, ay], [bx, by]] = [...pointers.values()]; return [Math.hypot(ax - bx, ay - by), (ax + bx) / 2, (ay + by) / 2]; };
-let drag = null; // what a drag changes: 'position', 'divider', 'window' or 'edit'
+let drag = null; // what a drag changes: 'position', 'divider', 'window', 'edit' or 'ruler'
 
 stage.addEventListener('wheel', (event) => {
   if (!shown.columns) return;
@@ -70,9 +61,13 @@ stage.addEventListener('pointerdown', (event) => {
   stage.setPointerCapture(event.pointerId);
   pointers.set(event.pointerId, positionOf(event));
   if (pointers.size > 1 && drag === 'edit') cancelEdit();
+  if (pointers.size > 1 && drag === 'ruler') cancelRuler();
   if (event.target.closest('.divider')) drag = 'divider';
   else if (event.button === 2) drag = 'window';
-  else drag = pointers.size === 1 && beginEdit(event, positionOf(event)) ? 'edit' : 'position';
+  else if (pointers.size > 1) drag = 'position';
+  else if (beginEdit(event, positionOf(event))) drag = 'edit';
+  else if (beginRuler(event, positionOf(event))) drag = 'ruler';
+  else drag = rulers.tool === 'window' ? 'window' : 'position';
   stage.classList.add('held');
   updateReadout(positionOf(event));
 });
@@ -88,8 +83,9 @@ stage.addEventListener('pointermove', (event) => {
     move(now[1] - before[1], now[2] - before[2]);
     zoom(now[0] / Math.max(1, before[0]), now[1], now[2]);
   } else if (drag === 'edit') moveEdit(at);
+  else if (drag === 'ruler') rulers.held && moveRuler(at);
   else if (drag === 'divider') setDivider(at[0] / stage.clientWidth);
-  else if (drag === 'window') changeWindow((before[1] - at[1]) * 0.6, (at[0] - before[0]) * 0.6);
+  else if (drag === 'window') changeWindow(at[0] - before[0], at[1] - before[1]);
   else if (event.pointerType !== 'touch' || !view.fitted) move(at[0] - before[0], at[1] - before[1]);
 });
 
@@ -97,10 +93,11 @@ for (const kind of ['pointerup', 'pointercancel', 'pointerleave'])
   stage.addEventListener(kind, (event) => {
     pointers.delete(event.pointerId);
     if (drag === 'edit' && !pointers.size) (kind === 'pointercancel' ? cancelEdit : endEdit)();
+    if (drag === 'ruler' && !pointers.size && rulers.held) kind === 'pointercancel' ? cancelRuler() : endRuler(positionOf(event));
     if (!pointers.size) { stage.classList.remove('held'); drag = null; }
     if (kind === 'pointerleave' && event.pointerType !== 'touch') readout.textContent = '';
   });
-stage.addEventListener('dblclick', (event) => edit.on || event.target.closest('button, .divider') || fit());
+stage.addEventListener('dblclick', (event) => edit.on || rulers.tool || event.target.closest('button, .divider') || fit());
 stage.addEventListener('contextmenu', (event) => event.preventDefault());
 // One finger on a fitted film scrolls the page (touch-action); two fingers zoom the film, not the page.
 stage.addEventListener('touchmove', (event) => event.touches.length > 1 && event.cancelable && event.preventDefault(), { passive: false });
@@ -108,10 +105,10 @@ stage.addEventListener('touchmove', (event) => event.touches.length > 1 && event
 // ---- the value under the pointer ----
 
 function updateReadout([x, y]) {
-  const column = Math.floor((x - view.x) / view.scale), row = Math.floor((y - view.y) / view.scale);
+  const [column, row] = toFilm([x, y]).map(Math.floor);
   if (!(row >= 0 && column >= 0 && row < shown.rows && column < shown.columns)) return void (readout.textContent = '');
   const text = showsMaps() ? mapsText : bothShown() ? bothText : (...at) => layerText(layerAt(x), ...at);
-  readout.textContent = [say('position', { row, column }), text(row, column), lineAt(x, y)].filter(Boolean).join('  ');
+  readout.textContent = [say('position', { row, column }), valueText(row, column), text(row, column), millimetresText(row, column), lineAt(x, y)].filter(Boolean).join('  ');
 }
 
 const bothShown = () => ['difference', 'contours'].includes(view.mode);

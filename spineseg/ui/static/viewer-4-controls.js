@@ -54,6 +54,8 @@ function refreshControls() {
   for (const button of all('[data-download]')) button.disabled = !shown.a || (button.dataset.download === 'seg' && Boolean(shown.noSegmentation));
   find('.no-segmentation').textContent = shown.noSegmentation ? say('noSeg', { reason: shown.noSegmentation }) : '';
   refreshEditor();
+  refreshWindow();
+  for (const button of all('[data-pointer-tool]')) button.disabled = !shown.film;
   find('.with-lines').hidden = !shown.lines.length;
   for (const name of ['A', 'B']) {
     find(`.modes [data-mode="side${name}"]`).textContent = say('side', { side: name, title: titleOf(sideOf(name)) });
@@ -180,12 +182,12 @@ const panBy = (dx, dy) => (event) => (event.shiftKey && view.mode === 'swipe' ? 
 
 const actions = {
   edit: () => toggleEdit(), zoomIn: () => zoom(1.4), zoomOut: () => zoom(1 / 1.4), fit, help, fullScreen,
-  window: () => { find('.brightness').value = find('.contrast').value = 100; find('.invert').checked = false; applyWindow(); },
 };
 const keys = {
   '+': () => zoom(1.25), '=': () => zoom(1.25), '-': () => zoom(0.8), f: fit, 0: fit, w: fullScreen,
   a: toggleAll, o: () => setStyle(root.dataset.style === 'fill' ? 'outline' : 'fill'),
-  n: () => { toggle('.names'); redraw(false); }, l: () => { toggle('.lines'); redraw(false); }, i: () => { toggle('.invert'); applyWindow(); },
+  n: () => { toggle('.names'); redraw(false); }, l: () => { toggle('.lines'); redraw(false); }, i: () => { toggle('.invert'); redraw(); },
+  g: () => togglePointer('window'), t: () => togglePointer('ruler'), v: () => togglePointer('angle'), k: () => togglePointer('cobb'),
   '[': () => opacityBy(-10), ']': () => opacityBy(10),
   m: () => setMode('a'), b: () => setMode('blink'), s: () => setMode('swipe'), d: () => setMode('difference'), c: () => setMode('contours'),
   ',': () => setMode('sideA'), '.': () => setMode('sideB'), r: nextMaps,
@@ -193,10 +195,11 @@ const keys = {
 };
 
 element.addEventListener('click', (event) => {
-  const button = event.target.closest('[data-do], .modes [data-mode], .style [data-style], [data-download]');
+  const button = event.target.closest('[data-do], .modes [data-mode], .style [data-style], [data-download], [data-preset]');
   if (!button) return;
-  const { do: action, mode, style, download: kind } = button.dataset;
-  if (action) actions[action]();
+  const { do: action, mode, style, preset, download: kind } = button.dataset;
+  if (preset) setPreset(preset);
+  else if (action) actions[action]();
   else if (mode) setMode(mode);
   else if (style) setStyle(style);
   else download(kind);
@@ -207,7 +210,7 @@ stage.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target !== stage) return;
   const k = /^Digit([1-9])$/.exec(event.code)?.[1] - 1; // NaN for another key
   const toggleChannel = shown.a && k < props.names.length && (() => (event.shiftKey ? showOnly(k) : setVisible(k, !visible[k])));
-  const action = cursorKey(event) || editKey(event) || toggleChannel || keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  const action = cursorKey(event) || editKey(event) || rulerKey(event) || toggleChannel || keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action) return;
   event.preventDefault();
   action(event);
@@ -218,8 +221,8 @@ document.addEventListener('keydown', (event) => {
   help();
 });
 element.addEventListener('input', (event) => {
-  if (event.target.matches('.brightness, .contrast, .invert')) applyWindow();
-  else redraw(false);
+  if (event.target.matches('.level, .width')) typedWindow();
+  else redraw(event.target.matches('.invert'));
 });
 document.addEventListener('spineseg:language', () => {
   find('.channels').of = undefined; // their labels

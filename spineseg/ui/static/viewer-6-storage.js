@@ -49,10 +49,10 @@ function sweepStored() {
 
 // The picture is kept as it came, in `shown.source`. One that is too large for the browser's limit is not kept.
 function storePicture() {
-  const { film: token, rows, columns, hash, spacing, aspect, source } = shown;
+  const { film: token, rows, columns, hash, spacing, aspect, source, about: values } = shown;
   if (!source || storePicture.of === hash) return;
   try {
-    sessionStorage.setItem(TAB, JSON.stringify({ film: token, name: null, rows, columns, hash, spacing, aspect, picture: source }));
+    sessionStorage.setItem(TAB, JSON.stringify({ film: token, name: null, rows, columns, hash, spacing, aspect, values, picture: source }));
     storePicture.of = hash;
   } catch {
     forgetPicture();

@@ -4,8 +4,6 @@ const REACH = { mouse: 10, pen: 14, touch: 26 }; // pixels on the screen
 const SMALLEST_BODY = 64; // pixels of the film
 const edit = { on: false, tool: 'shape', k: 0, radius: 12, clicks: [], gesture: null, pointer: null };
 
-const toFilm = ([x, y]) => [(x - view.x) / view.scale, (y - view.y) / view.scale];
-const toStage = ([x, y]) => [view.x + x * view.scale, view.y + y * view.scale];
 const between = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]);
 const bit = (k) => 1 << k;
 

@@ -20,6 +20,7 @@ function toolSentence() {
 
 function toggleEdit(on = !edit.on) {
   if (on && !shown.a) return;
+  if (on) selectPointer(null);
   if (edit.gesture) cancelEdit();
   edit.on = on;
   edit.clicks = [];
@@ -231,7 +232,7 @@ function drawCross(context, [x, y]) {
 function drawMark(context, [x, y], size, kind, colour) {
   context.beginPath();
   if (kind === 'corner') context.rect(x - size, y - size, 2 * size, 2 * size);
-  else context.arc(x, y, size, 0, 2 * Math.PI);
+  else context.ellipse(x, y, size, size * (kind === 'ring' ? shown.tall : 1), 0, 0, 2 * Math.PI);
   context.lineWidth = 3.5;
   context.strokeStyle = '#000a';
   context.stroke();
@@ -249,13 +250,10 @@ function drawLoupe() {
   const [x, y] = edit.pointer, ratio = pixelRatio(), { size, times } = LOUPE, part = (size / times) * ratio, context = loupe.getContext('2d');
   loupe.width = loupe.height = size * ratio;
   loupe.classList.toggle('right', x < stage.clientWidth / 2);
-  for (const canvas of [filmCanvas, overlayCanvas]) {
-    context.filter = canvas === filmCanvas ? filmCanvas.style.filter || 'none' : 'none';
-    context.drawImage(canvas, x * ratio - part / 2, y * ratio - part / 2, part, part, 0, 0, loupe.width, loupe.height);
-  }
+  for (const canvas of [filmCanvas, overlayCanvas]) context.drawImage(canvas, x * ratio - part / 2, y * ratio - part / 2, part, part, 0, 0, loupe.width, loupe.height);
   const middle = loupe.width / 2, arm = 9 * ratio, cross = new Path2D(`M${middle - arm} ${middle}h${2 * arm}M${middle} ${middle - arm}v${2 * arm}`);
   for (const [style, width] of [['#000a', 3], ['#fff', 1]]) {
-    Object.assign(context, { filter: 'none', strokeStyle: style, lineWidth: width * ratio });
+    Object.assign(context, { strokeStyle: style, lineWidth: width * ratio });
     context.stroke(cross);
   }
 }
