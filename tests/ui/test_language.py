@@ -158,6 +158,7 @@ PROTOCOL = {
     "mcp_tools.py": "expected the package mcp|expected --mcp without",
     "examples.py": "published weights|an example is shown|OpenCV encodes",
     "viewer.py": "OpenCV encodes",
+    "zero_gpu.py": "the borrowed GPU failed",
     "uploads.py": "maximum allowed size|Expected (only files|one Content-Type|a last boundary|a multipart)",
     "compare.py": "mean dice|same names|names lower|of another film",
     "correction.py": "the session, the viewer|by hand|in words|model's name|names moved|left out",
