@@ -126,7 +126,7 @@ function namesText(layer, row, column) {
   return value === 0 ? channelName(BACKGROUND) : props.names.filter((_, k) => k < BACKGROUND && (value >> k) & 1).join(' + ');
 }
 
-const bothText = (...at) => ['A', 'B'].map((name) => say('side', { side: name, title: namesText(sideOf(name), ...at) })).join('  ');
+const bothText = (...at) => ['A', 'B'].map((name) => say('sideTitled', { side: name, title: namesText(sideOf(name), ...at) })).join('  ');
 const mapsText = (...at) => (shownMaps() ? valuesText(shownMaps(), ...at) : '');
 
 function valuesText(maps, row, column) {

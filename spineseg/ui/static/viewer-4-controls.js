@@ -58,7 +58,7 @@ function refreshControls() {
   for (const button of all('[data-pointer-tool]')) button.disabled = !shown.film;
   find('.with-lines').hidden = !shown.lines.length;
   for (const name of ['A', 'B']) {
-    find(`.modes [data-mode="side${name}"]`).textContent = say('side', { side: name, title: titleOf(sideOf(name)) });
+    find(`.modes [data-mode="side${name}"]`).textContent = say('sideTitled', { side: name, title: titleOf(sideOf(name)) });
     find(`.modes [data-mode="maps${name}"]`).textContent = say('mapsOf', { title: titleOf(sideOf(name)) });
   }
   props.names.forEach((name, k) => {
@@ -104,7 +104,7 @@ function spinePosition() {
 function showTitles() {
   const names = comparable() ? { swipe: ['A', 'B'], blink: [view.blink], sideA: ['A'], sideB: ['B'] }[view.mode] ?? [] : [];
   [find('.layer-title.left'), find('.layer-title.right')].forEach((label, n) => {
-    label.textContent = names[n] ? say('side', { side: names[n], title: titleWithMaps(sideOf(names[n])) }) : '';
+    label.textContent = names[n] ? say('sideTitled', { side: names[n], title: titleWithMaps(sideOf(names[n])) }) : '';
     label.hidden = !label.textContent;
   });
 }
@@ -123,7 +123,7 @@ function showKey() {
     item.style.setProperty('--colour', colour);
     item.classList.toggle('line', outlines);
     item.classList.toggle('dashed', outlines && sides[name] === 'B');
-    item.textContent = outlines ? say('side', { side: sides[name], title: titleOf(sideOf(sides[name])) }) : say(name, { count: count[name].toLocaleString('en') });
+    item.textContent = outlines ? say('sideTitled', { side: sides[name], title: titleOf(sideOf(sides[name])) }) : say(name, { count: count[name].toLocaleString('en') });
     return item;
   }));
 }
