@@ -30,7 +30,7 @@ from spineseg.io.dicom_write import write_film
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
-READY = '.legend [role="switch"]'
+READY = '.viewer[data-masks="yes"]'
 PRESSED = """async (channel) => {
   const viewer = document.querySelector('.viewer'), before = viewer.dataset.drawn, began = performance.now();
   viewer.querySelector(`[data-channel="${channel}"]`).click();
@@ -39,7 +39,7 @@ PRESSED = """async (channel) => {
   return [performance.now() - began, Number(viewer.dataset.drawMs)];
 }"""
 """Milliseconds from the press of a switch to the frame after its drawing, and those of drawing alone."""
-SHOWN, OVERLAY = "film shown", "press to overlay"
+SHOWN, OVERLAY = "film shown", "film to overlay"
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,12 @@ def choose(page: Page, film: Path) -> None:
     page.wait_for_function(f"document.querySelector('.viewer').dataset.loaded !== '{before}'")
 
 
-def segment(page: Page) -> None:
-    """Press the button and wait until the overlay is shown."""
-    before = page.get_attribute(".viewer", "data-drawn")
-    page.click("#segment")
-    page.wait_for_function(
-        "document.querySelector('.viewer').dataset.masks === 'yes'"
-        f" && document.querySelector('.viewer').dataset.drawn !== '{before}'"
-    )
+def masks(page: Page) -> None:
+    """Wait until the overlay of the film that was handed over is shown."""
+    page.wait_for_function("document.querySelector('.viewer').dataset.masks === 'yes'")
+    drawn = page.get_attribute(".viewer", "data-drawn")
+    page.evaluate("document.querySelector('.legend button').click()")
+    page.wait_for_function(f"document.querySelector('.viewer').dataset.drawn !== '{drawn}'")
 
 
 def starts(browser: Browser, folder: Path, count: int) -> list[Row]:
@@ -113,7 +111,7 @@ def waits(browser: Browser, address: str, line: Line, film: Path, repeats: int, 
         with visit(browser, address, line) as page:
             took["page opened"].append(time.perf_counter() - began)
             took[SHOWN].append(seconds_of(lambda page=page: choose(page, film)))
-            took[OVERLAY].append(seconds_of(lambda page=page: segment(page)))
+            took[OVERLAY].append(seconds_of(lambda page=page: masks(page)))
             took["upload to overlay"].append(took[SHOWN][-1] + took[OVERLAY][-1])
             share = -(-switches // repeats)
             pressed += [page.evaluate(PRESSED, str(press // 2 % 6)) for press in range(share)]
@@ -148,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with started_page(folder / "uploads", folder / "log") as (address, _):
             with visit(browser, address, LINES[0]) as page:  # the model is loaded before the clock starts
                 choose(page, film)
-                segment(page)
+                masks(page)
             waited = [
                 row for line in LINES for row in waits(browser, address, line, film, chosen.repeats, chosen.switches)
             ]

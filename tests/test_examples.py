@@ -15,14 +15,17 @@ from spineseg.inference.verdict import CHECK, RELIABLE
 from spineseg.io.films import read_film
 from spineseg.measure.measurements import measure, measure_prediction
 from spineseg.simulate import SimulateConfig, simulate_case
+from spineseg.ui.correction import bits_to_masks
+from spineseg.ui.examples import RESULTS, Example, is_published
 from tools.make_examples import CHOSEN, ROWS, SEED
 
 ROOT = Path(__file__).parents[1]
+WEIGHTS = ROOT / "checkpoints" / "spineseg.safetensors"
 
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    return Segmenter.load(ROOT / "checkpoints" / "spineseg.safetensors", "cpu")
+    return Segmenter.load(WEIGHTS, "cpu")
 
 
 @pytest.fixture(params=CHOSEN)
@@ -44,6 +47,43 @@ def test_an_example_is_segmented_well_or_to_be_checked(example: tuple[Path, Case
         assert dice(prediction.masks, case.masks).min() > 0.85
     else:
         assert prediction.levels.verdict == CHECK
+
+
+def test_the_result_of_an_example_is_what_the_published_weights_give(
+    example: tuple[Path, Case], segmenter: Segmenter
+) -> None:
+    """`python -m tools.make_examples examples docs/examples.png` writes it anew. Another processor rounds otherwise."""
+    path, _ = example
+    film, state = read_film(path), Example(path).segmented("spineseg")
+    assert state and state.layer and state.layer.levels and state.layer.probabilities is not None
+    prediction = segmenter(film)
+    assert dice(bits_to_masks(state.layer.bits), prediction.masks)[prediction.masks.any((1, 2))].min() > 0.999
+    assert np.abs(state.layer.probabilities / 255 - prediction.probabilities).max() < 0.01
+    assert (state.layer.levels.verdict, state.layer.levels.present) == (
+        prediction.levels.verdict,
+        prediction.levels.present,
+    )
+    assert state.layer.levels.confidence == pytest.approx(prediction.levels.confidence, abs=0.005)
+    assert state.layer.card["name"] == segmenter.card.name and not state.layer.undecoded
+    assert np.array_equal(state.film.image, film.image) and state.film.spacing == film.spacing
+    assert state.measurements
+    stored, fresh = state.measurements.figures, measure_prediction(prediction, film.spacing).figures
+    assert stored.keys() == fresh.keys() and len(stored) > 10
+    for key, figure in fresh.items():
+        assert stored[key].value == pytest.approx(figure.value, abs=0.1 * (figure.error or 0) + 1e-6), key
+        assert (stored[key].error or 0) == pytest.approx(figure.error or 0, rel=0.1), key  # a grade has none
+
+
+def test_results_belong_to_the_published_weights_alone(tmp_path: Path) -> None:
+    assert is_published(WEIGHTS)
+    (tmp_path / "mine.safetensors").write_bytes(WEIGHTS.read_bytes()[:-1] + b"\0")
+    assert not is_published(tmp_path / "mine.safetensors")
+    assert not is_published(tmp_path / "none.safetensors")
+
+
+def test_results_are_small() -> None:
+    sizes = [path.stat().st_size for path in RESULTS.glob("*.npz")]
+    assert len(sizes) == len(CHOSEN) and sum(sizes) < 250_000
 
 
 def test_a_vertebra_half_behind_a_shutter_is_reason_to_check_and_is_not_measured(

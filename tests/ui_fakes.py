@@ -15,6 +15,7 @@ from spineseg.inference.prediction import Prediction
 from spineseg.inference.verdict import CHECK, RELIABLE
 from spineseg.io.labels import Label
 from spineseg.simulate import SimulateConfig, simulate_case
+from spineseg.ui.examples import Example
 from spineseg.ui.handlers import Handlers
 from spineseg.ui.session import SessionState
 
@@ -76,7 +77,7 @@ def runs_of(masks: Masks) -> list[list[int]]:
 
 
 def handlers(
-    *models: Bands, read: Callable[[Path], Film] = lambda path: FILM, examples: tuple[Path, ...] = ()
+    *models: Bands, read: Callable[[Path], Film] = lambda path: FILM, examples: tuple[Example, ...] = ()
 ) -> Handlers:
     """Of up to three models: bands, other, third."""
     segmenters = dict(zip(["bands", "other", "third"], models or (Bands(),), strict=False))

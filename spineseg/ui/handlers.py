@@ -28,6 +28,7 @@ from spineseg.measure.measurements import bone_map_of, measure_prediction
 from spineseg.ui import downloads, panels, texts
 from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN
 from spineseg.ui.correction import BadRequest, masks_to_bits
+from spineseg.ui.examples import PUBLISHED, Example
 from spineseg.ui.films_table import table_row
 from spineseg.ui.language import ENGLISH, speaking, translated
 from spineseg.ui.sent_masks import sent_bits, sent_film
@@ -92,14 +93,21 @@ class Handlers:
     """The page's actions.
 
     segmenters: by name, in the order offered. read: file to film; read_label: file and size to label; both raise
-    BadInput. predict: name and film to prediction. examples: shipped films.
+    BadInput. predict: name and film to prediction. examples: shipped films. published: the model, by name, that made
+    their results; a name that no model has where it is not offered.
     """
 
     segmenters: Mapping[str, Model]
     read: Callable[[Path], Film]
     read_label: Callable[[Path, tuple[int, int]], Label]
     predict: Callable[[str, Film], Prediction]
-    examples: tuple[Path, ...] = ()
+    examples: tuple[Example, ...] = ()
+    published: str = PUBLISHED
+
+    def opening(self) -> SessionState | None:
+        """What the page opens with: the first example with a result. No model is asked."""
+        states = (example.segmented(self.published) for example in self.examples)
+        return next((state for state in states if state), None)
 
     def status(self) -> str:
         """Which device the first model runs on, once it is loaded; or why it could not be loaded."""
@@ -125,10 +133,17 @@ class Handlers:
         return SessionState(film, path.name, no_segmentation=reason)
 
     @with_user_errors
-    def open_example(self, state: SessionState | None, index: int) -> SessionState:
-        """One of the examples becomes the session's film."""
-        path = self.examples[index]
-        return SessionState(self.read(path), secrets.token_hex(12), path.stem)
+    def open_example(self, state: SessionState | None, sent: Mapping[str, Any], model: str) -> SessionState:
+        """One of the examples becomes the session's film, with its result where the chosen model is the one it is of.
+
+        sent: index, of the example.
+        """
+        index = sent.get("index")
+        if not isinstance(index, int) or not 0 <= index < len(self.examples):
+            raise BadRequest(texts.UNKNOWN_EXAMPLE)
+        example = self.examples[index]
+        known = example.segmented(model) if model == self.published else None
+        return known or SessionState(self.read(example.path), secrets.token_hex(12), example.path.stem)
 
     @with_user_errors
     def invert(self, state: SessionState | None, inverted: bool) -> SessionState | None:
@@ -156,8 +171,10 @@ class Handlers:
     def segment_if_open(
         self, state: SessionState | None, model: str, inverted: bool, b: str | None = NOTHING, a: str | None = SHOWN
     ) -> SessionState | None:
-        """`segment` where there is a film: after one was opened or inverted, or another model was chosen."""
-        return state and self.segment(state, model, inverted, b, a)
+        """`segment` where a film lacks this model's masks: it was opened or inverted, or the model was chosen."""
+        if state is None or (state.layer and state.layer.title == model and state.inverted == inverted):
+            return state and self._compared(state, a, b)
+        return self.segment(state, model, inverted, b, a)
 
     @with_user_errors
     def compare(
@@ -270,8 +287,8 @@ class Handlers:
         """
         if "upload" in sent:
             return read_and_delete(uploaded(sent["upload"]), partial(self._download, state, sent))
-        example = next((path for path in self.examples if state and path.stem == state.name), None)
-        return self._download(state, sent, example)
+        paths = (example.path for example in self.examples)
+        return self._download(state, sent, next((path for path in paths if state and path.stem == state.name), None))
 
     def _download(self, state: SessionState | None, sent: Mapping[str, Any], film: Path | None) -> dict[str, Any]:
         if "masks" in sent:

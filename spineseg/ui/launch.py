@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing or not checkpoints:
         parser.error(f"expected a checkpoint, found none at {', '.join(missing) or 'checkpoints/'}; give --checkpoint")
     known = tuple(chosen.architecture)
-    loaders = {name: partial(load, checkpoint, known) for name, checkpoint in named(checkpoints).items()}
+    offered = named(checkpoints)
+    loaders = {name: partial(load, checkpoint, known) for name, checkpoint in offered.items()}
     end = partial(end_process, os.getpid(), own_upload_folder())
     for stopped_by in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stopped_by, lambda *_: end(0))
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(problem)
     threading.Thread(target=start_ahead, daemon=True).start()
     try:
-        page, address = asyncio.run(start(loaders, chosen.host, chosen.port or None, login, mcp=chosen.mcp))
+        page, address = asyncio.run(start(loaders, offered, chosen.host, chosen.port or None, login, mcp=chosen.mcp))
     except BadInput as error:
         parser.error(str(error))
     except (OSError, OverflowError):
@@ -135,6 +136,7 @@ def end_process(server: int, uploads: str | None, status: int) -> NoReturn:
 
 async def start(
     loaders: Mapping[str, Callable[[], Segmenter]],
+    checkpoints: Mapping[str, str],
     host: str | None,
     port: int | None,
     login: tuple[str, str] | None,
@@ -143,9 +145,12 @@ async def start(
 ) -> tuple[gr.Blocks, str]:
     """The page, served in a thread, and its address. Raises BadInput, or OSError where the port is taken.
 
+    loaders, checkpoints: by name, what loads a model and its file.
+
     A coroutine because Gradio makes an event loop for each lock where none runs, and never closes it. The garbage
     collector may close such a loop's sockets before the loop, which Python 3.12 then reports at length.
     """
+    from spineseg.ui.examples import PUBLISHED, is_published
     from spineseg.ui.mcp_tools import require_mcp
     from spineseg.ui.page import build_page
     from spineseg.ui.server import LazyModels, filter_logs, serve
@@ -156,7 +161,8 @@ async def start(
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     filter_logs()
     models = on_borrowed_gpu(loaders) if ON_ZERO_GPU else LazyModels(loaders)
-    page = build_page(models, read_film_isolated, read_label_isolated, shipped("examples"))
+    published = next((name for name, file in checkpoints.items() if is_published(Path(file))), PUBLISHED)
+    page = build_page(models, read_film_isolated, read_label_isolated, shipped("examples"), published)
     return page, serve(page, host, port, login, mcp=mcp)
 
 

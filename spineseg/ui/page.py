@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,17 +16,27 @@ from spineseg.io.labels import Label
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui import texts
 from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN
+from spineseg.ui.examples import PUBLISHED, Example
 from spineseg.ui.handlers import Handlers, Model
 from spineseg.ui.language import catalogues
+from spineseg.ui.listeners import (
+    correct_on_session,
+    on_language,
+    on_new_film,
+    on_session,
+    on_upload,
+    sent_by,
+    session_of,
+    state_of,
+)
+from spineseg.ui.panels import examples as example_buttons
 from spineseg.ui.panels import panels, status
 from spineseg.ui.progress import tells, tells_views
 from spineseg.ui.session import SessionState, SessionStore
 from spineseg.ui.viewer import (
     UNCHANGED,
-    after_correction,
     batch_panel,
     fixed_text,
-    in_language,
     script,
     update,
     upload_field,
@@ -54,18 +63,21 @@ def build_page(
     read: Callable[[Path], Film],
     read_label: Callable[[Path, tuple[int, int]], Label],
     examples: Path | None = None,
+    published: str = PUBLISHED,
 ) -> gr.Blocks:
     """The whole page.
 
     segmenters: by name, in the order offered; may still be loading. read: file to film; read_label: file and size to
-    label; both raise BadInput. examples: a folder of *.dcm to click; nothing is shown where it is missing or empty.
+    label; both raise BadInput. examples: a folder of *.dcm to click; nothing is shown where it is
+    missing or empty. published: the model that made the results (`Handlers`).
     """
-    shipped = tuple(sorted(examples.glob("*.dcm"))) if examples else ()
+    shipped = tuple(map(Example, sorted(examples.glob("*.dcm")))) if examples else ()
 
     def predict(name: str, film: Film) -> Prediction:
         return segmenters[name](film)
 
-    handlers = Handlers(segmenters, tells("READING", read), read_label, tells_views(_in_turn(predict)), shipped)
+    reading, predicting = tells("READING", read), tells_views(_in_turn(predict))
+    handlers = Handlers(segmenters, reading, read_label, predicting, shipped, published)
     with gr.Blocks(
         title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)
     ) as page:
@@ -75,21 +87,29 @@ def build_page(
 
 
 class Layout:
-    """The controls, made in the order in which they are seen, and what each calls."""
+    """The controls, made in the order in which they are read, and what each calls.
+
+    opening: the film that the page opens with. A session takes it up with the first thing that is done to it.
+    """
 
     def __init__(self, handlers: Handlers, store: SessionStore) -> None:
-        self.handlers, self.store = handlers, store
+        self.handlers, self.store, self.opening = handlers, store, handlers.opening()
         names = list(handlers.segmenters)
         names_of_languages = {code: language.name for code, language in catalogues().items()}
         self.header = fixed_text("header", elem_id="header", languages=names_of_languages)
         with gr.Row(equal_height=False, elem_id="workspace"):
-            with gr.Column(scale=1, min_width=250, elem_id="side"):
-                self._add_sources(names)
-            with gr.Column(scale=4, min_width=300, elem_id="middle"):
-                self.viewer = viewer()
+            with gr.Column(elem_id="side"):
+                most = DEFAULT_LIMITS.max_bytes
+                self.film = upload_field("film", most, several=True)
+                self.batch = batch_panel(most)
+            with gr.Column(elem_id="middle"):
+                self.viewer = viewer(update(None, self.opening))
                 self.values = values_receiver()
-            with gr.Column(scale=1, min_width=290, elem_id="results"):
+            with gr.Column(elem_id="results"):
                 self._add_results(names)
+            with gr.Column(elem_id="settings"):
+                self._add_settings(names)
+        self.shown = gr.Textbox(visible=False)
         self.about = gr.Accordion(texts.ABOUT, open=False, elem_id="about")
         with self.about, gr.Row():
             with gr.Column(min_width=300):
@@ -97,18 +117,19 @@ class Layout:
             with gr.Column(min_width=300):
                 self.card = gr.HTML("", elem_id="card", apply_default_css=False)
 
-    def _add_sources(self, names: list[str]) -> None:
-        most = DEFAULT_LIMITS.max_bytes
-        self.film = upload_field("film", most, several=True)
-        self.batch = batch_panel(most)
+    def _add_settings(self, names: list[str]) -> None:
+        buttons = example_buttons(self.handlers.examples)
+        self.examples = gr.HTML(
+            buttons, elem_id="examples", visible=bool(buttons), js_on_load=script("examples"), apply_default_css=False
+        )
         self.model = gr.Dropdown(names, label=texts.MODEL, visible=len(names) > 1, elem_id="model")
         self.inverted = gr.Checkbox(label=texts.INVERTED, elem_id="invert", container=False)
-        self.segment = gr.Button(texts.SEGMENT, variant="primary", elem_id="segment")
+        foreign = self.opening is not None and self.handlers.published not in names
+        self.run_again = gr.Button(texts.RUN_AGAIN, elem_id="run-again", visible=foreign)
         self.status = gr.HTML(status(texts.LOADING), elem_id="status", apply_default_css=False)
-        self.examples = _example_buttons(self.handlers.examples)
 
     def _add_results(self, names: list[str]) -> None:
-        findings, comparison, measurements = panels(None)
+        findings, comparison, measurements = panels(self.opening)
         correctable: dict[str, Any] = {"js_on_load": script("corrections"), "apply_default_css": False}
         self.findings = gr.HTML(findings, elem_id="findings", **correctable)
         self.compare_accordion = gr.Accordion(texts.COMPARE, open=False, elem_id="compare")
@@ -120,7 +141,7 @@ class Layout:
             with gr.Row(elem_id="references"):
                 self.references = [_reference_field(n) for n in range(len(REFERENCES))]
             self.reference_hint = gr.HTML(_reference_hint(), apply_default_css=False)
-        self.measure_accordion = gr.Accordion(texts.MEASUREMENTS, open=False, elem_id="measure")
+        self.measure_accordion = gr.Accordion(texts.MEASUREMENTS, elem_id="measure")
         with self.measure_accordion:
             self.measurements = gr.HTML(
                 measurements, elem_id="measures", js_on_load=script("measures"), apply_default_css=False
@@ -140,7 +161,9 @@ class Layout:
             event(handlers.about, self.model, self.card, **always)
             event(self._labels, None, list(self._labels()), **always)
             event(self._menus, None, [self.model, self.side_a, self.side_b], **always)
-            self._then_forget(event(self._in_language, None, self.outputs, **always))
+        said = on_language(store, self.opening)
+        self._then_forget(page.load(said, None, self.outputs, **always))
+        self._then_forget(self._on_film(self.header.language, said, [], self.outputs, **always))
         self.model.change(handlers.about, self.model, self.card, **always)
 
         def close_tab(request: gr.Request) -> None:
@@ -148,7 +171,7 @@ class Layout:
 
         page.unload(close_tab)
         self._connect_films()
-        self._segment_on(self.segment.click, handlers.segment)
+        self._segment_on(self.run_again.click, handlers.segment)
         self._segment_on(self.model.input)
         self._connect_inversion()
         self._connect_comparison()
@@ -158,64 +181,76 @@ class Layout:
         self._connect_batch()
 
     def _labels(self) -> dict[Any, Any]:
-        """Gradio's own controls with their labels in the current language; examples by what they show."""
+        """Gradio's own controls with their labels, and the examples, in the current language."""
         labelled = {self.model: texts.MODEL, self.inverted: texts.INVERTED, self.about: texts.ABOUT}
         labelled |= {self.compare_accordion: texts.COMPARE, self.measure_accordion: texts.MEASUREMENTS}
         return {
             **{component: gr.update(label=text) for component, text in labelled.items()},
             self.reference_hint: _reference_hint(),
-            self.segment: gr.update(value=texts.SEGMENT),
+            self.run_again: gr.update(value=texts.RUN_AGAIN),
+            self.examples: example_buttons(self.handlers.examples),
         }
-
-    def _in_language(self, request: gr.Request) -> tuple[Any, ...]:
-        """What a visitor sees that Python wrote, in the language that the visitor reads now."""
-        entry = self.store.get(_session(request))
-        state = entry.state if entry else None
-        return in_language(state), *panels(state)
 
     def _menus(self) -> tuple[dict[str, Any], ...]:
         """The menus of models, which say what fails on purpose."""
         models = self.handlers.menu()
         return tuple(gr.update(choices=choices) for choices in (models, *_sides(models)))
 
+    def _on_film(
+        self,
+        event: Callable[..., Any],
+        handler: Callable[..., Any],
+        inputs: list[Any],
+        outputs: list[Any],
+        **options: Any,
+    ) -> Any:
+        """The event calls the handler with the film that this tab shows, by its token, before the other inputs."""
+        names = "".join(f", input{n}" for n in range(len(inputs)))
+        script = f"(_{names}) => [document.querySelector('.viewer').dataset.film ?? ''{names}]"
+        return event(handler, [self.shown, *inputs], outputs, js=script, **options)
+
     def _segment_on(self, event: Callable[..., Any], handler: Callable[..., SessionState | None] | None = None) -> None:
-        """The event asks the model; without a handler only where there is a film."""
-        listener = on_session(self.store, handler or self.handlers.segment_if_open, silent=handler is None)
+        """The event asks the model; without a handler only where its masks lack. A failed run can be repeated."""
+        listener = on_session(
+            self.store, handler or self.handlers.segment_if_open, self.opening, silent=handler is None
+        )
         inputs = [self.model, self.inverted, self.side_b, self.side_a]
-        self._then_forget(event(listener, inputs, self.outputs, show_progress_on=self.viewer, **_MODEL, **_PRIVATE))
+        run = self._on_film(event, listener, inputs, self.outputs, show_progress_on=self.viewer, **_MODEL, **_PRIVATE)
+        run.success(_hidden, None, self.run_again, queue=False, **_HIDDEN)
+        run.failure(_offered, None, self.run_again, queue=False, **_HIDDEN)
+        self._then_forget(run)
 
     def _connect_films(self) -> None:
         """A new film is read, shown and segmented; until then, or where it is refused, the old one stays."""
-        handlers = self.handlers
         outputs = [*self.outputs, self.inverted, self.side_a, self.side_b]
+        options: dict[str, Any] = {"show_progress_on": self.viewer, **_READ, **_PRIVATE}
+        upload = on_upload(self.store, self.handlers)
+        sent = self.film.upload(upload, self.film, [*outputs, self.film], preprocess=False, **options)
+        sent.failure(_refused, None, self.film, queue=False, **_HIDDEN)
 
-        def connect(event: Callable[..., Any], handler: Callable[..., Any], inputs: Any, **options: Any) -> None:
-            listener = on_new_film(self.store, handler)
-            opening = event(listener, inputs, outputs, show_progress_on=self.viewer, **_READ, **_PRIVATE, **options)
+        def open_example(request: gr.Request, event: gr.EventData, model: Any) -> tuple[Any, ...]:
+            return on_new_film(self.store, self.handlers.open_example)(request, sent_by(event), model)
+
+        chosen = self.examples.example(open_example, self.model, outputs, **options)
+        for opening in (sent, chosen):
             self._then_forget(opening)
             self._segment_on(opening.success)
-            if "preprocess" in options:
-                opening.failure(_refused, None, self.film, queue=False, **_HIDDEN)
-
-        connect(self.film.upload, handlers.open_upload, self.film, preprocess=False)
-        for index, button in enumerate(self.examples):
-            connect(button.click, partial(handlers.open_example, index=index), None)
 
     def _connect_inversion(self) -> None:
-        invert = on_session(self.store, self.handlers.invert)
-        inverted = self.inverted.input(invert, self.inverted, self.outputs, **_READ, **_HIDDEN)
+        invert = on_session(self.store, self.handlers.invert, self.opening)
+        inverted = self._on_film(self.inverted.input, invert, [self.inverted], self.outputs, **_READ, **_HIDDEN)
         self._segment_on(inverted.success)
 
     def _connect_comparison(self) -> None:
-        compare = on_session(self.store, self.handlers.compare)
+        compare = on_session(self.store, self.handlers.compare, self.opening)
         sides, options = [self.side_b, self.side_a], {"show_progress_on": self.viewer, "trigger_mode": "always_last"}
         for side in sides:
-            self._then_forget(side.input(compare, sides, self.outputs, **options, **_MODEL, **_PRIVATE))
+            self._then_forget(self._on_film(side.input, compare, sides, self.outputs, **options, **_MODEL, **_PRIVATE))
         for choice, field in zip(REFERENCES, self.references, strict=True):
             handler = partial(self.handlers.open_reference, choice=choice)
-            listener = on_session(self.store, handler, more=partial(_after_reference, choice))
+            listener = on_session(self.store, handler, self.opening, more=partial(_after_reference, choice))
             outputs = [*self.outputs, *sides, field]
-            opened = field.upload(listener, field, outputs, preprocess=False, **_READ, **_PRIVATE)
+            opened = self._on_film(field.upload, listener, [field], outputs, preprocess=False, **_READ, **_PRIVATE)
             self._then_forget(opened)
             opened.failure(_refused, None, field, queue=False, **_HIDDEN)
 
@@ -223,10 +258,10 @@ class Layout:
         """The viewer keeps what a person changes; figures and panels follow. Its masks come with the event."""
 
         def correct(request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
-            return correct_on_session(self.store, self.handlers, _session(request), _sent(event))
+            return correct_on_session(self.store, self.handlers, session_of(request), sent_by(event), self.opening)
 
-        show = on_session(self.store, self.handlers.show_anyway)
-        self._then_forget(self.findings.show(show, None, self.outputs, **_READ, **_HIDDEN))
+        show = on_session(self.store, self.handlers.show_anyway, self.opening)
+        self._then_forget(self._on_film(self.findings.show, show, [], self.outputs, **_READ, **_HIDDEN))
         options: dict[str, Any] = {"concurrency_id": "correct", "concurrency_limit": 2, **_HIDDEN}
         # The viewer sends the next masks from within the answer to the last, while Gradio holds that for pending. That
         # answer would be lost if `_forget` of the one before came at the same moment; it holds lines and corners only.
@@ -234,8 +269,8 @@ class Layout:
 
     def _connect_downloads(self) -> None:
         def download(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
-            entry = self.store.get(_session(request))
-            return self.handlers.download(entry and entry.state, _sent(event))
+            sent, entry = sent_by(event), self.store.get(session_of(request))
+            return self.handlers.download(state_of(entry, self.opening, sent.get("film")), sent)
 
         self._then_forget(self.viewer.download(download, None, self.viewer, **_READ, **_HIDDEN))
 
@@ -246,8 +281,8 @@ class Layout:
         """
 
         def values(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
-            entry = self.store.get(_session(request))
-            return self.handlers.values(entry and entry.state, _sent(event))
+            sent, entry = sent_by(event), self.store.get(session_of(request))
+            return self.handlers.values(state_of(entry, self.opening, sent.get("film")), sent)
 
         options: dict[str, Any] = {"concurrency_id": "values", "concurrency_limit": 2, **_HIDDEN}
         self.values.part(values, None, self.values, trigger_mode="multiple", **options)
@@ -258,100 +293,35 @@ class Layout:
         sent.failure(lambda: {"error": texts.BUSY}, None, self.batch, queue=False, **_HIDDEN)
 
     def _then_forget(self, event: Any) -> None:
-        event.then(_forget, None, [self.viewer, self.film, *self.references], queue=False, **_HIDDEN)
+        event.then(_forget, None, self.viewer, queue=False, **_HIDDEN)
 
 
-def _forget() -> tuple[dict[str, Any] | None, ...]:
-    """Leaves the viewer as it is, but empties Gradio's own record of it and of the uploads."""
-    return UNCHANGED, None, *(None for _ in REFERENCES)
+def _forget() -> dict[str, Any]:
+    """Leaves the viewer as it is, but empties Gradio's own record of it."""
+    return UNCHANGED
 
 
-def _refused() -> dict[str, bool]:
-    """Tells an upload field that its file was refused; the reason is shown as an error."""
-    return {"refused": True}
+def _hidden() -> dict[str, Any]:
+    """For *Run again* after a run."""
+    return gr.update(visible=False)
+
+
+def _offered() -> dict[str, Any]:
+    """For *Run again* after a run that failed."""
+    return gr.update(visible=True)
+
+
+def _refused() -> dict[str, str]:
+    """Tells an upload field that its file was not read: the queue is full."""
+    return {"refused": texts.BUSY}
 
 
 def _after_reference(choice: str, state: SessionState | None) -> tuple[Any, ...]:
-    """The sides, B first, and what the upload field is told of its file."""
-    assert state is not None
-    a, b = state.sides
-    return b, a, _refused() if choice in state.refusals else None
-
-
-def on_session(
-    store: SessionStore,
-    handler: Callable[..., SessionState | None],
-    *,
-    silent: bool = False,
-    more: Callable[[SessionState | None], tuple[Any, ...]] = lambda state: (),
-) -> Callable[..., tuple[Any, ...]]:
-    """A Gradio listener that hands the session's state to `handler` and stores the state that it returns.
-
-    Returns the viewer's payload, the panels, and what `more` makes of the state. Where another request changed the
-    state meanwhile, the result is dropped, with an error unless `silent`. A handler that returns the same state stores
-    nothing.
-    """
-
-    def listener(request: gr.Request, *inputs: Any) -> tuple[Any, ...]:
-        session = _session(request)
-        entry = store.get(session)
-        before = entry.state if entry else None
-        after = handler(before, *inputs)
-        overtaken = after is not before and not store.replace(session, entry, after)
-        if overtaken and silent:
-            return UNCHANGED, gr.skip(), gr.skip(), gr.skip()
-        if overtaken:
-            raise gr.Error(texts.OVERTAKEN, print_exception=False)
-        return update(before, after), *panels(after), *more(after)
-
-    return listener
-
-
-def correct_on_session(
-    store: SessionStore, handlers: Handlers, session: str, sent: Mapping[str, Any]
-) -> tuple[Any, ...]:
-    """Take a person's masks over whatever else changed meanwhile; returns the viewer's payload and the panels.
-
-    sent: what `Handlers.correct` takes, and asked, by which the viewer knows the answer.
-
-    Of a film that is not here any more nothing is kept.
-    """
-    while True:
-        entry = store.get(session)
-        after = handlers.correct(entry and entry.state, sent)
-        if after.forgotten or store.replace(session, entry, after):
-            return {**after_correction(after), "film": sent.get("film"), "asked": sent.get("asked")}, *panels(after)
-
-
-def on_new_film(store: SessionStore, handler: Callable[..., SessionState]) -> Callable[..., tuple[Any, ...]]:
-    """A Gradio listener whose handler opens a film, which replaces the old one unless another was chosen meanwhile.
-
-    Returns the viewer's payload, the panels, and the reset values of inversion and comparison.
-    """
-
-    def listener(request: gr.Request, *inputs: Any) -> tuple[Any, ...]:
-        session = _session(request)
-        entry, opening = store.get(session), store.begin_opening(session)
-        before = entry.state if entry else None
-        after = handler(before, *inputs)
-        if not store.finish_opening(session, opening, after):
-            return UNCHANGED, *(gr.skip() for _ in range(6))
-        return update(before, after), *panels(after), False, SHOWN, NOTHING
-
-    return listener
-
-
-def _session(request: gr.Request) -> str:
-    """A random name that Gradio gives each open tab; a request without one would share another's film."""
-    session = request.session_hash
-    if not isinstance(session, str) or not re.fullmatch("[0-9A-Za-z-]{6,64}", session):
-        raise gr.Error(texts.NO_SESSION, print_exception=False)
-    return session
-
-
-def _sent(event: gr.EventData) -> Mapping[str, Any]:
-    """What a script sent with its event; nothing where a program sent something else."""
-    return event._data if isinstance(event._data, Mapping) else {}
+    """The sides, B first, and what the upload field is told of its file; None for a film that is here no more."""
+    if state is None:
+        return gr.skip(), gr.skip(), {"refused": texts.NO_FILM_FOR_REFERENCE}
+    refusal = state.refusals.get(choice)
+    return *reversed(state.sides), refusal and {"refused": refusal}
 
 
 def _add_api(handlers: Handlers) -> None:
@@ -379,19 +349,6 @@ def _reference_field(number: int) -> gr.HTML:
 
 def _reference_hint() -> str:
     return f'<p class="note">{texts.REFERENCE_HINT}</p>'
-
-
-def _caption(stem: str) -> str:
-    """`2-sacrum-cut-off` as "Sacrum cut off"; the number only orders the buttons."""
-    return re.sub(r"[-_]", " ", re.sub(r"^\d+-", "", stem)).capitalize()
-
-
-def _example_buttons(examples: tuple[Path, ...]) -> list[gr.Button]:
-    if not examples:
-        return []
-    gr.HTML(f'<p class="caption">{texts.EXAMPLES}</p>', apply_default_css=False)
-    with gr.Row(elem_id="examples"):
-        return [gr.Button(_caption(path.stem), size="sm", min_width=100) for path in examples]
 
 
 def _in_turn(function: Callable[[str, Film], Prediction]) -> Callable[[str, Film], Prediction]:

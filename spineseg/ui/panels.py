@@ -18,6 +18,7 @@ from spineseg.inference.verdict import VERDICTS
 from spineseg.render import LEGEND
 from spineseg.ui import texts
 from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN, Comparison, mean
+from spineseg.ui.examples import Example
 from spineseg.ui.language import translated
 from spineseg.ui.measures import measurements
 from spineseg.ui.session import SessionState
@@ -34,8 +35,23 @@ def device_name(device: str) -> str:
 
 
 def status(text: str, kind: str = "") -> str:
-    """The line under the Segment button; kind: "ready", "failed" or "" while the model loads."""
+    """The line at the end of the settings; kind: "ready", "failed" or "" while the model loads."""
     return f'<p class="status {kind}">{escaped(text)}</p>'
+
+
+def examples(found: Sequence[Example]) -> str:
+    """A button for each example, with its thumbnail where it has one; nothing where there are none."""
+    buttons = "".join(_example(n, example) for n, example in enumerate(found))
+    return f'<p class="caption">{texts.EXAMPLES}</p><div class="examples">{buttons}</div>' if buttons else ""
+
+
+def _example(n: int, example: Example) -> str:
+    thumbnail = example.thumbnail
+    picture = f'<img src="{thumbnail}" alt="">' if thumbnail else ""
+    return (
+        f'<button type="button" data-example="{n}" data-name="{escaped(example.path.stem)}">'
+        f"{picture}<span>{escaped(translated(example.caption))}</span></button>"
+    )
 
 
 def panels(state: SessionState | None) -> tuple[str, str, str]:
@@ -54,7 +70,7 @@ def findings(state: SessionState | None) -> str:
         if state.corrected is None:
             return f'<p class="verdicts facts" role="status">{texts.NOT_SEGMENTED.format(size=size)}</p>'
         return f'<p class="verdicts" role="status">{_corrected()}</p><p class="facts">{size}</p>' + _vertebrae(state)
-    facts = (size, escaped(layer.title), device_name(layer.device), f"{layer.seconds:.1f} s")
+    facts = (size, escaped(translated(layer.title)), device_name(layer.device), f"{layer.seconds:.1f} s")
     return (
         f'<p class="verdicts" role="status">{_verdict(state, layer.levels)}</p><p class="facts">{" · ".join(facts)}</p>'
         + _sentences("remarks", (*state.film.remarks, *(() if state.inverted else state.remarks)))

@@ -33,6 +33,7 @@ Payload = dict[str, Any]
 film: its token. With a new film: name (of downloads; None for an upload, whose name only the browser knows), rows,
 columns, spacing, aspect, hash (of its pixels), picture (a JPEG as data URI), noSegmentation (why no DICOM segmentation
 can be downloaded, or "") and values (see `values.about_values`; the values themselves are asked for and sent apart).
+lost: the server has that film no more.
 a, b: the model's masks and those they are
 compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are
 shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless the viewer has them already, maps
@@ -62,6 +63,7 @@ SCRIPTS = {
     "header": ("language.js", "header.js"),
     "about": ("language.js",),
     "measures": ("files.js", "measures.js"),
+    "examples": ("examples.js",),
 }
 """Each component's scripts, which run as one in this order."""
 
@@ -84,12 +86,12 @@ def batch_panel(max_bytes: int) -> gr.HTML:
     return _component("batch", ("batch",), elem_id="batch", max_bytes=max_bytes, **tables)
 
 
-def viewer() -> gr.HTML:
-    """An empty viewer; give it a `Payload`."""
+def viewer(value: Payload | None = None) -> gr.HTML:
+    """A viewer of this film; an empty one without."""
     colours = [LEGEND[name].hex for name in CHANNELS]
     differences = [{"name": name, "colour": colour.hex} for name, colour in DIFFERENCES.items()]
     options = {"names": list(CHANNELS), "colours": colours, "differences": differences}
-    return _component("viewer", ("viewer",), elem_id="viewer", **options)
+    return _component("viewer", ("viewer",), elem_id="viewer", value=value, **options)
 
 
 def values_receiver() -> gr.HTML:

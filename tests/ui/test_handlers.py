@@ -26,16 +26,17 @@ from spineseg.io.labels import read_label, to_array
 from spineseg.measure.measurements import measure
 from spineseg.ui import panels, texts
 from spineseg.ui.correction import bits_to_masks
+from spineseg.ui.examples import Example
 from spineseg.ui.handlers import Handlers
-from spineseg.ui.page import correct_on_session, on_new_film, on_session
+from spineseg.ui.listeners import correct_on_session, on_new_film, on_session, on_upload
 from spineseg.ui.server import LazyModels
 from spineseg.ui.session import SessionState, SessionStore
 from spineseg.ui.uploads import uploaded
 from spineseg.ui.viewer import UNCHANGED, after_correction, update
 
 
-def failing(error: Exception) -> Callable[[Path], Film]:
-    def read(path: Path) -> Film:
+def failing(error: Exception) -> Callable[..., Any]:
+    def read(*_: object) -> Any:
         raise error
 
     return read
@@ -104,8 +105,8 @@ def test_file_outside_the_upload_folder_is_neither_read_nor_removed(upload: dict
 def test_example_keeps_its_file_and_name_and_stays_clickable(tmp_path: Path) -> None:
     path = tmp_path / "lateral_1.dcm"
     path.write_bytes(b"film")
-    page = handlers(examples=(path,))
-    first, second = page.open_example(None, 0), page.open_example(None, 0)
+    page = handlers(examples=(Example(path),))
+    first, second = (page.open_example(None, {"index": 0}, "bands") for _ in range(2))
     assert path.exists()
     assert first.name == "lateral_1"
     assert first.token != second.token
@@ -186,8 +187,9 @@ def test_another_picture_is_shown_bare_until_its_masks_are_asked_for() -> None:
     [
         (lambda page: page.segment(None, "bands", False, ""), "choose one first"),
         (lambda page: page.segment(opened(), "unknown", False, ""), "Expected one of the models bands"),
-        (lambda page: page.download(None, {"kind": "npz"}), "open it again"),
-        (lambda page: page.download(opened(), {"kind": "npz"}), "press Segment first"),
+        (lambda page: page.open_example(None, {"index": 0}, "bands"), "no such example"),
+        (lambda page: page.download(None, {"kind": "npz"}), "choose it again"),
+        (lambda page: page.download(opened(), {"kind": "npz"}), "press Run again"),
     ],
 )
 def test_nothing_to_work_on_is_said(act: Callable[[Handlers], object], sentence: str) -> None:
@@ -386,7 +388,7 @@ def store() -> SessionStore:
 def ask(
     store: SessionStore, handler: Callable[..., SessionState | None], *inputs: object, silent: bool = False
 ) -> tuple:
-    return on_session(store, handler, silent=silent)(gr.Request(session_hash="a-visitor"), *inputs)
+    return on_session(store, handler, silent=silent)(gr.Request(session_hash="a-visitor"), "", *inputs)
 
 
 def stored(store: SessionStore) -> SessionState:
@@ -414,6 +416,36 @@ def test_a_request_that_another_one_overtook_says_so(store: SessionStore) -> Non
         ask(store, slow)
     assert ask(store, slow, silent=True)[0] == UNCHANGED, "what only follows on a request is late in silence"
     assert stored(store).layer is None
+
+
+def test_the_opening_example_is_taken_up_with_the_first_thing_done_to_it() -> None:
+    film, model = simulated()
+    page, store = handlers(model, Bands(answer=model.answer)), SessionStore(600.0)
+    opening = page.segment(SessionState(film, "example"), "bands", False, "")
+
+    def asked(shown: str) -> tuple:
+        return on_session(store, page.compare, opening)(gr.Request(session_hash="a-visitor"), shown, "other")
+
+    assert asked("another film, which the server has forgotten")[0] == {
+        "film": "another film, which the server has forgotten",
+        "lost": True,
+    }
+    assert store.get("a-visitor") is None
+    payload = asked("example")[0]
+    assert payload["film"] == "example" and payload["sides"] and not {"a", "picture"} & payload.keys()
+    assert stored(store).others and not opening.others, "others see the example as it was"
+    masks = sent(model.answer, "example")
+    other = SessionStore(600.0)
+    assert not correct_on_session(other, page, "a-visitor", masks, opening)[0]["forgotten"]
+    assert correct_on_session(other, page, "b-visitor", masks)[0]["forgotten"], "without an example there is none"
+
+
+def test_a_refused_upload_is_told_to_its_field(store: SessionStore, upload: dict) -> None:
+    refusing = replace(handlers(), read=failing(BadInput("a <label>, not a film")))
+    payload, *others, field = on_upload(store, refusing)(gr.Request(session_hash="a-visitor"), upload)
+    assert payload == UNCHANGED and len(others) == 6
+    assert field == {"refused": "a <label>, not a film"}
+    assert stored(store).token == "token"
 
 
 def test_what_changes_nothing_disturbs_no_other_request() -> None:

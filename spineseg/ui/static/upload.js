@@ -1,7 +1,7 @@
 // An upload field. Several films at once, a folder or a ZIP archive go to the batch.
 const field = element.querySelector('.drop'), input = field.querySelector('input'), status = field.querySelector('.status');
 let said = []; // key and values of the text shown
-let last = ''; // name of the file that was sent last
+let last = '', open = ''; // names of the file that was sent last, and of the film shown
 input.multiple = props.several;
 element.querySelector('.folder').hidden = !props.several;
 
@@ -11,6 +11,7 @@ function show(state, ...text) {
   status.textContent = say(...said);
   field.classList.toggle('busy', state === 'busy');
   field.classList.toggle('wrong', state === 'wrong');
+  element.querySelector('.shown').textContent = '';
 }
 
 const showHint = () => show('', 'hint', { size: megabytes(props.max_bytes) });
@@ -32,7 +33,11 @@ async function send(file) {
   }
 }
 
-watch('value', () => { if (props.value?.refused) show('wrong', 'refused', { name: last }); });
+watch('value', () => {
+  if (!props.value?.refused) return;
+  show('wrong', 'refused', { name: last, why: props.value.refused });
+  element.querySelector('.shown').textContent = open && say('shown', { name: open });
+});
 
 // found: see folders.js.
 async function accept(found) {
@@ -50,16 +55,36 @@ for (const chooser of element.querySelectorAll('input'))
     accept(found);
   });
 const drop = (transfer) => droppedFiles(transfer).then(accept);
+const withFiles = (event) => element.isConnected && event.dataTransfer?.types.includes('Files');
+
+// Files dropped on the target go into this field; `over` marks it meanwhile.
+function takeDrops(target, over) {
+  for (const kind of ['dragover', 'dragleave', 'drop'])
+    target.addEventListener(kind, (event) => {
+      if (!withFiles(event)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const left = kind === 'drop' || (kind === 'dragleave' && !(event.relatedTarget && target.contains(event.relatedTarget)));
+      over(!left);
+      if (kind === 'drop') drop(event.dataTransfer);
+    });
+}
+
 if (props.kind === 'film') {
-  document.addEventListener('spineseg:files-dropped', (event) => drop(event.detail));
+  takeDrops(document, (over) => document.body.classList.toggle('dropping', over)); // anywhere on the page
+  document.addEventListener('spineseg:choose-film', () => element.isConnected && input.click());
   document.addEventListener('spineseg:film-sent-again', (event) => send(event.detail));
-  document.addEventListener('spineseg:example-opened', showHint);
-} else document.addEventListener('spineseg:film-changed', showHint);
-for (const kind of ['dragover', 'dragleave', 'drop'])
-  field.addEventListener(kind, (event) => {
-    event.preventDefault();
-    field.classList.toggle('over', kind === 'dragover');
-    if (kind === 'drop' && event.dataTransfer.files.length) drop(event.dataTransfer);
+  document.addEventListener('spineseg:film-changed', ({ detail: { name } }) => {
+    open = name ?? '';
+    if (name) show('', 'shown', { name });
+    else showHint();
   });
-document.addEventListener('spineseg:language', () => { status.textContent = say(...said); });
+} else {
+  takeDrops(field, (over) => field.classList.toggle('over', over));
+  document.addEventListener('spineseg:film-changed', showHint);
+}
+document.addEventListener('spineseg:language', () => {
+  status.textContent = say(...said);
+  element.querySelector('.shown').textContent &&= say('shown', { name: open });
+});
 showHint();

@@ -40,6 +40,7 @@ function enqueue() {
 async function apply(value) {
   if (!value) return clear();
   if (value.file) return saveFile(value);
+  if (value.lost) return value.film === shown.film && reopen();
   if ('forgotten' in value) return answered(value);
   const began = performance.now(), fresh = 'picture' in value, same = value.film === shown.film;
   const again = fresh && value.hash === shown.hash && edits.steps.length > 0; // the same film, which is being edited
@@ -56,14 +57,15 @@ async function apply(value) {
     if (!again) toggleEdit(false);
     forgetValues();
     if (hash !== edits.hash) forgetPicture();
+    if (hash !== shown.hash) resetView();
     Object.assign(shown, again ? {} : EMPTY, { sides: freshSides() }, { film: token, name, rows, columns, hash, spacing, aspect, noSegmentation, source, bitmap, about, opening: !same, awaited: true });
     Object.assign(shown, { tall: spacing ? spacing[0] / spacing[1] : aspect, coded: null, values: null, pictureValues: null });
-    document.dispatchEvent(new CustomEvent('spineseg:film-changed', { detail: { film: token, name } }));
+    Object.assign(root.dataset, { film: token, example: name ?? '' });
+    document.dispatchEvent(new CustomEvent('spineseg:film-changed', { detail: { film: token, example: name, name: NAMED.get(token)?.name } }));
     if (!same && !again) clearRulers();
     if (!sameWindow) resetWindow();
     if (coded) takeValues(coded);
     else wantValues(WAIT_FOR_MASKS_MS);
-    if (value.name) document.dispatchEvent(new CustomEvent('spineseg:example-opened'));
   }
   if ('a' in value) {
     const { opening } = shown;
@@ -82,10 +84,15 @@ async function apply(value) {
   refreshControls();
   if (fresh && !((same || again) && !view.fitted)) fit();
   else redraw();
-  // on a phone the viewer lies below the button that was pressed
-  if (a && stage.getBoundingClientRect().top > 0.6 * innerHeight) root.scrollIntoView({ behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
+  if (fresh && !same) bringIntoSight();
   root.dataset.loadMs = Math.round(performance.now() - began);
   root.dataset.loaded = Number(root.dataset.loaded) + 1;
+}
+
+// On a phone the picture lies above or below the button that was pressed.
+function bringIntoSight() {
+  const { top, bottom } = stage.getBoundingClientRect();
+  if (top > 0.6 * innerHeight || bottom < 0.4 * innerHeight) stage.scrollIntoView({ behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth', block: 'center' });
 }
 
 function clear() {
@@ -95,6 +102,7 @@ function clear() {
   Object.assign(shown, EMPTY, { sides: freshSides() });
   resetWindow();
   clearRulers();
+  root.dataset.film = '';
   refreshControls();
   redraw();
 }

@@ -47,7 +47,8 @@ const editable = (mode) => mode === 'a' || (mode === 'contours' && [sideOf('A'),
 
 // Every control that depends on what there is to show.
 function refreshControls() {
-  find('.hint').hidden = Boolean(shown.bitmap);
+  find('.hint').hidden = Boolean(shown.bitmap || props.value);
+  find('.example').hidden = !shown.name || comparable();
   readout.textContent = '';
   root.dataset.masks = shown.a ? 'yes' : 'no';
   root.dataset.compared = comparable() ? 'yes' : 'no';
@@ -171,6 +172,17 @@ function setStyle(style) {
   redraw(false);
 }
 
+// What was set for one film is not meant for the next.
+function resetView() {
+  for (const input of all('.controls input')) {
+    input.value = input.defaultValue;
+    input.checked = input.defaultChecked;
+  }
+  setStyle('fill');
+  props.names.forEach((_, k) => setVisible(k, k !== BACKGROUND));
+  view.mode = 'a';
+}
+
 // ---- buttons and keys ----
 
 const toggle = (selector) => { find(selector).checked = !find(selector).checked; };
@@ -182,10 +194,11 @@ const panBy = (dx, dy) => (event) => (event.shiftKey && view.mode === 'swipe' ? 
 
 const actions = {
   edit: () => toggleEdit(), zoomIn: () => zoom(1.4), zoomOut: () => zoom(1 / 1.4), fit, help, fullScreen,
+  chooseFilm: () => document.dispatchEvent(new CustomEvent('spineseg:choose-film')),
 };
 const keys = {
   '+': () => zoom(1.25), '=': () => zoom(1.25), '-': () => zoom(0.8), f: fit, 0: fit, w: fullScreen,
-  a: toggleAll, o: () => setStyle(root.dataset.style === 'fill' ? 'outline' : 'fill'),
+  a: toggleAll, e: () => toggleEdit(), o: () => setStyle(root.dataset.style === 'fill' ? 'outline' : 'fill'),
   n: () => { toggle('.names'); redraw(false); }, l: () => { toggle('.lines'); redraw(false); }, i: () => { toggle('.invert'); redraw(); },
   g: () => togglePointer('window'), t: () => togglePointer('ruler'), v: () => togglePointer('angle'), k: () => togglePointer('cobb'),
   '[': () => opacityBy(-10), ']': () => opacityBy(10),
@@ -205,21 +218,24 @@ element.addEventListener('click', (event) => {
   else download(kind);
 });
 
-// Keys act on the focused stage only, so that typing into a field of the page stays typing.
-stage.addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target !== stage) return;
-  const k = /^Digit([1-9])$/.exec(event.code)?.[1] - 1; // NaN for another key
-  const toggleChannel = shown.a && k < props.names.length && (() => (event.shiftKey ? showOnly(k) : setVisible(k, !visible[k])));
-  const action = cursorKey(event) || editKey(event) || rulerKey(event) || toggleChannel || keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (!action) return;
+// Keys act anywhere but in fields and dialogs; arrows only on the focused film, as elsewhere they scroll the page.
+const typing = (target) => target.closest?.('textarea, select, [contenteditable], input:not([type="range"], [type="checkbox"], [type="radio"], [type="file"])');
+const leaving = (event) => event.key === 'Escape' && root.contains(event.target); // a list of the editor
+document.addEventListener('keydown', (event) => {
+  if (!root.isConnected || event.defaultPrevented || (typing(event.target) && !leaving(event))) return;
+  const action = event.key === '?' ? help : document.querySelector('dialog[open]') ? null : event.ctrlKey || event.metaKey ? editControlKey(event) : keyAction(event);
+  if (!action || event.altKey) return;
   event.preventDefault();
   action(event);
 });
-document.addEventListener('keydown', (event) => {
-  if (event.key !== '?' || !root.isConnected || event.target.closest?.('textarea, input:not([type="range"], [type="checkbox"])')) return;
-  event.preventDefault();
-  help();
-});
+
+function keyAction(event) {
+  if (event.key.startsWith('Arrow') && event.target !== stage) return null;
+  const k = /^Digit([1-9])$/.exec(event.code)?.[1] - 1; // NaN for another key
+  const toggleChannel = shown.a && k < props.names.length && (() => (event.shiftKey ? showOnly(k) : setVisible(k, !visible[k])));
+  return cursorKey(event) || editKey(event) || (event.target === stage && rulerKey(event)) || toggleChannel || keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+}
+
 element.addEventListener('input', (event) => {
   if (event.target.matches('.level, .width')) typedWindow();
   else redraw(event.target.matches('.invert'));

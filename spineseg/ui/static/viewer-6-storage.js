@@ -67,7 +67,7 @@ function forgetPicture() {
 // After the page was loaded anew: the film that was being edited in this tab, with its masks.
 async function restoreTab() {
   const kept = sessionStorage.getItem(TAB);
-  if (!kept || shown.film) return;
+  if (!kept || (shown.film && !shown.name)) return; // an example gives way
   const value = JSON.parse(kept), record = await storedEdits(value.hash);
   if (!record) return forgetPicture();
   await apply(value);

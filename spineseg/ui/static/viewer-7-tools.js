@@ -48,14 +48,14 @@ function beginEdit(event, at) {
 
 function moveEdit(at) {
   edit.pointer = at;
-  edit.gesture.move(toFilm(at));
+  edit.gesture?.move(toFilm(at)); // none after Escape or undo
   redraw(false);
 }
 
 function endEdit() {
   const { gesture } = edit;
   edit.gesture = null;
-  gesture.end();
+  gesture?.end();
   refreshEditor();
 }
 

@@ -129,7 +129,7 @@ find('.radius').addEventListener('input', (event) => setRadius(Number(event.targ
 
 const editKeys = {
   v: () => selectTool('shape'), b: () => selectTool('brush'), x: () => selectTool('erase'), c: () => selectTool('corners'),
-  Delete: editActions.remove, Backspace: editActions.remove, Escape: () => (edit.clicks.length ? selectTool('corners') : toggleEdit(false)),
+  Delete: editActions.remove, Backspace: editActions.remove, Escape: () => (edit.gesture ? cancelEdit() : edit.clicks.length ? selectTool('corners') : toggleEdit(false)),
   '[': () => setRadius(edit.radius / 1.25 - 0.5), ']': () => setRadius(edit.radius * 1.25 + 0.5),
 };
 
@@ -142,15 +142,8 @@ function editKey(event) {
   return ['[', ']'].includes(key) && !brushing() ? null : editKeys[key];
 }
 
-const typing = (target) => target.closest?.('textarea, select, input:not([type="range"], [type="checkbox"])');
-document.addEventListener('keydown', (event) => {
-  if (!root.isConnected || !shown.a || typing(event.target) || find('.help').open) return;
-  const key = event.key.toLowerCase(), control = (event.ctrlKey || event.metaKey) && !event.altKey;
-  const action = control ? { z: event.shiftKey ? redo : undoOnce, y: redo }[key] : event.altKey ? null : key === 'e' ? () => toggleEdit() : event.target !== stage && (event.target === document.body || root.contains(event.target)) && editKey(event);
-  if (!action) return;
-  event.preventDefault();
-  action();
-});
+// With Control or Command.
+const editControlKey = (event) => (shown.a ? { z: event.shiftKey ? redo : undoOnce, y: redo }[event.key.toLowerCase()] : null);
 
 // ---- handles for the keyboard; the pointer finds them by their place ----
 

@@ -1,15 +1,8 @@
-// The viewer's files: films dropped on it, and downloads. The names of a visitor's files stay in this tab's memory.
+// The viewer's downloads. The names of a visitor's files stay in this tab's memory.
 const NAMED = new Map(); // token of an upload -> its file
 const TYPES = { npz: 'application/zip', mat: 'application/octet-stream', png: 'image/png', json: 'application/json', csv: 'text/csv', dcm: 'application/dicom' };
 
 document.addEventListener('spineseg:file-named', (event) => NAMED.set(event.detail.token, event.detail.file));
-for (const kind of ['dragover', 'dragleave', 'drop'])
-  stage.addEventListener(kind, (event) => {
-    event.preventDefault();
-    stage.classList.toggle('over', kind === 'dragover');
-    if (kind === 'drop' && event.dataTransfer.files.length)
-      document.dispatchEvent(new CustomEvent('spineseg:files-dropped', { detail: event.dataTransfer }));
-  });
 
 const nameOfFilm = () => shown.name || stemOf(NAMED.get(shown.film)?.name ?? 'film');
 
