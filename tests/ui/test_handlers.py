@@ -225,7 +225,7 @@ def test_two_models_are_compared() -> None:
 
 
 def test_a_reference_without_a_film_is_refused_and_gone(upload: dict) -> None:
-    with pytest.raises(gr.Error, match="choose the film first"):
+    with pytest.raises(gr.Error, match="choose it before its reference"):
         handlers().open_reference(None, upload)
     assert not Path(upload["path"]).exists()
 
