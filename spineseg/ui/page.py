@@ -184,6 +184,7 @@ class Layout:
         """Gradio's own controls with their labels, and the examples, in the current language."""
         labelled = {self.model: texts.MODEL, self.inverted: texts.INVERTED, self.about: texts.ABOUT}
         labelled |= {self.compare_accordion: texts.COMPARE, self.measure_accordion: texts.MEASUREMENTS}
+        labelled |= {self.side_a: texts.SIDE_A, self.side_b: texts.SIDE_B}
         return {
             **{component: gr.update(label=text) for component, text in labelled.items()},
             self.reference_hint: _reference_hint(),
