@@ -35,10 +35,12 @@ from spineseg.io.folder import labelled_films, write_case
 from spineseg.model.losses import LOSSES
 from spineseg.model.unet import UNet
 from spineseg.simulate import SimulateConfig, write_folder
-from spineseg.training.config import TrainConfig, validated
-from spineseg.training.loop import dataset_of, make_accelerator
+from spineseg.training.config import SCRATCH, TrainConfig, validated
 from spineseg.training.optimisation import make_optimiser
+from spineseg.training.prepare import dataset_of, make_accelerator
 
+BATCH = 8
+"""Films of a step from scratch, where nothing else is asked for."""
 SEED = 9100
 """Of the films; no published checkpoint is trained on that series."""
 
@@ -62,7 +64,7 @@ def simulated(out: Path, rows: int, processes: int, films: int) -> float:
 
 def read(out: Path) -> float:
     """Films a second that are decoded, with their labels, into the cache on the grid."""
-    return len(labelled_films(out)) / seconds_of(lambda: cache_of(out, TrainConfig(out, out)))
+    return len(labelled_films(out)) / seconds_of(lambda: cache_of(out, TrainConfig(out, out, SCRATCH)))
 
 
 def simulator_rows(folder: Path, rows: Sequence[int], processes: Sequence[int], films: int) -> list[Row]:
@@ -212,14 +214,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        config = validated(TrainConfig(folder, folder))
+        config = validated(TrainConfig(folder, folder, SCRATCH))
         accelerator = make_accelerator(config)
         device = str(accelerator.device)
         place = surroundings(device)
         made = simulator_rows(folder, chosen.rows, chosen.processes, chosen.films)
         cache = cache_of(folder / f"{chosen.rows[0]}-{chosen.processes[-1]}", config)
         learner = learner_of(config, accelerator)
-        batch = config.batch if config.batch in chosen.batches else chosen.batches[-1]
+        batch = BATCH if BATCH in chosen.batches else chosen.batches[-1]
         tables = {
             "Simulator": made,
             "Loader": loader_rows(cache, config, chosen.batches, chosen.processes, chosen.steps),

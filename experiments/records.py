@@ -43,7 +43,7 @@ def logged(path: Path) -> Iterator[None]:
 def epochs_done(run: Path) -> int:
     """Epochs after which a training in this folder can be resumed; 0 if there is none."""
     states = (run / name / "progress.json" for name in ("state", "state.old"))
-    return next((json.loads(path.read_text())["epoch"] + 1 for path in states if path.exists()), 0)
+    return next((json.loads(path.read_text())["epoch"] for path in states if path.exists()), 0)
 
 
 def cell(value: object) -> str:

@@ -23,29 +23,29 @@ mix() {
 }
 
 python -m spineseg simulate --out "$work/sim1" --count 3000 --seed 100 --rows 768
-python -m spineseg train --data "$work/sim1" --out "$work/run1" --epochs 12 --stop-after 6 --seed 1
+python -m spineseg train --data "$work/sim1" --out "$work/run1" --from scratch --epochs 12 --stop-after 6 --seed 1
 python -m spineseg simulate --out "$work/sim2" --count 3000 --seed 200 --rows 768
-python -m spineseg train --data "$work/sim2" --out "$work/run2" --init "$work/run1/last.safetensors" \
-  --epochs 5 --learning-rate 1.2e-3 --warmup-steps 50 --seed 2
+python -m spineseg train --data "$work/sim2" --out "$work/run2" --from "$work/run1/last.safetensors" \
+  --tune all --keep 0 --batch 8 --epochs 5 --learning-rate 1.2e-3 --warmup-steps 50 --seed 2
 python -m spineseg simulate --out "$work/sim3" --count 3000 --seed 3 --rows 768
-python -m spineseg train --data "$work/sim3" --out "$work/run3" --init "$work/run2/last.safetensors" \
-  --epochs 5 --stop-after 1 --learning-rate 1.2e-3 --warmup-steps 50 --seed 3
+python -m spineseg train --data "$work/sim3" --out "$work/run3" --from "$work/run2/last.safetensors" \
+  --tune all --keep 0 --batch 8 --epochs 5 --stop-after 1 --learning-rate 1.2e-3 --warmup-steps 50 --seed 3
 python -m spineseg simulate --out "$work/mesh4" --count 2000 --seed 4 --rows 768 --meshes "$meshes"
 mix mix34 sim3 mesh4
-python -m spineseg train --data "$work/mix34" --out "$work/run4" --init "$work/run3/last.safetensors" \
-  --epochs 5 --stop-after 2 --learning-rate 1.5e-3 --warmup-steps 50 --seed 4
-python -m spineseg train --data "$work/mix34" --out "$work/run5" --init "$work/run4/last.safetensors" \
-  --epochs 2 --learning-rate 1.2e-3 --warmup-steps 50 --seed 5
+python -m spineseg train --data "$work/mix34" --out "$work/run4" --from "$work/run3/last.safetensors" \
+  --tune all --keep 0 --batch 8 --epochs 5 --stop-after 2 --learning-rate 1.5e-3 --warmup-steps 50 --seed 4
+python -m spineseg train --data "$work/mix34" --out "$work/run5" --from "$work/run4/last.safetensors" \
+  --tune all --keep 0 --batch 8 --epochs 2 --learning-rate 1.2e-3 --warmup-steps 50 --seed 5
 python -m spineseg simulate --out "$work/sim5" --count 2600 --seed 5 --rows 768
 python -m spineseg simulate --out "$work/mesh6" --count 1900 --seed 6 --rows 768 --meshes "$meshes"
 mix mix56 sim5 mesh6
-python -m spineseg train --data "$work/mix56" --out "$work/run6" --init "$work/run5/last.safetensors" \
-  --epochs 3 --learning-rate 1.2e-3 --warmup-steps 50 --seed 6
+python -m spineseg train --data "$work/mix56" --out "$work/run6" --from "$work/run5/last.safetensors" \
+  --tune all --keep 0 --batch 8 --epochs 3 --learning-rate 1.2e-3 --warmup-steps 50 --seed 6
 python -m spineseg simulate --out "$work/sim7" --count 4000 --seed 7 --rows 768
 python -m spineseg simulate --out "$work/mesh8" --count 2500 --seed 8 --rows 768 --meshes "$meshes"
 mix mix78 sim7 mesh8
-python -m spineseg train --data "$work/mix78" --out "$work/run7" --init "$work/run6/last.safetensors" \
-  --epochs 4 --learning-rate 1.2e-3 --warmup-steps 50 --seed 7
+python -m spineseg train --data "$work/mix78" --out "$work/run7" --from "$work/run6/last.safetensors" \
+  --tune all --keep 0 --batch 8 --epochs 4 --learning-rate 1.2e-3 --warmup-steps 50 --seed 7
 python -m benchmarks.accuracy --checkpoint "$work/run7/last.safetensors" --meshes "$meshes" \
   ${3:+--films "$3"} --json "$work/accuracy.json"
 python -m tools.publish_checkpoint "$work/run7/last.safetensors" "$work/accuracy.json" --name spineseg \

@@ -10,7 +10,8 @@ import torch
 from small import small_training
 
 from spineseg.training.config import TrainConfig
-from spineseg.training.loop import make_accelerator, train
+from spineseg.training.loop import train
+from spineseg.training.prepare import make_accelerator
 
 
 def shared_unevenly(data: Path, out: Path) -> TrainConfig:

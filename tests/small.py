@@ -56,6 +56,6 @@ def random_network(config: UNetConfig, contrast: float = 1.0) -> UNet:
 
 def small_training(data: Path, out: Path, **changes: Any) -> TrainConfig:
     """Three epochs of films in batches of five, with shuffling and random changes."""
-    config = TrainConfig(data, out, network=TINY, grid=GridConfig(rows=64, columns=64), epochs=3, batch=5)
+    config = TrainConfig(data, out, "scratch", network=TINY, grid=GridConfig(rows=64, columns=64), epochs=3, batch=5)
     quick = {"learning_rate": 1e-2, "warmup_steps": 2, "average": 0.5, "validation": 1 / 6, "seed": 4}
     return replace(config, **{**quick, "precision": "no", "workers": 0, **changes})

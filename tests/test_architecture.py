@@ -26,6 +26,7 @@ SHORTEST, LONGEST = 60, 400
 OTHER_LENGTHS = {
     "allocator.py": "belongs to none of the folders",
     "__main__.py": "Python asks for it by name",
+    "data/preview.py": "pictures of batches, which training needs none of",
     "inference/masks.py": "the last step, which measurements use too",
     "inference/prediction.py": "read without torch, which the segmenter needs",
     "inference/verdict.py": "the words that every other folder uses",

@@ -316,9 +316,22 @@ def test_show_draws_a_label_or_a_network(data: Path, film: Path, checkpoint: Pat
         ("show {film} --label {label} --out {empty}/none/a.png", "No such file or directory"),
         ("report {empty}", "expected a training run, found no config.json in the folder"),
         ("train --data {data} --out {out} --fold 2", "expected 2 folds or more and one"),
-        ("train --data {data} --out {out} --grid.rows 500", "expected a grid in multiples of 128"),
-        ("train --data {data} --out {out} --resume --init {bad}", "expected a JSON card"),
-        ("train --data {data} --out {out} --architecture none_such:net", "none_such:net is in no module that Python"),
+        ("train --data {data} --out {out} --from scratch --grid.rows 500", "expected a grid in multiples of 128"),
+        ("train --data {data} --out {out} --from {bad}", "expected a JSON card"),
+        ("train --data {data} --out {out} --resume", "expected a run to resume, found no finished epoch"),
+        (
+            "train --data {data} --out {out} --grid.rows 256",
+            "The checkpoint spineseg has another grid (--grid.rows 256 ",
+        ),
+        ("train --config {empty}", "expected a training run, found no config.json"),
+        (
+            "train --data {data} --out {out} --architecture a:b",
+            "The weights spineseg are of the architecture unet, not",
+        ),
+        (
+            "train --data {data} --out {out} --from scratch --architecture none_such:net",
+            "none_such:net is in no module that Python",
+        ),
     ],
 )
 def test_bad_input_is_one_line(
@@ -369,7 +382,8 @@ def test_another_network_is_trained_and_used(copied: Path, tmp_path: Path, capsy
     film, best = str(copied / "img" / f"{FILMS[0]}.dcm"), str(run / "best.safetensors")
     train = ["train", "--data", str(copied), "--out", str(run), "--grid.rows", "128", "--grid.columns", "128"]
     train += ["--epochs", "1", "--batch", "2", "--validation", "0.3", "--workers", "0", "--precision", "no"]
-    assert main([*train, *named]) == 0
+    scratch = ["--from", "scratch"]
+    assert main([*train, *scratch, *named]) == 0
     assert "data:image/jpeg" in (page := run / "report.html").read_text()
     assert json.loads((run / "config.json").read_text())["network"]["patch"] == 4
     uses = [
@@ -377,7 +391,7 @@ def test_another_network_is_trained_and_used(copied: Path, tmp_path: Path, capsy
         ["evaluate", "--data", str(copied), "--out", str(out), "--checkpoint", best],
         ["show", film, "--out", str(tmp_path / "a.png"), "--checkpoint", best],
         ["push", best, "ann/spine", "--dry-run"],
-        [*train[:3], "--out", str(tmp_path / "next"), *train[5:], "--init", best],
+        [*train[:3], "--out", str(tmp_path / "next"), *train[5:], "--from", best],
     ]
     for command in uses:
         capsys.readouterr()
@@ -388,7 +402,7 @@ def test_another_network_is_trained_and_used(copied: Path, tmp_path: Path, capsy
     assert np.load(out / f"{FILMS[0]}.npy").shape == (*read_film(Path(film)).shape, 7)
     assert main(["report", str(run)]) == 0 and "data:image/jpeg" not in page.read_text()
     assert main(["report", str(run), *named]) == 0 and "data:image/jpeg" in page.read_text()
-    assert main([*train, "--resume"]) == 1
+    assert main([*train, *scratch, "--resume"]) == 1
     assert "expected the settings of the run to resume, got another architecture" in capsys.readouterr().err
 
 
@@ -396,7 +410,7 @@ def test_another_network_is_trained_and_used(copied: Path, tmp_path: Path, capsy
 def test_a_folder_is_checked(copied: Path, capsys: Captured, command: list[str]):
     given = [word.format(copied) for word in command]
     assert main(given) == 0
-    assert capsys.readouterr().out.endswith("3 films, 3 with a label: 0 errors, 0 warnings\n")
+    assert "3 films, 3 with a label: 0 errors, 0 warnings\n" in capsys.readouterr().out
     for part, ending in (("img", "dcm"), ("label", "mat")):
         shutil.copy(copied / part / f"{FILMS[0]}.{ending}", copied / part / f"{FILMS[1]}.{ending}")
     assert main(given) == 1
@@ -436,7 +450,8 @@ def test_a_film_that_may_be_lost_stops_train_and_evaluate_and_other_files_do_not
         assert main([command, "--data", str(copied), "--out", str(tmp_path / "out")]) == 1
         *_, error, summary = capsys.readouterr().err.splitlines()
         assert error == lines[0]
-        assert summary == "spineseg: 1 error in the folder; correct what is wrong, or move this file out of it"
+        assert summary.startswith("spineseg: 1 error in the folder; correct what is wrong, or move this file out of it")
+        assert summary.endswith("the command check does that too") == (command == "train")
     assert not (tmp_path / "out").exists()
     (copied / "img" / "empty").unlink()
     assert main(["check", str(copied)]) == 0
@@ -515,7 +530,7 @@ def test_every_command_takes_a_checkpoint_of_the_hub(
     assert main(["show", str(film), "--out", str(out / "show.png"), "--checkpoint", address]) == 0
     assert main(["evaluate", "--data", str(data), "--out", str(out), "--checkpoint", address]) == 0
     assert json.loads((out / "summary.json").read_text())["checkpoint"] == f"tiny (hf://ann/spine@{'a' * 40})"
-    assert trained_with(monkeypatch, "--init", address).init == snapshot / "model.safetensors"
+    assert trained_with(monkeypatch, "--from", address).start == snapshot / "model.safetensors"
 
 
 def test_a_push_can_be_seen_first(checkpoint: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch):

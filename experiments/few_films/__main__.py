@@ -1,11 +1,10 @@
-"""What few films of one's own give: the shipped weights fine-tuned, against the same network trained from nothing.
+"""What few films of one's own give: the published weights fine-tuned, as `train` does with nothing set.
 
 Usage: python -m experiments.few_films --data DIR [--checkpoint FILE] [--work out/few-films] [--smoke]
 
-DIR holds img/ and label/ with films that the checkpoint was not trained on. An arm takes as many optimiser steps of as
-many films at every count; larger counts hold the films of smaller ones. Goes on where it stopped: a result that
-stands in cells.jsonl with the same settings is not made again. Then writes the table and the chart of README.md, which
-needs matplotlib.
+DIR holds img/ and label/, as `python -m experiments.few_films.other_films` writes them. Larger counts hold the films of
+smaller ones. Goes on where it stopped: a result that stands in cells.jsonl with the same settings is not made again.
+Then writes the table of README.md.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -25,14 +23,13 @@ from tqdm import tqdm
 from experiments.records import Row, digest, epochs_done, fill, logged, read_rows, table, write_rows
 from spineseg.evaluation.evaluate import evaluate
 from spineseg.inference.segmenter import Segmenter
-from spineseg.io.files import write_table, write_text
+from spineseg.io.files import write_text
 from spineseg.io.folder import BadDataset, FilmFiles, labelled_films
 from spineseg.model.card import read_card
 from spineseg.training.config import TrainConfig
 from spineseg.training.loop import train
 
-Arm = Literal["fine-tuned", "from nothing"]
-ARMS: tuple[Arm, ...] = ("fine-tuned", "from nothing")
+AS_IT_IS, TUNED = "as it is", "fine-tuned"
 PAGE = Path(__file__).with_name("README.md")
 
 
@@ -40,106 +37,58 @@ PAGE = Path(__file__).with_name("README.md")
 class Budget:
     """What all cells share."""
 
-    counts: tuple[int, ...] = (5, 10, 20, 50, 100)
-    """Films to train on."""
+    counts: tuple[int, ...] = (5, 10, 20)
+    """Films in the folder that is trained on, those held back included."""
     test_films: int = 40
-    held_back: int = 2
-    """Films beside them for the loss of each epoch, which decides nothing."""
-    passes: int = 100
-    """Films seen per epoch, a multiple of each count: fewer films are seen several times, each time changed anew."""
-    tuning_epochs: int = 6
-    epochs: int = 15
-    """From nothing, which needs longer."""
-    batch: int = 4
-    fine_tuning_rate: float = 5e-4
-    learning_rate: float = 2e-3
-    warmup_steps: int = 40
+    epochs: int | None = None
+    """None for what `train` chooses."""
     seed: int = 0
 
-    def epochs_of(self, arm: Arm) -> int:
-        """Epochs of one training."""
-        return self.tuning_epochs if arm == "fine-tuned" else self.epochs
 
-    def steps(self, arm: Arm) -> int:
-        """Optimiser steps of one training."""
-        return self.epochs_of(arm) * (self.passes // self.batch)
-
-
-SMOKE = Budget((1, 2), test_films=2, held_back=1, passes=4, tuning_epochs=1, epochs=2, batch=2, warmup_steps=1)
+SMOKE = Budget((2, 4), test_films=2, epochs=1)
 """Shows that the program runs; its numbers mean nothing."""
 
 
 @dataclass(frozen=True)
 class Films:
-    """The folder's films in a random order: those to test on, those held back, those to train on."""
+    """The folder's films in a random order: those to test on, those to train on."""
 
     test: tuple[FilmFiles, ...]
-    held_back: tuple[FilmFiles, ...]
     pool: tuple[FilmFiles, ...]
 
     @property
     def digest(self) -> str:
         """A short name for which films these are."""
-        return digest(*([film.name for film in part] for part in (self.test, self.held_back, self.pool)))
+        return digest(*([film.name for film in part] for part in (self.test, self.pool)))
 
 
 def films_of(folder: Path, budget: Budget) -> Films:
     """Deal out the folder's films. Raises BadDataset if there are too few."""
     films = labelled_films(folder)
-    first, second = budget.test_films, budget.test_films + budget.held_back
-    last = second + max(budget.counts)
+    last = budget.test_films + max(budget.counts)
     if len(films) < last:
         raise BadDataset(f"expected at least {last} labelled films, got {len(films)}; simulate more")
     order = np.random.default_rng(budget.seed).permutation(len(films))
     dealt = tuple(films[k] for k in order[:last])
-    return Films(dealt[:first], dealt[first:second], dealt[second:])
+    return Films(dealt[: budget.test_films], dealt[budget.test_films :])
 
 
-def write_folder(films: Films, count: int, budget: Budget, folder: Path) -> None:
-    """A folder to train on: `count` films, repeated until an epoch is full, and those held back; links, not copies.
-
-    folds.csv tells training which are which.
-    """
+def write_folder(films: Films, count: int, folder: Path) -> None:
+    """A folder to train on: links to `count` films."""
     shutil.rmtree(folder, ignore_errors=True)
-    repeats = budget.passes // count
-    named = [(f"{film.name}-r{turn:03d}", film, 2) for film in films.pool[:count] for turn in range(repeats)]
-    named += [(film.name, film, 1) for film in films.held_back]
     for part in ("img", "label"):
         (folder / part).mkdir(parents=True)
-    for name, film, _ in named:
+    for film in films.pool[:count]:
         for part, path in (("img", film.film), ("label", film.label)):
             if path:
-                (folder / part / f"{name}{path.suffix}").symlink_to(path.resolve())
-    rows = ((name, film.name, str(fold)) for name, film, fold in named)
-    write_table(folder / "folds.csv", ("film", "patient", "fold"), rows)
+                (folder / part / f"{film.name}{path.suffix}").symlink_to(path.resolve())
 
 
-def training(arm: Arm, budget: Budget, checkpoint: Path, folder: Path, out: Path) -> TrainConfig:
-    """The defaults, with the checkpoint's network and grid; a moving average would hardly move in so few steps."""
-    card = read_card(checkpoint)
-    return TrainConfig(
-        folder,
-        out,
-        name=arm.replace(" ", "-"),
-        network=card.network,
-        grid=card.grid,
-        epochs=budget.epochs_of(arm),
-        batch=budget.batch,
-        learning_rate=budget.fine_tuning_rate if arm == "fine-tuned" else budget.learning_rate,
-        warmup_steps=budget.warmup_steps,
-        average=0.0,
-        patients=folder / "folds.csv",
-        folds=2,
-        fold=1,
-        seed=budget.seed,
-        init=checkpoint if arm == "fine-tuned" else None,
-    )
-
-
-def settings(arm: str, count: int, budget: Budget, films: Films, checkpoint: Path) -> Row:
-    """All that a result depends on, as JSON has it."""
+def settings(count: int, budget: Budget, films: Films, checkpoint: Path) -> Row:
+    """All that a result depends on, as JSON has it; count: 0 for the checkpoint as it is."""
     weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:12]
     shared = {key: value for key, value in asdict(budget).items() if key != "counts"}
+    arm = TUNED if count else AS_IT_IS
     return {"arm": arm, "count": count, "films": films.digest, "weights": weights, "budget": shared}
 
 
@@ -154,66 +103,47 @@ def scores(weights: Path, films: Films, out: Path) -> Row:
     }
 
 
-def cell(arm: Arm, count: int, budget: Budget, films: Films, checkpoint: Path, work: Path) -> Row:
-    """Train one arm on so many films, and score it."""
-    key = digest(settings(arm, count, budget, films, checkpoint))
-    folder, out = work / "films" / f"{films.digest}-{count}-{budget.passes}", work / "runs" / f"{arm[:4]}-{count}-{key}"
-    if not (folder / "folds.csv").exists():
-        write_folder(films, count, budget, folder)
-    config = training(arm, budget, checkpoint, folder, out)
+def cell(count: int, budget: Budget, films: Films, checkpoint: Path, work: Path) -> Row:
+    """Fine-tune on so many films; scores of what the user gets, and of the last epoch before any choice."""
+    key = digest(settings(count, budget, films, checkpoint))
+    folder, out = work / "films" / f"{films.digest}-{count}", work / "runs" / f"{count}-{key}"
+    if not folder.exists():
+        write_folder(films, count, folder)
     if not epochs_done(out):
         shutil.rmtree(out, ignore_errors=True)
-    reports = train(replace(config, resume=out.exists()))
+    reports = train(TrainConfig(folder, out, checkpoint, epochs=budget.epochs, seed=budget.seed, resume=out.exists()))
     card = read_card(out / "last.safetensors")
     return {
-        **scores(out / "last.safetensors", films, out / "scores"),
-        "loss": [round(report.train_loss, 5) for report in reports],
+        **scores(out / "best.safetensors", films, out / "scores"),
+        "last": scores(out / "last.safetensors", films, out / "scores-last"),
+        "loss": [round(report.train_loss, 5) for report in reports if report.epoch],
         "seconds": round(sum(report.seconds for report in reports)),
         **{name: card.origin[name] for name in ("commit", "hardware")},
     }
 
 
 def run_cells(budget: Budget, films: Films, checkpoint: Path, work: Path, results: Path) -> list[Row]:
-    """Every result, made or found: first the checkpoint as it is, then both arms from few films to many."""
-    wanted = [("as it is", 0), *((arm, count) for count in budget.counts for arm in ARMS)]
+    """Every result, made or found: first the checkpoint as it is, then fine-tuned on few films to many."""
     rows: list[Row] = []
-    for arm, count in tqdm(wanted, desc="cells"):
-        named, kept = settings(arm, count, budget, films, checkpoint), read_rows(results)
+    for count in tqdm((0, *budget.counts), desc="cells"):
+        named, kept = settings(count, budget, films, checkpoint), read_rows(results)
         row = next((row for row in kept if named.items() <= row.items()), None)
         if row is None:
             with logged(work / "train.log"):
-                if arm in ARMS:
-                    made = cell(arm, count, budget, films, checkpoint, work)
-                else:
-                    made = scores(checkpoint, films, work / "as-it-is")
+                made = (
+                    cell(count, budget, films, checkpoint, work)
+                    if count
+                    else scores(checkpoint, films, work / AS_IT_IS.replace(" ", "-"))
+                )
             write_rows(results, [*kept, row := {**named, **made}])
         rows.append(row)
-        tqdm.write(f"{arm:12} {count:4} films  Dice {row['dice']:.3f}  right {row['right']} of {row['tested']}")
+        tqdm.write(f"{row['arm']:12} {count:4} films  Dice {row['dice']:.3f}  right {row['right']} of {row['tested']}")
     return rows
 
 
 def of(rows: Sequence[Row], arm: str) -> list[Row]:
     """The rows of one arm, from few films to many."""
     return sorted((row for row in rows if row["arm"] == arm), key=lambda row: row["count"])
-
-
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Mean Dice and share of films with all levels right, over the number of films; the checkpoint as it is dashed."""
-    from experiments.charts import draw_lines, figure, save
-
-    sheet, places = figure(1, 2)
-    values = {
-        "mean Dice": lambda row: row["dice"],
-        "films with all levels right": lambda row: row["right"] / row["tested"],
-    }
-    for axes, (heading, value) in zip(places, values.items(), strict=True):
-        lines = {arm: ([row["count"] for row in of(rows, arm)], [value(row) for row in of(rows, arm)]) for arm in ARMS}
-        counts, untouched = lines[ARMS[0]][0], value(of(rows, "as it is")[0])
-        lines["as it is"] = ([counts[0], counts[-1]], [untouched, untouched])
-        draw_lines(axes, lines, heading, "films to train on", dashed=["as it is"])
-        axes.set_xscale("log")
-        axes.set_ylim(0, 1)
-    save(sheet, path)
 
 
 def results_table(rows: Sequence[Row]) -> str:
@@ -226,14 +156,14 @@ def results_table(rows: Sequence[Row]) -> str:
             "95 % interval": "{:.2f} to {:.2f}".format(*row["dice_interval"]),
             "levels right": f"{row['right']} of {row['tested']}",
         }
-        for arm in ("as it is", *ARMS)
+        for arm in (AS_IT_IS, TUNED)
         for row in of(rows, arm)
     ]
     return table(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is missing, then write table and chart."""
+    """Run what is missing, then write the table."""
     parser = argparse.ArgumentParser(prog="python -m experiments.few_films", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="films that the checkpoint was not trained on")
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/spineseg.safetensors"))
@@ -244,7 +174,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     films = films_of(chosen.data, budget)
     rows = run_cells(budget, films, chosen.checkpoint, chosen.work, folder / "cells.jsonl")
     write_text(folder / PAGE.name, fill(PAGE.read_text(encoding="utf-8"), {"results": results_table(rows)}))
-    draw(rows, folder / "curve.png")
     print(f"wrote {folder / PAGE.name}")
     return 0
 

@@ -31,7 +31,7 @@ from spineseg.model.config import GridConfig, UNetConfig, receptive_field
 from spineseg.model.losses import LossName
 from spineseg.model.unet import parameter_count
 from spineseg.simulate import SimulateConfig, write_folder
-from spineseg.training.config import TrainConfig
+from spineseg.training.config import SCRATCH, TrainConfig
 from spineseg.training.history import EpochReport
 from spineseg.training.loop import train
 
@@ -168,6 +168,7 @@ def training(recipe: Recipe, budget: Budget, data: Path, out: Path) -> TrainConf
     return TrainConfig(
         data,
         out,
+        SCRATCH,
         name=recipe.name,
         network=recipe.network,
         grid=budget.grid,
@@ -183,6 +184,7 @@ def training(recipe: Recipe, budget: Budget, data: Path, out: Path) -> TrainConf
         warmup_steps=0,
         average=0.0,
         clip_norm=0.0,
+        validation=0.05,
         seed=recipe.seed,
         workers=0,
         decoder="none",

@@ -14,7 +14,7 @@ import numpy as np
 
 from spineseg.data.augment import AugmentConfig, Transform
 from spineseg.model.config import GridConfig, UNetConfig
-from spineseg.training.config import TrainConfig
+from spineseg.training.config import SCRATCH, TrainConfig
 
 RecipeName = Literal["report-6", "report-7"]
 GRID = GridConfig(rows=1024, columns=1024, keep_aspect=False, intensity="minmax")
@@ -66,6 +66,7 @@ def configuration(name: RecipeName, data: Path, out: Path) -> TrainConfig:
     return TrainConfig(
         data,
         out,
+        SCRATCH,
         name=name,
         network=NETWORKS[name],
         grid=GRID,

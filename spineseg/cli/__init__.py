@@ -12,7 +12,7 @@ from typing import Any
 import tyro
 
 from spineseg.cli.segment import app, evaluate, predict, show
-from spineseg.cli.train import check, check_submission, convert, push, report, simulate, train
+from spineseg.cli.train import check, check_submission, convert, push, report, simulate, train, train_with
 from spineseg.film import BadInput
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -24,7 +24,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 def main(arguments: Sequence[str] | None = None, prog: str = "spineseg") -> int:
     """Run one command; 0 if all went well, 1 if some input could not be used."""
     try:
-        return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog=prog, args=arguments)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        commands = {**COMMANDS, "train": train_with(given)}
+        return tyro.extras.subcommand_cli_from_dict(commands, prog=prog, args=given)
     except KeyboardInterrupt:
         print("spineseg: stopped", file=sys.stderr)
         return 130

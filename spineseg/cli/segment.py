@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from errno import EEXIST, EISDIR, ENAMETOOLONG, ENOTDIR
 from itertools import chain
 from pathlib import Path
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from spineseg.inference.prediction import Prediction
     from spineseg.inference.segmenter import Segmenter
     from spineseg.io.discovery import Found, FoundFilm, LeftOut
+    from spineseg.render import Picture
 
 
 def app(
@@ -219,43 +220,67 @@ def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments
     return csv_row(cell(stem), levels, measurements, remarks)
 
 
-def evaluate(data: Path, out: Path, model: Annotated[Model, Flat] = PUBLISHED) -> int:
+def evaluate(
+    out: Path, data: Path | None = None, held_back: Path | None = None, model: Annotated[Model, Flat] = PUBLISHED
+) -> int:
     """Score a checkpoint on labelled films: Dice per film and vertebra as CSV, a summary as JSON.
 
     Nothing is scored if the command check finds an error in the folder.
 
     Args:
-        data: folder with films in img/ and labels in label/ (MATLAB, NumPy, PNG, TIFF, NIfTI or DICOM segmentations)
         out: folder for dice.csv, films.csv and summary.json
+        data: folder with films in img/ and labels in label/ (MATLAB, NumPy, PNG, TIFF, NIfTI or DICOM segmentations)
+        held_back: a run's --out; only the films that it held back are scored, with its best checkpoint if none is named
         model: what segments them
     """
     from spineseg.data.check import check_before_use
     from spineseg.data.findings import grouped
     from spineseg.evaluation.evaluate import evaluate, summary_table
     from spineseg.io.folder import find_films
+    from spineseg.training.full_size import films_to_score, trained_on_among
 
+    if held_back is not None:
+        data, model = of_run(held_back, data, model)
+    if data is None:
+        raise BadInput("There is nothing to score; name a folder as --data, or a run as --held-back")
     with listing_faults():
         warnings = check_before_use(data, threads=min(os.cpu_count() or 1, 8), progress=progress("checking"))
     for line in grouped(warning for warning in warnings if warning.kind != "no label"):  # the table has those
         print(line, file=sys.stderr)
-    summary = evaluate(model.load(), progress("evaluating")(find_films(data)), out)
+    films = find_films(data) if held_back is None else films_to_score(held_back, find_films(data))
+    if seen := trained_on_among(model.checkpoint, films):
+        print(f"warning: {seen}", file=sys.stderr)
+    summary = evaluate(model.load(), progress("evaluating")(films), out)
     print(summary_table(summary))
     return 1 if summary.failed else 0
+
+
+def of_run(run: Path, data: Path | None, model: Model) -> tuple[Path, Model]:
+    """The folder that a run was trained on and its best checkpoint, where no others are named. Raises BadInput."""
+    from spineseg.training.config import read_config
+    from spineseg.training.full_size import BEST
+
+    config = read_config(run)
+    if model.checkpoint == PUBLISHED.checkpoint:
+        model = replace(model, checkpoint=run / BEST)
+    return data or config.data, model
 
 
 def show(
     film: tyro.conf.Positional[Path],
     out: Path,
     label: Path | None = None,
+    augmented: bool = False,
     model: Annotated[Model, Flat] = PUBLISHED,
 ) -> int:
     """Draw a film beside its label's channels, or beside a network's probability maps, as a PNG.
 
     Args:
-        film: DICOM, PNG, JPEG, TIFF, BMP or WebP
+        film: DICOM, PNG, JPEG, TIFF, BMP or WebP; with --augmented the folder that train reads
         out: the picture
         label: as train reads them; without it the checkpoint's probability maps are drawn, before post-processing
-        model: whose probability maps
+        augmented: draw eight films of the folder as training shows them to the network, changed at random
+        model: whose probability maps, or whose grid
     """
     import numpy as np
 
@@ -265,6 +290,10 @@ def show(
     from spineseg.io.pictures import write_png
     from spineseg.render import figure_channels
 
+    if augmented:
+        write_png(out, _augmented(film, model))
+        print(f"wrote {out}")
+        return 0
     with naming(film.name):
         shown = read_film(film)
     if label is not None:
@@ -281,3 +310,13 @@ def show(
     write_png(out, picture)
     print(f"wrote {out}")
     return 0
+
+
+def _augmented(folder: Path, model: Model) -> Picture:
+    """A batch of the folder's films on the checkpoint's grid."""
+    from spineseg.data.config import AugmentConfig
+    from spineseg.data.preview import augmented_batch
+    from spineseg.model.card import read_card
+    from spineseg.model.hub import resolve
+
+    return augmented_batch(folder, read_card(resolve(model.checkpoint)).grid, AugmentConfig())

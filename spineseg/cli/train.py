@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,11 +18,13 @@ from spineseg.cli.options import Flat, JsonPath, listing_faults, progress
 from spineseg.data.config import ConvertConfig
 from spineseg.film import BadInput
 from spineseg.model.card import UNET
-from spineseg.training.config import TrainConfig
+from spineseg.training.config import SCRATCH, TrainConfig
 
 if TYPE_CHECKING:
     from spineseg.data.check import FolderReport
     from spineseg.evaluation.submission import SubmissionReport
+
+SettingsPath = Annotated[Path | None, tyro.conf.arg(name="config")]
 
 
 def simulate(
@@ -77,26 +82,52 @@ def convert(config: Annotated[ConvertConfig, Flat]) -> int:
     return 1 if done.left_out else 0
 
 
-def train(config: Annotated[TrainConfig, Flat], dry_run: bool = False) -> int:
-    """Train a network on a folder of films and labels, unless the command check finds an error in it.
+def train(config: Annotated[TrainConfig, Flat], settings: SettingsPath = None, dry_run: bool = False) -> int:
+    """Fine-tune the published weights on a folder of films and labels, or another checkpoint, or train from scratch.
+
+    Nothing is trained if the command check finds an error in the folder.
 
     Args:
         config: all other settings
-        dry_run: only check the folder, as the command check does
+        settings: config.json of a run, whose settings are taken where no other is given
+        dry_run: check the folder and say what would be done, how long it takes and with how much memory
     """
-    if dry_run:
-        return check(config.data)
     from spineseg.allocator import disable_mmap_and_trim
     from spineseg.model.hub import resolve
     from spineseg.training.cross_validation import cross_validate
     from spineseg.training.loop import train
 
-    config = replace(config, init=config.init and resolve(config.init))
+    if config.start != SCRATCH:
+        config = replace(config, start=resolve(config.start))
+    if dry_run:
+        return check(config.data) or _print_plan(config)
     disable_mmap_and_trim()
     run = cross_validate if config.folds and not config.fold else train
     with listing_faults():
         run(config)
     return 0
+
+
+def _print_plan(config: TrainConfig) -> int:
+    from spineseg.training.plan import make_plan
+
+    print(make_plan(replace(config, fold=1) if config.folds and not config.fold else config))
+    return 0
+
+
+def train_with(arguments: Sequence[str]) -> Callable[..., int]:
+    """The command `train`, with the settings of the --config that these arguments name as its defaults.
+
+    Raises BadInput if that is no run's.
+    """
+    from spineseg.training.config import read_config
+
+    named = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    named.add_argument("--config", type=Path)
+    path = named.parse_known_args(arguments[1:])[0].config if arguments[:1] == ["train"] else None
+    if path is None:
+        return train
+    return partial(train, config=replace(read_config(path), resume=False, stop_after=None))
 
 
 def report(run: tyro.conf.Positional[Path], architecture: str = UNET) -> int:

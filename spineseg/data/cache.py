@@ -8,6 +8,7 @@ import multiprocessing
 import re
 import secrets
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -155,7 +156,8 @@ def build_cache(
         unfinished.mkdir(parents=True)
         try:
             _decode(films, config, unfinished, processes, progress)
-            (unfinished / _KEY_FILE).write_text(json.dumps(key))
+            made_from = {**key, "data": str(films[0].root.resolve())}
+            (unfinished / _KEY_FILE).write_text(json.dumps(made_from))
             _rename_once(unfinished, where)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -201,11 +203,17 @@ def _mapped(
     if (processes := min(processes, len(films))) <= 1:
         yield map(one, films)
         return
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,))
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start_reader)
     try:
         yield pool.map(one, films, chunksize=4)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_reader() -> None:
+    """One thread, and Ctrl+C left to the process that reads for."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _rename_once(unfinished: Path, final: Path) -> None:
@@ -224,7 +232,7 @@ def _open(where: Path, names: tuple[str, ...]) -> GridCache:
 
 
 def _prune(folder: Path, data: Path) -> None:
-    """Remove caches made from files that `data` does not hold any more, and what was never finished; nothing else."""
+    """Remove caches of the folder `data` whose files are not as they were, and what was never finished."""
     for cache in folder.iterdir() if folder.is_dir() else ():
         if not _FOLDER_NAME.fullmatch(cache.name):
             continue
@@ -240,9 +248,11 @@ def _abandoned(cache: Path) -> bool:
 
 
 def _current(cache: Path, data: Path) -> bool:
-    """Whether every file that the cache was made from is as it was."""
+    """Whether every file that the cache was made from is as it was, or of another folder."""
     try:
         stored = json.loads((cache / _KEY_FILE).read_text())
+        if stored.get("data") != str(data.resolve()):
+            return True
         files = [tuple(part) for _, *parts in stored["films"] for part in parts if part]
         return stored["version"] == _VERSION and all(_file_state(data / name[0], data) == name for name in files)
     except (OSError, ValueError, KeyError, TypeError):

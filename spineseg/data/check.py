@@ -89,7 +89,7 @@ def check_before_use(folder: Path | str, **options: Any) -> tuple[Finding, ...]:
 
 def check_names(folder: Path | str) -> tuple[Finding, ...]:
     """The warnings of `name_findings`. Raises FaultyFolder if there are errors, NoFilms if there is no film."""
-    return without_errors(name_findings(read_folder(folder)))
+    return without_errors(name_findings(read_folder(folder)), names_only=True)
 
 
 def film_findings(films: Sequence[FilmFiles], checked: Sequence[Checked]) -> tuple[Finding, ...]:

@@ -43,8 +43,8 @@ class ConvertConfig:
 class SplitConfig:
     """Which films are held back."""
 
-    validation: float = 0.05
-    """Share of the films held back, whole films."""
+    validation: float | None = None
+    """Share of the films held back, whole films; if left open a fifth, of more than 200 films 40 or a twentieth."""
     folds: int = 0
     """Cross-validation: train so many times, each time holding back another part of the films; 0 for one training."""
     fold: int = 0

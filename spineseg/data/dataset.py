@@ -18,10 +18,11 @@ from spineseg.model.config import GridConfig
 
 
 class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Cached films as (input channels, targets); each film's changes follow from (seed, epoch, index) alone.
+    """Cached films as (input channels, targets); each film's changes follow from (seed, epoch, index, turn) alone.
 
     augmentation: None for films as they are. transform: a change of your own after it. out_channels: the vertebrae, or
-    one more for the background. stride: grid pixels per side of a target.
+    one more for the background. stride: grid pixels per side of a target. repeats: how often each film is there, each
+    time changed anew.
     """
 
     def __init__(
@@ -35,11 +36,12 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
         out_channels: int = len(VERTEBRAE),
         stride: int = 1,
         seed: int = 0,
+        repeats: int = 1,
     ) -> None:
         self.cache, self.indices, self.grid = cache, list(indices), grid
         self.augmentation, self.transform = augmentation, transform
         self.out_channels, self.stride, self.seed = out_channels, stride, seed
-        self.epoch = 0
+        self.repeats, self.epoch = repeats, 0
 
     @property
     def names(self) -> list[str]:
@@ -47,13 +49,14 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
         return [self.cache.names[index] for index in self.indices]
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.indices) * self.repeats
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
-        index = self.indices[position]
+        turn, place = divmod(position, len(self.indices))
+        index = self.indices[place]
         image, masks, inside = self.cache.film(index)
         fractions = masks.astype(np.float32)
-        rng = np.random.default_rng([self.seed, self.epoch, index])
+        rng = np.random.default_rng([self.seed, self.epoch, index, *([turn] if turn else [])])
         if self.augmentation is None:
             targets = _pool(fractions, self.stride)
         else:

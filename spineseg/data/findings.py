@@ -59,15 +59,20 @@ class FindingCounts:
 
 
 class FaultyFolder(BadDataset):
-    """A folder that `check` finds errors in. findings: the errors alone. summary: how many, and what to do."""
+    """A folder that `check` finds errors in. findings: the errors alone. summary: how many, and what to do.
 
-    def __init__(self, findings: Iterable[Finding]) -> None:
+    names_only: whether they were found before any film was read.
+    """
+
+    def __init__(self, findings: Iterable[Finding], *, names_only: bool = False) -> None:
         self.findings = tuple(finding for finding in findings if finding.severity == "error")
         films = len({finding.film for finding in self.findings})
         noun = "file" if any(finding.kind in _OF_FILES for finding in self.findings) else "film"
         first, errors = self.findings[0], counted(len(self.findings), "error")
         which = f"this {noun}" if films == 1 else f"these {films} {noun}s"
         self.summary = f"{errors} in the folder; correct what is wrong, or move {which} out of it"
+        if names_only:
+            self.summary += "; the films themselves were not read yet, the command check does that too"
         super().__init__(f"{first.film}: {first.sentence} ({self.summary})")
 
 
@@ -76,11 +81,11 @@ def not_used(each: LeftOut) -> Finding:
     return Finding(each.name, "error" if each.lost else "warning", "left out", f"left out: {each.reason}")
 
 
-def without_errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The findings, if all are warnings. Raises FaultyFolder."""
+def without_errors(findings: Iterable[Finding], *, names_only: bool = False) -> tuple[Finding, ...]:
+    """The findings, if all are warnings. Raises FaultyFolder. names_only: whether no film was read for them."""
     findings = tuple(findings)
     if any(finding.severity == "error" for finding in findings):
-        raise FaultyFolder(findings)
+        raise FaultyFolder(findings, names_only=names_only)
     return findings
 
 

@@ -12,6 +12,8 @@ from spineseg.data.config import SplitConfig
 from spineseg.io.folder import BadDataset, FilmFiles
 from spineseg.io.patients import folds_in_table, patients_in_dicom, patients_in_table
 
+_LARGE_SHARE, _SMALL_SHARE, _ENOUGH = 0.2, 0.05, 40
+
 
 def split_films(films: Sequence[FilmFiles], config: SplitConfig) -> tuple[list[int], list[int]]:
     """Indices of the films to train on and of those held back, as the configuration wants them.
@@ -22,8 +24,14 @@ def split_films(films: Sequence[FilmFiles], config: SplitConfig) -> tuple[list[i
         folds = folds_of(films, config)
         held = [k for k, fold in enumerate(folds) if fold == config.fold]
     else:
-        held = hold_back(_groups(films, config), config.validation, config.seed)
+        share = fitting_share(len(films)) if config.validation is None else config.validation
+        held = hold_back(_groups(films, config), share, config.seed)
     return sorted(set(range(len(films))) - set(held)), held
+
+
+def fitting_share(films: int) -> float:
+    """Share of so many films to hold back: a fifth, of more than 200 films 40 of them, of more than 800 a twentieth."""
+    return max(min(_LARGE_SHARE, _ENOUGH / max(films, 1)), _SMALL_SHARE)
 
 
 def folds_of(films: Sequence[FilmFiles], config: SplitConfig) -> list[int]:

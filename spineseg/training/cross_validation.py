@@ -18,8 +18,10 @@ from spineseg.film import VERTEBRAE, BadInput
 from spineseg.io.files import nullified, write_table, write_text
 from spineseg.io.folder import labelled_films
 from spineseg.training.config import TrainConfig, validated
+from spineseg.training.fit import CACHE
 from spineseg.training.history import BEST_FILMS, best_of, finite_mean, read_films, read_history
-from spineseg.training.loop import make_accelerator, train
+from spineseg.training.loop import train
+from spineseg.training.prepare import make_accelerator
 from spineseg.training.report import PAGE, STYLE
 
 FOLDS, SUMMARY = "folds.csv", "folds.json"
@@ -66,7 +68,7 @@ def cross_validate(config: TrainConfig, *, transform: Transform | None = None) -
     With config.resume, folds that were finished are only read and the one cut short goes on.
     transform: as in `train`. Raises BadInput as `train` does.
     """
-    config = validated(config)
+    config = _named(validated(config))
     if not config.resume and any(fold_folder(config.out, fold).exists() for fold in range(1, config.folds + 1)):
         raise BadInput("expected an output folder without folds, got one that has some; set --resume or another --out")
     films = labelled_films(config.data)
@@ -81,7 +83,8 @@ def cross_validate(config: TrainConfig, *, transform: Transform | None = None) -
         started = config.resume and any((out / state).exists() for state in ("state", "state.old"))
         accelerator.wait_for_everyone()
         accelerator = make_accelerator(config)
-        train(replace(config, fold=fold, out=out, resume=started), accelerator, transform=transform)
+        one = replace(config, fold=fold, out=out, name=f"{config.name}-{fold}", resume=started)
+        train(one, accelerator, transform=transform)
         accelerator.free_memory()
         accelerator.wait_for_everyone()
         scores.append(_score(out, fold))
@@ -89,6 +92,12 @@ def cross_validate(config: TrainConfig, *, transform: Transform | None = None) -
             _write_summary(config, summarise(scores, _held_back(config.out, fold)))
     accelerator.end_training()
     return summarise(scores, _held_back(config.out, config.folds))
+
+
+def _named(config: TrainConfig) -> TrainConfig:
+    """The configuration with what `fit.fitted` would choose by the folder of all folds."""
+    name = config.name or config.out.resolve().name
+    return replace(config, name=name, cache=config.cache or config.out.parent / CACHE)
 
 
 def _score(out: Path, fold: int) -> FoldScore:

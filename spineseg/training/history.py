@@ -20,6 +20,7 @@ from spineseg.io.files import nullified, write_table, write_text
 
 HISTORY, BEST_FILMS = "history.jsonl", "best.csv"
 """A line for each epoch; Dice of each film held back after the best epoch."""
+NOTHING_FOUND = "no vertebra found yet"
 FILM_COLUMNS = ("film", *VERTEBRAE, "mean")
 Batch = Float[Tensor, "film channel rows columns"]
 FilmDice = Float[np.ndarray, "film vertebra"]
@@ -27,7 +28,7 @@ FilmDice = Float[np.ndarray, "film vertebra"]
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch gave, on the held-back films.
+    """What one epoch gave, on the held-back films; epoch 0 is the checkpoint before any, and has no training loss.
 
     dice: per vertebra, NaN where absent from every film. response: channel x vertebra mean probability; a diagonal
     is a network that tells levels apart, an even band one that does not.
@@ -141,8 +142,13 @@ def finite_mean(values: Sequence[float] | np.ndarray) -> float:
 
 
 def best_of(reports: Sequence[EpochReport]) -> EpochReport | None:
-    """The first report with the best mean Dice."""
-    return max(reports, key=lambda report: report.mean_dice, default=None)
+    """The report with the best mean Dice; of several the one with the lowest loss, of those the first."""
+    return max(reports, key=lambda report: (report.mean_dice, -report.validation_loss), default=None)
+
+
+def epochs_done(reports: Sequence[EpochReport]) -> int:
+    """How many were trained: they count from 1, and epoch 0 is the checkpoint that training began with."""
+    return reports[-1].epoch if reports else 0
 
 
 def out_of_patience(reports: Sequence[EpochReport], patience: int | None) -> bool:
@@ -159,10 +165,12 @@ def summary(report: EpochReport) -> dict[str, Any]:
 
 def describe(report: EpochReport) -> str:
     """The report as lines for a terminal: losses, Dice per vertebra, response of each channel in each vertebra."""
-    losses = f"loss {report.train_loss:.4f}, held back {report.validation_loss:.4f}"
+    train_loss = f"loss {report.train_loss:.4f}, " if report.epoch else ""
     rows = {"Dice": report.dice, **dict(zip(CHANNELS, report.response, strict=False))}
     lines = [f"  {name:10}" + "".join(f"{value:7.3f}" for value in row) for name, row in rows.items()]
     names = "".join(f"{name:>7}" for name in VERTEBRAE)
     lines.insert(1, "  mean response of each channel (row) in each vertebra (column):")
-    head = f"epoch {report.epoch}: {losses}, mean Dice {report.mean_dice:.3f}, {report.seconds:.0f} s"
+    name = f"epoch {report.epoch}" if report.epoch else "before training"
+    found = f"mean Dice {report.mean_dice:.3f}" if report.mean_dice else NOTHING_FOUND
+    head = f"{name}: {train_loss}held back {report.validation_loss:.4f}, {found}, {report.seconds:.0f} s"
     return "\n".join([head, f"  {'':10}{names}", *lines])

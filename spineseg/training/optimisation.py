@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from copy import deepcopy
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ MOMENTUM = 0.9
 
 def make_optimiser(weights: Iterable[nn.Parameter], config: TrainConfig) -> Optimizer:
     """The optimiser that the configuration names."""
-    rate, decay = config.learning_rate, config.weight_decay
+    rate, decay = cast(float, config.learning_rate), config.weight_decay
     if config.optimiser == "sgd":
         return torch.optim.SGD(weights, rate, momentum=MOMENTUM, weight_decay=decay)
     kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
@@ -27,13 +28,14 @@ def make_optimiser(weights: Iterable[nn.Parameter], config: TrainConfig) -> Opti
 
 def rate_factor(config: TrainConfig, steps: int) -> Callable[[int], float]:
     """Share of the learning rate at each step: a linear warm-up, then half a cosine to zero, or a constant."""
+    warmup = config.warmup_steps or 0
 
     def factor(step: int) -> float:
-        if step < config.warmup_steps:
-            return (step + 1) / config.warmup_steps
+        if step < warmup:
+            return (step + 1) / warmup
         if config.schedule == "constant":
             return 1.0
-        done = (step - config.warmup_steps) / max(steps - config.warmup_steps, 1)
+        done = (step - warmup) / max(steps - warmup, 1)
         return 0.5 * (1 + math.cos(math.pi * min(done, 1)))
 
     return factor
@@ -51,6 +53,18 @@ def warmed_average(most: float) -> Callable[[Any, Any, Any], None]:
         get_ema_multi_avg_fn(share)(averaged, current, steps)
 
     return step
+
+
+@torch.no_grad()
+def mixed(network: nn.Module, start: nn.Module, share: float) -> nn.Module:
+    """A copy of the network whose weights lie between its own and the start's, `share` of the way to the start.
+
+    Source: Wortsman et al. 2022, arXiv 2109.01903 (WiSE-FT).
+    """
+    between = deepcopy(network)
+    for own, old in zip(between.parameters(), start.parameters(), strict=True):
+        own.lerp_(old, share)
+    return between
 
 
 def fastest_precision() -> str:

@@ -12,29 +12,37 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from jaxtyping import Bool, Float32, UInt8
-from torch import nn
-from torch.nn import functional
+from jaxtyping import UInt8
 
-from spineseg.data.cache import GridFilm, cached
-from spineseg.data.dataset import FilmDataset
-from spineseg.film import CHANNELS, VERTEBRAE, BadInput
+from spineseg.data.findings import counted
+from spineseg.film import CHANNELS, VERTEBRAE, BadInput, Case
+from spineseg.inference.segmenter import Segmenter
 from spineseg.io.files import write_text
-from spineseg.io.folder import labelled_films
+from spineseg.io.folder import labelled_films, read_case
 from spineseg.model.card import UNET
-from spineseg.model.checkpoint import load_checkpoint
 from spineseg.render import LEGEND, contact_sheet, overlay
 from spineseg.training.config import TrainConfig, read_config
-from spineseg.training.history import BEST_FILMS, EpochReport, best_of, finite_mean, read_films, read_history
+from spineseg.training.full_size import BEST, Score, scores_of, verdict
+from spineseg.training.history import (
+    BEST_FILMS,
+    NOTHING_FOUND,
+    EpochReport,
+    best_of,
+    epochs_done,
+    finite_mean,
+    read_films,
+    read_history,
+)
 
+Scores = tuple[Score | None, Score | None]
+"""At full size, of the checkpoint that training began with and of the best epoch."""
 FilmDice = Mapping[str, Sequence[float]]
 """Dice of each vertebra, NaN where there is none, by the film's name."""
 PAGE = "report.html"
-WORST = 6
-"""Films held back that are shown, those with the lowest Dice."""
-_LEAST_ROWS = 384
-"""Films on a smaller grid are enlarged to about that."""
+WORST, FINEST = 4, 2
+"""Films held back that are shown: those with the lowest Dice, and those with the highest."""
+_MOST_ROWS = 560
+"""Of a film's picture."""
 STYLE = """
 :root { color-scheme: light dark; --line: #8885; --soft: #8882; --ink: CanvasText }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: var(--ink) }
@@ -55,21 +63,29 @@ summary { cursor: pointer; font-size: 1.3em; font-weight: 600; margin: 2rem 0 .6
 def write_report(out: Path, architecture: str = UNET) -> Path:
     """Write out/report.html from what a run has written so far; the page appears whole or not at all.
 
-    The worst films are drawn where the films' cache is still there and the run's network is the named architecture.
+    The worst and best films are drawn where they are still there and the run's network is the named architecture.
     Raises BadInput if `out` holds no run.
     """
     config, reports = read_config(out), read_history(out)
     dice = read_films(out / BEST_FILMS) if (out / BEST_FILMS).exists() else {}
-    worst = worst_films(dice)
-    page = _page(config, reports, dice, _pictures(config, out, worst, architecture))
+    scores = scores_of(out)
+    pictures = _pictures(config, out, shown_films(_film_means(dice, scores)), architecture)
+    page = _page(config, reports, dice, scores, pictures)
     write_text(out / PAGE, page)
     return out / PAGE
 
 
-def worst_films(dice: FilmDice, count: int = WORST) -> list[str]:
-    """The films with the lowest mean Dice, worst first; those without any vertebra are left out."""
-    known = {name: mean for name, row in dice.items() if math.isfinite(mean := finite_mean(row))}
-    return sorted(known, key=lambda name: known[name])[:count]
+def _film_means(dice: FilmDice, scores: Scores) -> dict[str, float]:
+    """Mean Dice of each film: of the checkpoint that is the best one, at full size, or else on the grid."""
+    start, trained = scores
+    kept = start if start and (trained is None or not trained.gains_over(start)) else trained
+    return kept.film_dice if kept else {name: finite_mean(row) for name, row in dice.items()}
+
+
+def shown_films(means: Mapping[str, float], worst: int = WORST, best: int = FINEST) -> list[str]:
+    """The films with the lowest mean Dice, worst first, then the best ones; those without any vertebra are left out."""
+    known = sorted((name for name in means if math.isfinite(means[name])), key=lambda name: means[name])
+    return known[:worst] + known[worst:][-best:]
 
 
 # What is on the page
@@ -79,18 +95,25 @@ def _page(
     config: TrainConfig,
     reports: Sequence[EpochReport],
     dice: FilmDice,
+    scores: Scores,
     pictures: Mapping[str, str],
 ) -> str:
-    best = best_of(reports)
+    best, means = best_of(reports), _film_means(dice, scores)
     parts = [f"<h1>{_text(config.name)}</h1>", f"<p>{_headline(reports, best)}</p>"]
     if config.description:
         parts.append(f"<p>{_text(config.description)}</p>")
+    if any(scores):
+        parts += [
+            "<h2>The films held back, at full size</h2>",
+            f"<p>{_text(verdict(*scores))}.</p>",
+            _full_table(scores),
+        ]
     if best:
         parts += ["<h2>Curves</h2>", _curves(reports)]
-        parts += [f"<h2>Dice on the films held back, epoch {best.epoch}</h2>", _dice_table(best, dice)]
+        parts += [f"<h2>Dice on the network’s grid, epoch {best.epoch}</h2>", _dice_table(best, dice)]
         parts += [f"<h2>Which channel answers to which vertebra, epoch {best.epoch}</h2>", _response_table(best)]
-    if dice:
-        parts += [f"<h2>The worst of {len(dice)} films held back</h2>", *_worst(dice, pictures)]
+    if means:
+        parts += [f"<h2>The worst and the best of {len(means)} films held back</h2>", *_films(means, pictures)]
     parts += ["<details><summary>Settings</summary>", _settings(config), "</details>"]
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
@@ -115,10 +138,12 @@ def _figure(value: float, digits: int = 3) -> str:
 def _headline(reports: Sequence[EpochReport], best: EpochReport | None) -> str:
     if best is None:
         return "No epoch is finished yet."
-    minutes, number = sum(report.seconds for report in reports) / 60, len(reports)
+    minutes, number = sum(report.seconds for report in reports) / 60, epochs_done(reports)
+    found = f"a mean Dice of <b>{best.mean_dice:.3f}</b>" if best.mean_dice else NOTHING_FOUND
+    which = f"epoch {best.epoch}" if best.epoch else "the start"
     return (
-        f"{number} epoch{'s' * (number > 1)} in {minutes:.1f} minutes; the best is epoch {best.epoch} with a mean Dice"
-        f" of <b>{best.mean_dice:.3f}</b> on the films held back, on the network’s grid. Not for diagnosis."
+        f"{counted(number, 'epoch')} in {minutes:.1f} minutes; the best on the films held back, on the network’s grid,"
+        f" is {which} with {found}. Not for diagnosis."
     )
 
 
@@ -129,7 +154,12 @@ def _curves(reports: Sequence[EpochReport]) -> str:
     }
     dice = {name: (LEGEND[name].hex, [report.dice[k] for report in reports]) for k, name in enumerate(VERTEBRAE)}
     rate = {"learning rate": ("#009e73", [report.learning_rate for report in reports])}
-    charts = [chart("Loss", losses), chart("Dice", dice, low=0.0, high=1.0), chart("Learning rate", rate, low=0.0)]
+    first = reports[0].epoch
+    charts = [
+        chart("Loss", losses, first),
+        chart("Dice", dice, first, low=0.0, high=1.0),
+        chart("Learning rate", rate, first, low=0.0),
+    ]
     return f'<div class="curves">{"".join(charts)}</div>'
 
 
@@ -138,6 +168,7 @@ class _Axes:
     """Where a value at an epoch lies on a chart, in SVG's units."""
 
     epochs: int
+    first: int
     bottom: float
     top: float
     width: int = 400
@@ -158,8 +189,8 @@ class _Axes:
             _, y = self.place(0, value)
             yield f'<path d="M{self.left} {y:.1f}H{self.right}" stroke="currentColor" opacity=".15"/>'
             yield f'<text x="{self.left - 6}" y="{y:.1f}" dy="4" text-anchor="end">{value:.3g}</text>'
-        yield f'<text x="{self.left}" y="{self.height - 8}">epoch 0</text>'
-        yield f'<text x="{self.right}" y="{self.height - 8}" text-anchor="end">{self.epochs - 1}</text>'
+        yield f'<text x="{self.left}" y="{self.height - 8}">{_epoch_name(self.first)}</text>'
+        yield f'<text x="{self.right}" y="{self.height - 8}" text-anchor="end">{self.first + self.epochs - 1}</text>'
 
     def line(self, colour: str, values: Sequence[float]) -> Iterator[str]:
         """A line through the values, a dot on each."""
@@ -169,21 +200,26 @@ class _Axes:
         yield from (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>' for x, y in points)
 
 
+def _epoch_name(number: int) -> str:
+    return f"epoch {number}" if number else "start"
+
+
 def chart(
     title: str,
     lines: Mapping[str, tuple[str, Sequence[float]]],
+    first: int = 1,
     *,
     low: float | None = None,
     high: float | None = None,
 ) -> str:
     """Lines over epochs as SVG: a colour and a value for each epoch, by name; what is not finite is left out.
 
-    low, high: ends of the axis, or else those of the values.
+    first: number of the first epoch, 0 for the start. low, high: ends of the axis, or else those of the values.
     """
     values = [value for _, line in lines.values() for value in line if math.isfinite(value)]
     bottom = min(values, default=0.0) if low is None else low
     top = max(values, default=1.0) if high is None else high
-    axes = _Axes(max(len(line) for _, line in lines.values()), bottom, top if top > bottom else bottom + 1)
+    axes = _Axes(max(len(line) for _, line in lines.values()), first, bottom, top if top > bottom else bottom + 1)
     drawn = [*axes.grid(), *(part for colour, line in lines.values() for part in axes.line(colour, line))]
     keys = [f'<span class="key"><i style="background:{hue}"></i>{name}</span> ' for name, (hue, _) in lines.items()]
     svg = f'<svg viewBox="0 0 {axes.width} {axes.height}" role="img" aria-label="{title} over epochs">'
@@ -228,16 +264,23 @@ def _response_table(best: EpochReport) -> str:
     return f"<p>{said}</p>{_table(rows)}"
 
 
-def _worst(dice: FilmDice, pictures: Mapping[str, str]) -> Iterator[str]:
-    """The films with the lowest Dice: label on the left, prediction on the right."""
-    yield "<p>Left the label, right the network’s channels above 0.5, before any rule of anatomy, on its grid.</p>"
+def _full_table(scores: Scores) -> str:
+    """Dice of each vertebra and films with all levels right, before and after."""
+    rows = [_row("", [*VERTEBRAE, "mean", "levels right"], "th")]
+    for name, score in zip(("start", "trained"), scores, strict=True):
+        if score:
+            figures = [_figure(score.dice_per_vertebra.get(vertebra, math.nan)) for vertebra in VERTEBRAE]
+            rows.append(_row(name, [*figures, _figure(score.dice), f"{score.right} of {score.films}"]))
+    return _table(rows)
+
+
+def _films(means: Mapping[str, float], pictures: Mapping[str, str]) -> Iterator[str]:
+    """The films with the lowest and the highest Dice: label on the left, prediction on the right."""
+    yield "<p>Left the label, right what predict makes of the film.</p>"
     yield '<div class="films">'
-    for name in worst_films(dice):
-        row = dice[name]
-        figures = ", ".join(f"{vertebra} {_figure(value, 2)}" for vertebra, value in zip(VERTEBRAE, row, strict=True))
+    for name in shown_films(means):
         picture = f'<img alt="label and prediction" src="{pictures[name]}">' if name in pictures else ""
-        caption = f"<b>{_text(name)}</b>: mean {_figure(finite_mean(row))}<br>{figures}"
-        yield f"<figure><figcaption>{caption}</figcaption>{picture}</figure>"
+        yield f"<figure><figcaption><b>{_text(name)}</b>: mean {_figure(means[name])}</figcaption>{picture}</figure>"
     yield "</div>"
 
 
@@ -253,46 +296,30 @@ def _settings(config: TrainConfig) -> str:
 
 
 def _pictures(config: TrainConfig, out: Path, names: Sequence[str], architecture: str) -> dict[str, str]:
-    """Label and prediction of each film as an address that holds its own JPEG; none where the films are not cached."""
-    weights = out / "best.safetensors"
+    """Label and prediction of each film as an address that holds its own JPEG; none where the films are gone."""
+    weights = out / BEST
     if not (names and weights.exists()):
         return {}
     try:
-        cache = cached(labelled_films(config.data), config.grid, config.data / ".cache")
-        network = load_checkpoint(weights, architecture)[0]
+        films = {film.name: film for film in labelled_films(config.data)}
+        segmenter = Segmenter.load(weights, architecture=architecture)
+        return {name: _address(_pair(read_case(films[name]), segmenter)) for name in names if name in films}
     except BadInput:
         return {}
-    if cache is None:
-        return {}
-    indices = [cache.names.index(name) for name in names]
-    films = FilmDataset(cache, indices, config.grid, augmentation=None, stride=config.network.patch)
-    return {
-        name: _address(_pair(cache.film(index), _predicted(network, films[k][0])))
-        for k, (name, index) in enumerate(zip(names, indices, strict=True))
-    }
 
 
-@torch.inference_mode()
-def _predicted(
-    network: nn.Module, image: Float32[torch.Tensor, "channel rows columns"]
-) -> Bool[np.ndarray, "vertebra rows columns"]:
-    """Channels above a half, on the whole grid."""
-    logits = network(image[None])[:, : len(VERTEBRAE)]
-    whole = functional.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
-    return (whole[0] > 0).numpy()
+def _pair(case: Case, segmenter: Segmenter) -> UInt8[np.ndarray, "_ _ 3"]:
+    prediction = segmenter(case.film)
+    film = prediction.seen(case.film)
+    return contact_sheet([_reduced(overlay(film, masks)) for masks in (case.masks, prediction.masks)], 2)
 
 
-def _pair(film: GridFilm, predicted: Bool[np.ndarray, "vertebra rows columns"]) -> UInt8[np.ndarray, "_ _ 3"]:
-    low, high = np.percentile(film.image, (1, 99.5))
-    grey = (np.clip((film.image - low) / max(float(high - low), 1e-5), 0, 1) * 255).astype(np.uint8)
-    larger = max(1, _LEAST_ROWS // len(grey))
-    sides = [overlay(_enlarged(grey, larger), _enlarged(masks, larger)) for masks in (film.masks, predicted)]
-    return contact_sheet(sides, 2)
-
-
-def _enlarged(picture: np.ndarray, times: int) -> np.ndarray:
-    """Each pixel of the last two axes as a square."""
-    return picture.repeat(times, axis=-2).repeat(times, axis=-1)
+def _reduced(picture: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "_ _ 3"]:
+    """With at most _MOST_ROWS rows."""
+    rows, columns = picture.shape[:2]
+    if rows <= _MOST_ROWS:
+        return picture
+    return cv2.resize(picture, (round(columns * _MOST_ROWS / rows), _MOST_ROWS), interpolation=cv2.INTER_AREA)
 
 
 def _address(picture: UInt8[np.ndarray, "_ _ 3"]) -> str:

@@ -49,6 +49,11 @@ class Curves:
         self._writer.flush()
 
 
+def require_tensorboard() -> None:
+    """Raises MissingTensorBoard."""
+    _summary_writer()
+
+
 def _summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter

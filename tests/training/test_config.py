@@ -11,7 +11,7 @@ import pytest
 
 from spineseg.film import BadInput
 from spineseg.model.config import GridConfig, UNetConfig
-from spineseg.training.config import TrainConfig, read_config, validated
+from spineseg.training.config import SCRATCH, TrainConfig, read_config, validated
 
 HERE = Path()
 DEFAULT = TrainConfig(HERE, HERE)
@@ -24,9 +24,11 @@ def test_the_default_is_valid_and_the_grid_decides_the_input_channels():
 
 
 def test_a_saved_configuration_reads_back(tmp_path: Path):
-    config = replace(DEFAULT, init=Path("a.safetensors"), patients=Path("p.csv"), network=UNetConfig(features=(4, 6)))
+    config = replace(DEFAULT, start=Path("a.safetensors"), patients=Path("p.csv"), network=UNetConfig(features=(4, 6)))
     write(tmp_path, asdict(config))
-    assert read_config(tmp_path) == config
+    assert read_config(tmp_path) == read_config(tmp_path / "config.json") == config
+    write(tmp_path, asdict(replace(config, start=SCRATCH)))
+    assert read_config(tmp_path).start == SCRATCH
 
 
 @pytest.mark.parametrize("changes", [{"targets": "report-7"}, {"augment": {"flips": "report"}}, {"grid": None}])
@@ -49,6 +51,8 @@ def write(folder: Path, config: dict[str, Any]) -> None:
         ({"patience": 0}, "expected patience of 1 or more"),
         ({"learning_rate": -1e-3}, "expected learning_rate of 0 or more, got -0.001"),
         ({"learning_rate": float("nan")}, "expected learning_rate of 0 or more, got nan"),
+        ({"repeats": 0}, "expected repeats of 1 or more"),
+        ({"keep": 1.0}, "expected keep from 0 to below 1, got 1; set 0 for none"),
         ({"average": 1.0}, "expected average from 0 to below 1, got 1; set 0 for none"),
     ],
 )

@@ -18,6 +18,8 @@ from spineseg.training.history import (
     EpochReport,
     EpochScores,
     best_of,
+    describe,
+    epochs_done,
     finite_mean,
     out_of_patience,
     read_films,
@@ -113,6 +115,23 @@ def test_the_best_epoch_is_the_first_with_the_highest_dice():
     best = best_of(reports(0.1, 0.7, 0.3, 0.7))
     assert best is not None and best.epoch == 1
     assert best_of([]) is None
+
+
+def test_before_any_vertebra_is_found_the_lowest_loss_is_best_and_it_is_said():
+    losses = (0.9, 0.5, 0.7)
+    pairs = zip(reports(0.0, 0.0, 0.0), losses, strict=True)
+    nothing = [replace(report, validation_loss=loss) for report, loss in pairs]
+    best = best_of(nothing)
+    assert best is not None and best.epoch == 1
+    assert "no vertebra found yet" in describe(best) and "mean Dice" not in describe(best)
+    assert "mean Dice 0.500" in describe(REPORT)
+
+
+def test_epochs_count_from_one_after_the_start():
+    start = replace(REPORT, epoch=0, train_loss=math.nan)
+    assert (epochs_done([]), epochs_done([start]), epochs_done([start, replace(REPORT, epoch=1)])) == (0, 0, 1)
+    assert describe(start).startswith("before training: held back 0.2500, mean Dice 0.500")
+    assert describe(REPORT).startswith("epoch 3: loss 0.5000, held back 0.2500")
 
 
 @pytest.mark.parametrize(

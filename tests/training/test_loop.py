@@ -33,7 +33,8 @@ from spineseg.model.checkpoint import load_checkpoint
 from spineseg.model.config import GridConfig, UNetConfig
 from spineseg.model.losses import BadTarget
 from spineseg.training import loop as training
-from spineseg.training.config import TrainConfig, read_config
+from spineseg.training.config import read_config
+from spineseg.training.fit import fitted, with_steps
 from spineseg.training.history import EpochReport, describe, read_films, read_history
 from spineseg.training.loop import Diverged, NoMemory, train
 
@@ -73,7 +74,7 @@ def learned(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 def test_the_loss_falls_and_every_epoch_is_reported(learned: tuple[Path, list[EpochReport], str]):
     out, reports, printed = learned
-    assert [report.epoch for report in reports] == list(range(10))
+    assert [report.epoch for report in reports] == list(range(1, 11))
     assert reports[-1].train_loss < 0.9 * reports[0].train_loss
     assert reports[-1].validation_loss < reports[0].validation_loss
     assert reports[-1].learning_rate < 1e-3
@@ -81,8 +82,10 @@ def test_the_loss_falls_and_every_epoch_is_reported(learned: tuple[Path, list[Ep
     for report in reports:
         assert len(report.dice) == 6 and np.shape(report.response) == (6, 6)
         assert 0 <= np.min(report.response) <= np.max(report.response) <= 1
-    assert "10 films to train on, 2 held back" in printed and describe(reports[-1]) in printed
-    assert read_config(out) == tiny(read_config(out).data, out, epochs=10, **LEARNER)
+    assert "Training from scratch on 10 films, 2 held back: 10 epochs of 2 steps of 5 films" in printed
+    assert describe(reports[-1]) in printed
+    config = tiny(read_config(out).data, out, epochs=10, **LEARNER)
+    assert read_config(out) == with_steps(fitted(config, 12), 10)
 
 
 def test_the_checkpoint_predicts(films: Path, learned: tuple[Path, list[EpochReport], str]):
@@ -95,8 +98,8 @@ def test_the_checkpoint_predicts(films: Path, learned: tuple[Path, list[EpochRep
         assert prediction.probabilities.shape == (6, 128, 128)
         assert np.isfinite(prediction.probabilities).all()
     card = load_checkpoint(out / "last.safetensors")[1]
-    assert card.name == TrainConfig(films, out).name
-    assert card.scores["held back"]["epoch"] == 9
+    assert card.name == "new"
+    assert card.scores["held back"]["epoch"] == 10
     assert card.scores["held back"]["dice"] == dict(zip(VERTEBRAE, reports[-1].dice, strict=True))
     assert {"command", "commit", "films", "seconds", "hardware", "versions", "settings"} <= set(card.origin)
     assert (card.origin["films"], card.origin["settings"]["seed"]) == (10, 0)
@@ -143,7 +146,7 @@ def test_a_resumed_run_gives_the_same_weights(
 ):
     """Cut short after the second of three epochs, and gone on with; the number of workers changes nothing either."""
     expected_in, whole = unbroken
-    save_state, calls = training._save_state, []
+    save_state, calls = training.save_state, []
 
     def interrupted(*arguments: Any) -> None:
         calls.append(arguments)
@@ -153,15 +156,15 @@ def test_a_resumed_run_gives_the_same_weights(
             raise KeyboardInterrupt
         save_state(*arguments)
 
-    monkeypatch.setattr(training, "_save_state", interrupted)
+    monkeypatch.setattr(training, "save_state", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(tiny(films, tmp_path / "cut", workers=workers))
     assert len(history(tmp_path / "cut")) == 2
-    monkeypatch.setattr(training, "_save_state", save_state)
+    monkeypatch.setattr(training, "save_state", save_state)
     AcceleratorState._reset_state(True)
     torch.manual_seed(99)
     resumed = train(tiny(films, tmp_path / "cut", resume=True, workers=workers))
-    assert [line["epoch"] for line in history(tmp_path / "cut")] == [0, 1, 2]
+    assert [line["epoch"] for line in history(tmp_path / "cut")] == [1, 2, 3]
     assert_alike(resumed, whole, 1e-6)
     for name in ("last.safetensors", "state/model.safetensors"):
         assert largest_difference(expected_in / name, tmp_path / "cut" / name) < 1e-6
@@ -214,14 +217,6 @@ def test_a_run_is_resumed_with_its_own_settings(
     with pytest.raises(BadInput, match=rf"^expected the settings of the run to resume, got another {named};"):
         train(tiny(films, out, epochs=4, resume=True, **changes))
     assert history(out) == before
-
-
-def test_starts_from_another_checkpoint(films: Path, learned: tuple[Path, list[EpochReport], str], tmp_path: Path):
-    start = learned[0] / "last.safetensors"
-    (report,) = train(tiny(films, tmp_path / "a", **{**LEARNER, "init": start, "epochs": 1, "learning_rate": 1e-4}))
-    assert report.train_loss < 0.9 * learned[1][0].train_loss
-    with pytest.raises(BadInput, match=r"^expected a checkpoint of the same network and grid"):
-        train(tiny(films, tmp_path / "b", init=start))
 
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -350,8 +345,10 @@ def test_training_ends_when_nothing_gets_better(films: Path, tmp_path: Path, cap
     assert len(train(tiny(films, tmp_path, **still))) == 3
     said = capsys.readouterr().out
     assert "no better Dice for 2 epochs" in said
-    assert re.search(r"best: epoch 0, mean Dice \d\.\d{3}, .*best\.safetensors\n.*report\.html\n$", said)
-    assert load_checkpoint(tmp_path / "best.safetensors")[1].scores["held back"]["epoch"] == 0
+    assert re.search(
+        r"best: epoch 1, .*best\.safetensors\n.*at full size: Dice .*\n2 films held back .*\n.*report\.html\n$", said
+    )
+    assert load_checkpoint(tmp_path / "best.safetensors")[1].scores["held back"]["epoch"] == 1
     AcceleratorState._reset_state(True)
     assert len(train(tiny(films, tmp_path, **{**still, "resume": True}))) == 3
     AcceleratorState._reset_state(True)
@@ -368,7 +365,7 @@ def test_a_loss_that_is_no_number_stops_and_leaves_the_last_good_state(
         return (image * float("inf") if self.epoch == 1 else image), targets
 
     monkeypatch.setattr(FilmDataset, "__getitem__", spoilt)
-    with pytest.raises(Diverged, match=r"^expected a finite loss, got nan in step 1 of epoch 1; go on from the last"):
+    with pytest.raises(Diverged, match=r"^expected a finite loss, got nan in step 1 of epoch 2; go on from the last"):
         train(tiny(films, tmp_path))
     assert len(history(tmp_path)) == 1
     assert all(bool(torch.isfinite(w).all()) for w in load_file(tmp_path / "state/model.safetensors").values())
@@ -402,9 +399,9 @@ def test_films_of_a_patient_are_held_back_together_and_nobody_is_named(films: Pa
         header = pydicom.dcmread(path)
         header.PatientID = f"Kim^Nobody^{number % 3}"
         header.save_as(path)
-    train(tiny(folder, out, patients="dicom", epochs=1))
+    train(tiny(folder, out, patients="dicom", epochs=1, warmup_steps=1))
     held = read_films(out / "best.csv").keys()
     assert len(held) == 4 and len({int(name[-5:]) % 3 for name in held}) == 1
-    written = [path for top in (out, folder / ".cache") for path in top.rglob("*") if path.is_file()]
+    written = [path for top in (out, tmp_path / "spineseg-cache") for path in top.rglob("*") if path.is_file()]
     assert len(written) > 8
     assert not [path for path in written if b"Nobody" in path.read_bytes()]

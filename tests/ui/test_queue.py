@@ -23,7 +23,7 @@ from spineseg.ui.page import QUEUE_LENGTH, build_page
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = {"segment", "measure"}
-WITHOUT_A_SESSION = {"status", "about", "about_1", "batch_film", "close_tab"}
+WITHOUT_A_SESSION = {"status", "about", "about_1", "_menus", "batch_film", "close_tab"}
 """Private events that keep nothing between two requests."""
 NO_SESSIONS = (None, "", "None", "null", "a", "../../a", "é" * 8, 65 * "a")
 READ_S = 1.0
@@ -168,10 +168,10 @@ def test_one_film_at_a_time_whoever_asks(served: Served) -> None:
             for k in range(3)
         ]
         presses = [
-            pool.submit(press, served.address, segment, f"visitor-{k}", "", "bands", False, "") for k in range(3)
+            pool.submit(press, served.address, segment, f"visitor-{k}", "", "bands", False, "", "/shown") for k in range(3)
         ]
         presses += [
-            pool.submit(press, served.address, batch, f"batch-{k}", films[6 + k], "bands", False) for k in range(3)
+            pool.submit(press, served.address, batch, f"batch-{k}", {"file": films[6 + k]}, "bands", False) for k in range(3)
         ]
     served.model.seconds = 0.02
     assert [done.result()[0] for done in calls] == ["complete"] * 6
@@ -184,12 +184,12 @@ def test_the_queue_is_full_at_its_length_and_says_so(served: Served) -> None:
     segment = served.event("run-again", "click")
     served.open("visitor")
     served.model.go.clear()
-    assert join(served.address, segment, "visitor", "", "bands", False, "")[0] == 200
+    assert join(served.address, segment, "visitor", "", "bands", False, "", "/shown")[0] == 200
     assert served.model.started.wait(60)
-    waiting = [join(served.address, segment, "visitor", "", "bands", False, "")[0] for _ in range(QUEUE_LENGTH)]
+    waiting = [join(served.address, segment, "visitor", "", "bands", False, "", "/shown")[0] for _ in range(QUEUE_LENGTH)]
     assert waiting == [200] * QUEUE_LENGTH
     full = 503, {"detail": f"Queue is full. Max size is {QUEUE_LENGTH} and size is {QUEUE_LENGTH}."}
-    assert join(served.address, segment, "visitor", "", "bands", False, "") == full
+    assert join(served.address, segment, "visitor", "", "bands", False, "", "/shown") == full
     assert post(f"{served.address}/gradio_api/call/segment", {"data": [None, "", False]}) == full
     served.model.go.set()
     done = [message for message in messages(served.address, "visitor") if message["msg"] == "process_completed"]
@@ -209,9 +209,9 @@ def finished(served: Served, by: str, slow: int) -> float:
         if by == "call":
             call(served.address, "segment", sent, "", False)
         elif by == "batch":
-            press(served.address, batch, session, sent, "bands", False)
+            press(served.address, batch, session, {"file": sent}, "bands", False)
         elif press(served.address, film, session, sent)[1]["data"][-1] is None:  # not refused
-            press(served.address, segment, session, "", "bands", False, "")
+            press(served.address, segment, session, "", "bands", False, "", "/shown")
 
     slow_films = [upload(served.address, b"slow") for _ in range(slow)]
     films = [upload(served.address, b"film") for _ in range(15)]
