@@ -37,6 +37,7 @@ OTHER_LENGTHS = {
     "simulate/hardware.py": "metal, apart from anatomy",
     "ui/films_table.py": "one line of the tables of several films",
     "ui/progress.py": "all that is said while a visitor waits",
+    "ui/texts.py": "a look-up",
     "ui/mcp_tools.py": "all of MCP, which is off by default",
     "training/provenance.py": "benchmarks record the same",
 }

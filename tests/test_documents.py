@@ -125,6 +125,13 @@ def test_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 120
 
 
+def test_the_korean_readme_states_no_other_figures_and_commands_than_the_english_one() -> None:
+    english, korean = (path.read_text(encoding="utf-8") for path in (README, ROOT / "README.ko.md"))
+    figures = re.compile(r"\d+\.\d+")
+    assert set(figures.findall(korean)) <= set(figures.findall(english))
+    assert [shell for shell in commands(korean) if shell not in commands(english)] == []
+
+
 @pytest.mark.parametrize("command", ["make app", "make test"])
 def test_readme_has_the_two_commands(command: str) -> None:
     assert re.search(rf"^{command}\b", README.read_text(encoding="utf-8"), re.MULTILINE)

@@ -75,7 +75,7 @@ class Changes:
         moves = {k - source for k, source in enumerate(self.sources) if source is not None}
         return moves.pop() if len(moves) == 1 else 0
 
-    @cached_property
+    @property
     def sentences(self) -> tuple[str, ...]:
         """The changes in words."""
         absent = [not drawn and source is None for drawn, source in zip(self.by_hand, self.sources, strict=True)]

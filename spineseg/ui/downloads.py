@@ -21,6 +21,7 @@ from spineseg.io.pictures import png_bytes
 from spineseg.render import label_picture, overlay
 from spineseg.ui import texts
 from spineseg.ui.correction import BadRequest, bits_to_masks
+from spineseg.ui.language import ENGLISH, speaking
 from spineseg.ui.measures import comma_separated
 from spineseg.ui.session import SessionState
 
@@ -66,8 +67,15 @@ def labels(state: SessionState) -> bytes:
 
 def report(state: SessionState) -> bytes:
     """JSON: model with its card, verdict, measurements, comparison; nothing of the file but size and spacing."""
-    layer, masks = state.layer, _masks(state)
-    content: dict[str, Any] = {
+    masks = _masks(state)
+    with speaking(ENGLISH):  # a file for programs is the same in every language
+        content = _report(state, masks)
+    return (json.dumps(content, indent=2, default=_plain) + "\n").encode()
+
+
+def _report(state: SessionState, masks: Masks) -> dict[str, Any]:
+    layer = state.layer
+    return {
         "spineseg": __version__,
         "use": texts.DISCLAIMER,
         "film": {
@@ -85,7 +93,6 @@ def report(state: SessionState) -> bytes:
         "computed": {"device": layer.device, "seconds": round(layer.seconds, 3)} if layer else None,
         "model": layer.card if layer else None,
     }
-    return (json.dumps(content, indent=2, default=_plain) + "\n").encode()
 
 
 def segmentation(state: SessionState, film: Path) -> bytes:

@@ -33,6 +33,8 @@ from spineseg.ui.correction import Bits, masks_to_bits
 from spineseg.ui.session import MaskLayer, SessionState
 
 RESULTS = Path(__file__).with_name("results")
+PUBLISHED = "published weights"
+"""Stands for the model that made the results where it is not offered on the page."""
 THUMBNAIL = (184, 138)
 """Rows and columns of a thumbnail, twice those on the page."""
 _MARGIN = 0.3

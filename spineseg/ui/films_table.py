@@ -7,15 +7,23 @@ from typing import Any
 import numpy as np
 
 from spineseg.film import VERTEBRAE
-from spineseg.measure.figures import DEFINITIONS
+from spineseg.measure.figures import DEFINITIONS, Definition
 from spineseg.measure.measurements import csv_cells, unmeasured
 from spineseg.ui import texts
+from spineseg.ui.language import ENGLISH, catalogues, speaking, translated
 from spineseg.ui.session import SessionState
 
 
-def figure_heads() -> list[dict[str, str]]:
-    """Key, name and unit of each figure, in the order of the table; a grade's unit is its range."""
-    return [{"key": each.key, "name": each.name, "unit": each.unit} for each in DEFINITIONS]
+def figure_heads() -> list[dict[str, Any]]:
+    """Each figure's key and, by language, its name with its unit, in the order of the table."""
+    return [{"key": each.key, "names": {code: _head(each, code) for code in catalogues()}} for each in DEFINITIONS]
+
+
+def _head(figure: Definition, code: str) -> str:
+    """A grade's unit is its range."""
+    with speaking(code):
+        name, unit = translated(figure.name), translated(figure.unit)
+        return texts.FIGURE_HEAD.format(name=name, unit=unit) if unit else name
 
 
 def table_row(state: SessionState) -> dict[str, Any]:
@@ -40,6 +48,7 @@ def measured_cells(state: SessionState) -> dict[str, str]:
 
 
 def _remarks(state: SessionState) -> tuple[str, ...]:
-    """What to know of the film's file, and what a person changed."""
-    corrected = (texts.CORRECTED, *state.changes.sentences) if state.changes else ()
+    """What to know of the film's file, and what a person changed; in English, as all of the tables."""
+    with speaking(ENGLISH):
+        corrected = (texts.CORRECTED, *state.changes.sentences) if state.changes else ()
     return (*state.film.remarks, *(() if state.inverted else state.remarks), *corrected)

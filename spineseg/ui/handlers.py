@@ -28,8 +28,9 @@ from spineseg.measure.measurements import bone_map_of, measure_prediction
 from spineseg.ui import downloads, panels, texts
 from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN
 from spineseg.ui.correction import BadRequest, masks_to_bits
-from spineseg.ui.examples import Example
+from spineseg.ui.examples import PUBLISHED, Example
 from spineseg.ui.films_table import table_row
+from spineseg.ui.language import ENGLISH, speaking, translated
 from spineseg.ui.sent_masks import sent_bits, sent_film
 from spineseg.ui.session import MaskLayer, SessionState
 from spineseg.ui.uploads import read_and_delete, uploaded
@@ -76,7 +77,7 @@ def with_user_errors(function: Callable[_Arguments, _Returned]) -> Callable[_Arg
 def error_sentence(error: Exception, doing: str) -> str:
     """What the visitor is told; an unforeseen error is logged."""
     if isinstance(error, BadInput):
-        return str(error)
+        return translated(str(error))
     log.error("%s failed: %s", doing, error_location(error))
     return texts.UNFORESEEN
 
@@ -101,7 +102,7 @@ class Handlers:
     read_label: Callable[[Path, tuple[int, int]], Label]
     predict: Callable[[str, Film], Prediction]
     examples: tuple[Example, ...] = ()
-    published: str = texts.PUBLISHED
+    published: str = PUBLISHED
 
     def opening(self) -> SessionState | None:
         """What the page opens with: the first example with a result. No model is asked."""
@@ -208,18 +209,20 @@ class Handlers:
         that no scores are left of the reference before; `refusals` says why. It is refused too if it is empty or its
         vertebrae are out of order, for then every score would be about that.
         """
-        path = uploaded(upload, "a label")
+        path = uploaded(upload, texts.SUBJECT_LABEL)
         if state is None:
             path.unlink(missing_ok=True)
             raise BadRequest(texts.NO_FILM_FOR_REFERENCE)
         others = {key: layer for key, layer in state.references.items() if key != choice}
         refusals = {key: sentence for key, sentence in state.refusals.items() if key != choice}
         try:
-            layer = self._reference(path, state.film.shape, texts.REFERENCE_TITLES[REFERENCES.index(choice)])
+            with speaking(ENGLISH):  # the panels say it in the language that is read then
+                layer = self._reference(path, state.film.shape, texts.REFERENCE_TITLES[REFERENCES.index(choice)])
         except Exception as error:
-            sentence = error_sentence(error, "open_reference")
-            if sentence.endswith(OTHER_FILM):
-                sentence = f"{texts.STRANGER}: {sentence}"
+            with speaking(ENGLISH):
+                sentence = error_sentence(error, "open_reference")
+                if sentence.endswith(OTHER_FILM):
+                    sentence = f"{texts.STRANGER}: {sentence}"
             return replace(state, references=others, refusals={**refusals, choice: sentence})
         sides = state.sides if choice in state.sides else (state.sides[0], choice)
         return replace(state, references={**others, choice: layer}, refusals=refusals, sides=sides)

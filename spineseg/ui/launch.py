@@ -150,11 +150,10 @@ async def start(
     A coroutine because Gradio makes an event loop for each lock where none runs, and never closes it. The garbage
     collector may close such a loop's sockets before the loop, which Python 3.12 then reports at length.
     """
-    from spineseg.ui.examples import is_published
+    from spineseg.ui.examples import PUBLISHED, is_published
     from spineseg.ui.mcp_tools import require_mcp
     from spineseg.ui.page import build_page
     from spineseg.ui.server import LazyModels, filter_logs, serve
-    from spineseg.ui.texts import PUBLISHED
     from spineseg.ui.zero_gpu import ON_ZERO_GPU, on_borrowed_gpu
 
     if mcp:

@@ -14,7 +14,7 @@ from spineseg.ui.compare import NOTHING, SHOWN
 from spineseg.ui.handlers import Handlers
 from spineseg.ui.panels import panels
 from spineseg.ui.session import Entry, SessionState, SessionStore
-from spineseg.ui.viewer import UNCHANGED, after_correction, update
+from spineseg.ui.viewer import UNCHANGED, after_correction, in_language, update
 
 _NOTHING_NEW: tuple[Any, ...] = (UNCHANGED, *(gr.skip() for _ in range(6)))
 """Viewer, panels, inversion and both sides of the comparison as they are."""
@@ -56,6 +56,21 @@ def on_session(
         if overtaken:
             raise gr.Error(texts.OVERTAKEN, print_exception=False)
         return update(before, after), *panels(after), *more(after)
+
+    return listener
+
+
+def on_language(store: SessionStore, opening: SessionState | None) -> Callable[..., tuple[Any, ...]]:
+    """A Gradio listener that says once more what Python wrote of the film that the tab shows: another language is read.
+
+    Returns the viewer's payload and the panels. Of a film that is not here any more nothing can be said anew.
+    """
+
+    def listener(request: gr.Request, shown: str = "") -> tuple[Any, ...]:
+        state = state_of(store.get(session_of(request)), opening, shown)
+        if state is None and shown:
+            return UNCHANGED, gr.skip(), gr.skip(), gr.skip()
+        return in_language(state), *panels(state)
 
     return listener
 

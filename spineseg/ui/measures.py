@@ -13,6 +13,7 @@ from spineseg.measure.figures import TABLE_HEAD, Row
 from spineseg.measure.measurements import Measurements
 from spineseg.ui import texts
 from spineseg.ui.correction import BadRequest
+from spineseg.ui.language import ENGLISH, speaking, translated
 from spineseg.ui.session import SessionState
 
 
@@ -21,7 +22,7 @@ def measurements(state: SessionState | None) -> str:
     measured = state.measurements if state else None
     if measured is None:
         return f'<p class="note">{texts.NO_MEASUREMENTS}</p>'
-    plane = texts.MILLIMETRES.format(measured.spacing.plane) if measured.spacing else ""
+    plane = texts.MILLIMETRES.format(translated(measured.spacing.plane)) if measured.spacing else ""
     missing = _left_out(measured)
     return (_table(measured.table(), f"{plane}{texts.INTERVAL}") if measured.figures else "") + (
         f'<p class="reasons">{_escaped(texts.NOT_MEASURED.format("; ".join(missing)))}</p>' if missing else ""
@@ -31,8 +32,8 @@ def measurements(state: SessionState | None) -> str:
 def _left_out(measured: Measurements) -> list[str]:
     """Vertebrae and figures that are not given, with the reason."""
     reasons = dict.fromkeys(measured.left_out.values())
-    missing = [f"{', '.join(n for n, why in measured.left_out.items() if why == r)}: {r}" for r in reasons]
-    return missing + [texts.TOO_UNCERTAIN.format(name) for name in measured.withheld]
+    missing = [f"{', '.join(n for n, why in measured.left_out.items() if why == r)}: {translated(r)}" for r in reasons]
+    return missing + [texts.TOO_UNCERTAIN.format(translated(name)) for name in measured.withheld]
 
 
 def _table(rows: Sequence[Row], caption: str) -> str:
@@ -54,7 +55,7 @@ def _group(rows: Sequence[Row], first: Row) -> str:
 
 def _row(row: Row, *, first: bool) -> str:
     """One figure. Its lines are drawn on the film while it is hovered or has the focus; the first row takes the Tab."""
-    lines, source, name = _escaped(json.dumps(row.lines)), _escaped(row.source), _escaped(row.name)
+    lines, source, name = _escaped(json.dumps(row.lines)), _escaped(row.source), _escaped(translated(row.name))
     return (
         f'<tr tabindex="{0 if first else -1}" data-lines="{lines}" title="{source}"><th scope="row">{name}</th>'
         f"<td>{_escaped(value_text(row))}</td><td>{interval_text(row)}</td></tr>"
@@ -97,7 +98,7 @@ def line_figures(measured: Measurements) -> dict[str, list[str]]:
 def _sentence(row: Row) -> str:
     interval = interval_text(row)
     text = texts.FIGURE_WITH_INTERVAL if interval else texts.FIGURE
-    return text.format(name=row.name, value=value_text(row), interval=interval)
+    return text.format(name=translated(row.name), value=value_text(row), interval=interval)
 
 
 def tab_separated(rows: Iterable[Row]) -> str:
@@ -110,8 +111,13 @@ def comma_separated(state: SessionState) -> bytes:
     measured = state.measurements
     if measured is None:
         raise BadRequest(texts.NO_MASKS_TO_DOWNLOAD)
-    by_hand = "" if state.corrected is None else texts.CORRECTED
-    rows = [(*row.cells, by_hand) for row in measured.table()]
+    with speaking(ENGLISH):
+        return _comma_separated(measured, by_hand=state.corrected is not None)
+
+
+def _comma_separated(measured: Measurements, *, by_hand: bool) -> bytes:
+    remark = texts.CORRECTED if by_hand else ""
+    rows = [(*row.cells, remark) for row in measured.table()]
     blank = ("",) * len(TABLE_HEAD)
     reasons = [(*blank, texts.NOT_MEASURED.format(each)) for each in _left_out(measured)]
     stream = io.StringIO()

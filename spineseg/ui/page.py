@@ -16,10 +16,12 @@ from spineseg.io.labels import Label
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui import texts
 from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN
-from spineseg.ui.examples import Example
+from spineseg.ui.examples import PUBLISHED, Example
 from spineseg.ui.handlers import Handlers, Model
+from spineseg.ui.language import catalogues
 from spineseg.ui.listeners import (
     correct_on_session,
+    on_language,
     on_new_film,
     on_session,
     on_upload,
@@ -61,7 +63,7 @@ def build_page(
     read: Callable[[Path], Film],
     read_label: Callable[[Path, tuple[int, int]], Label],
     examples: Path | None = None,
-    published: str = texts.PUBLISHED,
+    published: str = PUBLISHED,
 ) -> gr.Blocks:
     """The whole page.
 
@@ -74,9 +76,8 @@ def build_page(
     def predict(name: str, film: Film) -> Prediction:
         return segmenters[name](film)
 
-    handlers = Handlers(
-        segmenters, tells(texts.READING, read), read_label, tells_views(_in_turn(predict)), shipped, published
-    )
+    reading, predicting = tells("READING", read), tells_views(_in_turn(predict))
+    handlers = Handlers(segmenters, reading, read_label, predicting, shipped, published)
     with gr.Blocks(
         title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)
     ) as page:
@@ -94,11 +95,12 @@ class Layout:
     def __init__(self, handlers: Handlers, store: SessionStore) -> None:
         self.handlers, self.store, self.opening = handlers, store, handlers.opening()
         names = list(handlers.segmenters)
-        fixed_text("page", elem_id="header", js_on_load=script("page"))
+        names_of_languages = {code: language.name for code, language in catalogues().items()}
+        self.header = fixed_text("header", elem_id="header", languages=names_of_languages)
         with gr.Row(equal_height=False, elem_id="workspace"):
             with gr.Column(elem_id="side"):
                 most = DEFAULT_LIMITS.max_bytes
-                self.film = upload_field("film", texts.CHOOSE_FILM, texts.film_hint(most), most, several=True)
+                self.film = upload_field("film", most, several=True)
                 self.batch = batch_panel(most)
             with gr.Column(elem_id="middle"):
                 self.viewer = viewer(update(None, self.opening))
@@ -108,7 +110,8 @@ class Layout:
             with gr.Column(elem_id="settings"):
                 self._add_settings(names)
         self.shown = gr.Textbox(visible=False)
-        with gr.Accordion(texts.ABOUT, open=False, elem_id="about"), gr.Row():
+        self.about = gr.Accordion(texts.ABOUT, open=False, elem_id="about")
+        with self.about, gr.Row():
             with gr.Column(min_width=300):
                 fixed_text("about", elem_id="limits")
             with gr.Column(min_width=300):
@@ -129,15 +132,17 @@ class Layout:
         findings, comparison, measurements = panels(self.opening)
         correctable: dict[str, Any] = {"js_on_load": script("corrections"), "apply_default_css": False}
         self.findings = gr.HTML(findings, elem_id="findings", **correctable)
-        with gr.Accordion(texts.COMPARE, open=False, elem_id="compare"):
+        self.compare_accordion = gr.Accordion(texts.COMPARE, open=False, elem_id="compare")
+        with self.compare_accordion:
             a, b = _sides([(name, name) for name in names])
             self.side_a = gr.Dropdown(a, value=SHOWN, label=texts.SIDE_A, elem_id="side-a")
             self.side_b = gr.Dropdown(b, value=NOTHING, label=texts.SIDE_B, elem_id="side-b")
             self.comparison = gr.HTML(comparison, elem_id="comparison", **correctable)
             with gr.Row(elem_id="references"):
                 self.references = [_reference_field(n) for n in range(len(REFERENCES))]
-            gr.HTML(f'<p class="note">{texts.REFERENCE_HINT}</p>', apply_default_css=False)
-        with gr.Accordion(texts.MEASUREMENTS, elem_id="measure"):
+            self.reference_hint = gr.HTML(_reference_hint(), apply_default_css=False)
+        self.measure_accordion = gr.Accordion(texts.MEASUREMENTS, elem_id="measure")
+        with self.measure_accordion:
             self.measurements = gr.HTML(
                 measurements, elem_id="measures", js_on_load=script("measures"), apply_default_css=False
             )
@@ -151,9 +156,14 @@ class Layout:
         """Which control calls what. After most answers the viewer's value is replaced (see `_forget`)."""
         handlers, store = self.handlers, self.store
         always: dict[str, Any] = {"concurrency_limit": None, **_HIDDEN}
-        page.load(handlers.status, None, self.status, **always)
-        page.load(handlers.about, self.model, self.card, **always)
-        page.load(self._menus, None, [self.model, self.side_a, self.side_b], **always)
+        for event in (page.load, self.header.language):
+            event(handlers.status, None, self.status, **always)
+            event(handlers.about, self.model, self.card, **always)
+            event(self._labels, None, list(self._labels()), **always)
+            event(self._menus, None, [self.model, self.side_a, self.side_b], **always)
+        said = on_language(store, self.opening)
+        self._then_forget(page.load(said, None, self.outputs, **always))
+        self._then_forget(self._on_film(self.header.language, said, [], self.outputs, **always))
         self.model.change(handlers.about, self.model, self.card, **always)
 
         def close_tab(request: gr.Request) -> None:
@@ -169,6 +179,18 @@ class Layout:
         self._connect_downloads()
         self._connect_values()
         self._connect_batch()
+
+    def _labels(self) -> dict[Any, Any]:
+        """Gradio's own controls with their labels, and the examples, in the current language."""
+        labelled = {self.model: texts.MODEL, self.inverted: texts.INVERTED, self.about: texts.ABOUT}
+        labelled |= {self.compare_accordion: texts.COMPARE, self.measure_accordion: texts.MEASUREMENTS}
+        labelled |= {self.side_a: texts.SIDE_A, self.side_b: texts.SIDE_B}
+        return {
+            **{component: gr.update(label=text) for component, text in labelled.items()},
+            self.reference_hint: _reference_hint(),
+            self.run_again: gr.update(value=texts.RUN_AGAIN),
+            self.examples: example_buttons(self.handlers.examples),
+        }
 
     def _menus(self) -> tuple[dict[str, Any], ...]:
         """The menus of models, which say what fails on purpose."""
@@ -323,9 +345,11 @@ def _sides(models: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[t
 
 
 def _reference_field(number: int) -> gr.HTML:
-    lead, most = texts.CHOOSE_REFERENCES[number], DEFAULT_LIMITS.max_bytes
-    elem_id = f"reference-{number + 1}"
-    return upload_field("reference", lead, texts.DROP_REFERENCE, most, elem_id=elem_id)
+    return upload_field("reference", DEFAULT_LIMITS.max_bytes, elem_id=f"reference-{number + 1}")
+
+
+def _reference_hint() -> str:
+    return f'<p class="note">{texts.REFERENCE_HINT}</p>'
 
 
 def _in_turn(function: Callable[[str, Film], Prediction]) -> Callable[[str, Film], Prediction]:

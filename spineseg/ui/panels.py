@@ -19,6 +19,7 @@ from spineseg.render import LEGEND
 from spineseg.ui import texts
 from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN, Comparison, mean
 from spineseg.ui.examples import Example
+from spineseg.ui.language import translated
 from spineseg.ui.measures import measurements
 from spineseg.ui.session import SessionState
 
@@ -49,7 +50,7 @@ def _example(n: int, example: Example) -> str:
     picture = f'<img src="{thumbnail}" alt="">' if thumbnail else ""
     return (
         f'<button type="button" data-example="{n}" data-name="{escaped(example.path.stem)}">'
-        f"{picture}<span>{escaped(example.caption)}</span></button>"
+        f"{picture}<span>{escaped(translated(example.caption))}</span></button>"
     )
 
 
@@ -61,17 +62,17 @@ def panels(state: SessionState | None) -> tuple[str, str, str]:
 def findings(state: SessionState | None) -> str:
     """Size, model, device, seconds; the verdict with its reasons; what to know of the file; each vertebra."""
     if state is None:
-        return _note(texts.NO_FILM)
+        return f'<p class="verdicts note" role="status">{texts.NO_FILM}</p>'
     rows, columns = state.film.shape
     size = texts.SIZE.format(rows=rows, columns=columns)
     layer = state.layer
     if layer is None or layer.levels is None:
         if state.corrected is None:
-            return f'<p class="facts">{texts.NOT_SEGMENTED.format(size=size)}</p>'
-        return f'<p class="verdicts">{_CORRECTED}</p><p class="facts">{size}</p>' + _vertebrae(state)
-    facts = (size, escaped(layer.title), device_name(layer.device), f"{layer.seconds:.1f} s")
+            return f'<p class="verdicts facts" role="status">{texts.NOT_SEGMENTED.format(size=size)}</p>'
+        return f'<p class="verdicts" role="status">{_corrected()}</p><p class="facts">{size}</p>' + _vertebrae(state)
+    facts = (size, escaped(translated(layer.title)), device_name(layer.device), f"{layer.seconds:.1f} s")
     return (
-        f'<p class="verdicts">{_verdict(state, layer.levels)}</p><p class="facts">{" · ".join(facts)}</p>'
+        f'<p class="verdicts" role="status">{_verdict(state, layer.levels)}</p><p class="facts">{" · ".join(facts)}</p>'
         + _sentences("remarks", (*state.film.remarks, *(() if state.inverted else state.remarks)))
         + _found(state, layer.levels)
     )
@@ -89,18 +90,22 @@ def _note(text: str) -> str:
     return f'<p class="note">{text}</p>'
 
 
-_CORRECTED = f'<span class="verdict corrected">{texts.CORRECTED}</span>'
 _VERDICT_CLASSES = dict(zip(VERDICTS, ("reliable", "check", "other"), strict=True))
 
 
+def _corrected() -> str:
+    return f'<span class="verdict corrected">{texts.CORRECTED}</span>'
+
+
 def _verdict(state: SessionState, levels: LevelReport) -> str:
-    verdict, corrected = levels.verdict, f" {_CORRECTED}" if state.corrected is not None else ""
-    return f'<span class="verdict {_VERDICT_CLASSES[verdict]}">{verdict[0].upper()}{verdict[1:]}</span>{corrected}'
+    verdict, corrected = levels.verdict, f" {_corrected()}" if state.corrected is not None else ""
+    said = translated(verdict)
+    return f'<span class="verdict {_VERDICT_CLASSES[verdict]}">{said[0].upper()}{said[1:]}</span>{corrected}'
 
 
 def _sentences(kind: str, sentences: Sequence[str]) -> str:
-    """One paragraph of class `kind`."""
-    text = "; ".join(sentences)
+    """One paragraph of class `kind`; what was written below the page comes in English."""
+    text = "; ".join(map(translated, sentences))
     return f'<p class="{kind}">{escaped(text[0].upper() + text[1:])}.</p>' if text else ""
 
 
@@ -160,7 +165,9 @@ def comparison(state: SessionState | None) -> str:
     if state is None:
         return _note(texts.NOTHING_TO_COMPARE)
     titles = dict(zip(REFERENCES, texts.REFERENCE_TITLES, strict=True))
-    refused = [(_capital(titles[choice]), _capital(sentence)) for choice, sentence in state.refusals.items()]
+    refused = [
+        (_capital(titles[choice]), _capital(translated(sentence))) for choice, sentence in state.refusals.items()
+    ]
     return "".join(_disagree(escaped(texts.REFUSED.format(*both))) for both in refused) + _compared(state, titles)
 
 
@@ -169,7 +176,7 @@ def _compared(state: SessionState, titles: Mapping[str, str]) -> str:
     scores, layers = state.comparison, [state.side(choice) for choice in state.sides]
     for layer in layers:
         if layer and layer.undecoded and not any(layer.present):
-            return _disagree(f"{escaped(texts.NO_MASKS.format(layer.title))} {texts.LOOK_AT_MAPS}")
+            return _disagree(f"{escaped(texts.NO_MASKS.format(translated(layer.title)))} {texts.LOOK_AT_MAPS}")
     if scores is not None:
         return _scores_of(scores, state) + "".join(_sentences("reasons", layer.remarks) for layer in layers if layer)
     if NOTHING in state.sides:
@@ -182,12 +189,12 @@ def _compared(state: SessionState, titles: Mapping[str, str]) -> str:
 
 def _scores_of(scores: Comparison, state: SessionState) -> str:
     spacing = state.film.spacing
-    plane = texts.PLANE.format(spacing.plane) if spacing else ""
+    plane = texts.PLANE.format(translated(spacing.plane)) if spacing else ""
     columns = (scores.dice, scores.iou, scores.hd95)
     rows = [(name, values) for name, *values in zip(VERTEBRAE, *columns, strict=True)]
     body = "".join(_score_row(name, values) for name, values in [*rows, (texts.MEAN, list(map(mean, columns)))])
     return (
-        f'<p class="facts">{escaped(texts.COMPARED.format(scores.title, scores.other))}</p>'
+        f'<p class="facts">{escaped(texts.COMPARED.format(translated(scores.title), translated(scores.other)))}</p>'
         f"{_relation(scores, state.sides)}"
         f'<table class="numbers scores"><thead><tr><th></th><th>Dice</th><th>IoU</th>'
         f'<th title="{texts.HAUSDORFF_TITLE}{plane}">HD95 {scores.unit}</th></tr></thead><tbody>{body}</tbody></table>'
@@ -248,19 +255,19 @@ def about(name: str, card: Mapping[str, Any], device: str) -> str:
     origin, scores = card.get("origin", {}), card.get("scores", {})
     network, grid = card.get("network", {}), card.get("grid", {})
     facts = {
-        "What it is": card.get("description") or texts.NO_DESCRIPTION,
-        "Network": texts.NETWORK.format(
+        texts.CARD_WHAT: translated(card.get("description") or "") or texts.NO_DESCRIPTION,
+        texts.CARD_NETWORK: texts.NETWORK.format(
             features=" ".join(map(str, network.get("features", ()))),
             rows=grid.get("rows"),
             columns=grid.get("columns"),
             device=device_name(device),
         ),
-        "Decoder": texts.ORDERED if card.get("decoder") == "ordered" else texts.UNDECODED,
-        "Trained on": _trained(origin),
-        "Command": origin.get("command", ""),
+        texts.CARD_DECODER: texts.ORDERED if card.get("decoder") == "ordered" else texts.UNDECODED,
+        texts.CARD_TRAINED: _trained(origin),
+        texts.CARD_COMMAND: origin.get("command", ""),
     }
     rows = "".join(
-        f"<div><dt>{key}</dt><dd>{_code(value) if key == 'Command' else escaped(value)}</dd></div>"
+        f"<div><dt>{key}</dt><dd>{_code(value) if key == texts.CARD_COMMAND else escaped(value)}</dd></div>"
         for key, value in facts.items()
         if value
     )
@@ -277,49 +284,43 @@ def _trained(origin: Mapping[str, Any]) -> str:
     return ", ".join(
         text
         for text in (
-            f"{origin['films']} films" if "films" in origin else "",
-            f"{seconds / 60:.0f} minutes" if isinstance(seconds, int | float) else "",
+            texts.CARD_FILMS.format(films=origin["films"]) if "films" in origin else "",
+            texts.CARD_MINUTES.format(minutes=f"{seconds / 60:.0f}") if isinstance(seconds, int | float) else "",
             str(origin.get("hardware", "")),
-            f"commit {origin['commit']}" if origin.get("commit") else "",
+            texts.CARD_COMMIT.format(commit=origin["commit"]) if origin.get("commit") else "",
         )
         if text
     )
 
 
-_SCORES = {
-    "films": "films",
-    "mean Dice": "mean dice",
-    "levels right": "right",
-    "right, to be checked": "right but flagged",
-    "wrong, called reliable": "wrong and not flagged",
-}
-"""The table's heads, and the keys of a card's scores."""
+_SCORES = ("films", "mean dice", "right", "right but flagged", "wrong and not flagged")
+"""Keys of a card's scores, in the order of the table."""
 
 
 def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A card's figures under the table's heads; a Dice for each vertebra becomes their mean."""
-    found = {head: row[key] for head, key in _SCORES.items() if key in row and key != "mean dice"}
+    """A card's figures; a Dice for each vertebra becomes their mean."""
+    found = {key: row[key] for key in _SCORES if key in row and key != "mean dice"}
     dice = row.get("mean dice", row.get("dice"))
     each = list(dice.values()) if isinstance(dice, Mapping) else dice if isinstance(dice, list) else [dice]
     numbers = [value for value in each if isinstance(value, int | float)]
     if numbers:
-        found["mean Dice"] = f"{sum(numbers) / len(numbers):.2f}"
+        found["mean dice"] = f"{sum(numbers) / len(numbers):.2f}"
     return found
 
 
 def _score_table(scores: Mapping[str, Any]) -> str:
     """A row for each set of films on the card, a column for each kind of figure that any of them has."""
     found = {kind: _scores(row) for kind, row in scores.items() if isinstance(row, Mapping)}
-    heads = [head for head in _SCORES if any(head in row for row in found.values())]
-    if not heads:
+    columns = [key for key in _SCORES if any(key in row for row in found.values())]
+    if not columns:
         return _note(texts.NO_SCORES)
     rows = [
         f'<tr><th scope="row">{escaped(str(kind).replace("_", " "))}</th>'
-        + "".join(f"<td>{escaped(row.get(head, '–'))}</td>" for head in heads)
+        + "".join(f"<td>{escaped(row.get(key, '–'))}</td>" for key in columns)
         + "</tr>"
         for kind, row in found.items()
     ]
-    head = "".join(f"<th>{text}</th>" for text in heads)
+    head = "".join(f"<th>{texts.SCORE_HEADS[key]}</th>" for key in columns)
     return (
         f'<div class="wide"><table class="numbers"><caption>{texts.SCORES}</caption><thead><tr><th></th>{head}</tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"

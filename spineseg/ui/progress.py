@@ -15,12 +15,12 @@ _Arguments = ParamSpec("_Arguments")
 _Returned = TypeVar("_Returned")
 
 
-def tells(sentence: str, function: Callable[_Arguments, _Returned]) -> Callable[_Arguments, _Returned]:
-    """The function, while which the sentence stands over the film; nothing where no visitor waits for it."""
+def tells(key: str, function: Callable[_Arguments, _Returned]) -> Callable[_Arguments, _Returned]:
+    """The function, while which the text of that key stands over the film; nothing where no visitor waits for it."""
 
     @wraps(function)
     def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Returned:
-        gr.Progress()(0.0, desc=sentence)
+        gr.Progress()(0.0, desc=getattr(texts, key))
         return function(*args, **kwargs)
 
     return wrapped
@@ -41,4 +41,4 @@ def tells_views(function: Callable[_Arguments, _Returned]) -> Callable[_Argument
         finally:
             VIEW_BEGINS.reset(before)
 
-    return tells(texts.SEGMENTING, wrapped)
+    return tells("SEGMENTING", wrapped)

@@ -92,7 +92,14 @@ def _theme() -> themes.Base:
     """Colours of Gradio's controls; the page's own are in `static/page.css`. A web font would ask another host."""
     sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
     theme = themes.Default(primary_hue="sky", neutral_hue="slate", font=sans, font_mono=mono)
-    return theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
+    return theme.set(
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        button_primary_background_fill="*primary_700",  # white on primary_500, Gradio's own, has a contrast of 2.8
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
+    )
 
 
 class StripMessages(logging.Filter):

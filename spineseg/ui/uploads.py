@@ -24,12 +24,13 @@ from spineseg.ui.correction import BadRequest
 _Read = TypeVar("_Read")
 
 
-def uploaded(upload: Mapping[str, Any] | None, what: str = "a film") -> Path:
+def uploaded(upload: Mapping[str, Any] | None, what: str | None = None) -> Path:
     """Where Gradio put an upload: inside its own folder, whatever a client claims.
 
     A client may name it by its address on this page, as tools do. Nothing is ever fetched.
-    Raises BadRequest where there is no such file.
+    what: it should be, in the page's words; a film if not given. Raises BadRequest where there is no such file.
     """
+    what = what or texts.SUBJECT_FILM
     if not upload or not isinstance(upload.get("path"), str):
         raise BadRequest(texts.NO_UPLOAD.format(what))
     path = Path(unquote(upload["path"].rpartition(f"{API_PREFIX}/file=")[2])).resolve()

@@ -21,9 +21,9 @@ from spineseg.render import DIFFERENCES, LEGEND, to_uint8
 from spineseg.ui.compare import NOTHING, SHOWN
 from spineseg.ui.correction import Bits
 from spineseg.ui.films_table import figure_heads, measured_cells
+from spineseg.ui.language import script_texts, translated
 from spineseg.ui.measures import line_figures
 from spineseg.ui.session import MaskLayer, SessionState
-from spineseg.ui.texts import BATCH, EDITOR, VIEWER, VIEWER_COMPARISON, WINDOW_AND_RULERS
 from spineseg.ui.values import about_values
 
 JPEG_QUALITY = 90
@@ -43,32 +43,38 @@ vertebrae that were measured. file: a file to save.
 UNCHANGED: Payload = {"unchanged": True}
 """Leaves the viewer as it is, but replaces the last value, which Gradio keeps for the length of the session."""
 SCRIPTS = {
-    "upload": ("files.js", "folders.js", "unzip.js", "upload.js"),
-    "batch": ("files.js", "folders.js", "unzip.js", "zip.js", "batch-table.js", "batch.js"),
+    "upload": ("language.js", "files.js", "folders.js", "unzip.js", "upload.js"),
+    "batch": ("language.js", "files.js", "folders.js", "unzip.js", "zip.js", "batch-table.js", "batch.js"),
     "viewer": (
-        *("files.js", "viewer-1-state.js", "viewer-1-values.js", "viewer-2-draw.js", "viewer-3-lines.js"),
+        *(
+            "language.js",
+            "files.js",
+            "viewer-1-state.js",
+            "viewer-1-values.js",
+            "viewer-2-draw.js",
+            "viewer-3-lines.js",
+        ),
         *("viewer-3-move.js", "viewer-3-window.js", "viewer-4-controls.js", "viewer-4-rulers.js"),
         *("viewer-5-masks.js", "viewer-6-history.js", "viewer-6-storage.js", "viewer-7-tools.js"),
-        *("viewer-8-edit.js", "viewer-8-server.js", "viewer-9-downloads.js"),
+        *("viewer-8-edit.js", "viewer-8-server.js", "viewer-9-downloads.js", "viewer-9-keyboard.js"),
     ),
     "values": ("values.js",),
     "corrections": ("corrections.js",),
+    "header": ("language.js", "header.js"),
+    "about": ("language.js",),
     "measures": ("files.js", "measures.js"),
     "examples": ("examples.js",),
-    "page": ("page.js",),
 }
 """Each component's scripts, which run as one in this order."""
 
 
-def upload_field(
-    kind: str, lead: str, hint: str, max_bytes: int, *, several: bool = False, elem_id: str | None = None
-) -> gr.HTML:
+def upload_field(kind: str, max_bytes: int, *, several: bool = False, elem_id: str | None = None) -> gr.HTML:
     """A field that takes files, sends one under a random name and fires `upload`; its value is that file.
 
     kind: "film" or "reference". several: more than one file at once goes to `batch_panel`. elem_id: else the kind.
     """
-    options: dict[str, Any] = {"kind": kind, "lead": lead, "hint": hint, "max_bytes": max_bytes, "several": several}
-    return _component("upload", elem_id=elem_id or kind, **options)
+    sections = ("upload", kind, *([elem_id] if elem_id else []))
+    return _component("upload", sections, elem_id=elem_id or kind, kind=kind, max_bytes=max_bytes, several=several)
 
 
 def batch_panel(max_bytes: int) -> gr.HTML:
@@ -76,17 +82,16 @@ def batch_panel(max_bytes: int) -> gr.HTML:
 
     Its value is the file to be segmented next.
     """
-    tables = {"heads": figure_heads(), "measured": csv_columns()}
-    return _component("batch", elem_id="batch", names=list(VERTEBRAE), max_bytes=max_bytes, **tables, texts=BATCH)
+    tables = {"heads": figure_heads(), "measured": csv_columns(), "names": list(VERTEBRAE)}
+    return _component("batch", ("batch",), elem_id="batch", max_bytes=max_bytes, **tables)
 
 
 def viewer(value: Payload | None = None) -> gr.HTML:
     """A viewer of this film; an empty one without."""
     colours = [LEGEND[name].hex for name in CHANNELS]
     differences = [{"name": name, "colour": colour.hex} for name, colour in DIFFERENCES.items()]
-    sentences = EDITOR | VIEWER | VIEWER_COMPARISON | WINDOW_AND_RULERS
-    options = {"names": list(CHANNELS), "colours": colours, "differences": differences, "texts": sentences}
-    return _component("viewer", elem_id="viewer", value=value, **options)
+    options = {"names": list(CHANNELS), "colours": colours, "differences": differences}
+    return _component("viewer", ("viewer",), elem_id="viewer", value=value, **options)
 
 
 def values_receiver() -> gr.HTML:
@@ -98,8 +103,9 @@ def values_receiver() -> gr.HTML:
 
 
 def fixed_text(name: str, elem_id: str, **options: Any) -> gr.HTML:
-    """A file of `static/` in which `${first}` and `${last}` stand for the first and last vertebra."""
-    return gr.HTML(html_template=asset(f"{name}.html"), elem_id=elem_id, **_ENDS, apply_default_css=False, **options)
+    """A file of `static/` whose script fills in the texts of the section of that name."""
+    options |= {"texts": script_texts(name), "js_on_load": script(name), "apply_default_css": False}
+    return gr.HTML(html_template=asset(f"{name}.html"), elem_id=elem_id, **options)
 
 
 def update(before: SessionState | None, after: SessionState | None) -> Payload | None:
@@ -109,7 +115,7 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
     payload: Payload = {"film": after.token}
     if before is None or _picture_of(before) != _picture_of(after):
         payload |= {"name": after.name, "picture": jpeg(to_uint8(after.shown_film)), **_about(after)}
-        payload["noSegmentation"] = after.no_segmentation
+        payload["noSegmentation"] = translated(after.no_segmentation)
         before = None
     shown = None if after.held_back else after.layer
     shown_before = None if before is None or before.held_back else before.layer
@@ -141,6 +147,17 @@ def _sides(state: SessionState) -> dict[str, MaskLayer | str | None]:
     return {
         name: SHOWN if choice == SHOWN else state.side(choice) if choice != NOTHING else None
         for name, choice in zip("AB", state.sides, strict=True)
+    }
+
+
+def in_language(state: SessionState | None) -> Payload:
+    """What the viewer says of a film in words that Python wrote, in the current language."""
+    if state is None:
+        return UNCHANGED
+    return {
+        "film": state.token,
+        "lines": _measured(state)["lines"],
+        "noSegmentation": translated(state.no_segmentation),
     }
 
 
@@ -181,7 +198,7 @@ def _measured(state: SessionState) -> Payload:
 
 def _layer(layer: MaskLayer, bits: Bits | None, corrected: bool, *, with_maps: bool = True) -> Payload:
     sent: Payload = {
-        "title": layer.title,
+        "title": translated(layer.title),
         "corrected": corrected,
         "undecoded": layer.undecoded,
         "masks": None if bits is None else _gzipped(bits),
@@ -209,7 +226,14 @@ def _line(line: Line, figures: list[str]) -> Payload:
     """A measurement line with what it measures; one of a single vertebra is shown and hidden with it."""
     owners = [k for k, name in enumerate(VERTEBRAE) if line.name.split()[0] == name]
     owner = {"vertebra": owners[0]} if owners else {}
-    return {"name": line.name, "figures": figures, "start": line.start, "end": line.end, **owner}
+    return {
+        "name": line.name,
+        "title": translated(line.name),
+        "figures": figures,
+        "start": line.start,
+        "end": line.end,
+        **owner,
+    }
 
 
 def _gzipped(values: np.ndarray) -> str:
@@ -233,16 +257,16 @@ def script(name: str) -> str:
     return "\n".join(asset(part) for part in SCRIPTS[name])
 
 
-_ENDS = {"first": VERTEBRAE[0], "last": VERTEBRAE[-1]}
+def _component(name: str, sections: tuple[str, ...], **props: Any) -> gr.HTML:
+    """The HTML, CSS and JavaScript of that name.
 
-
-def _component(name: str, **props: Any) -> gr.HTML:
-    """The HTML, CSS and JavaScript of that name; props: what they find in `props` and in `${}`."""
+    sections: of the catalogue that its scripts say. props: what they find in `props`, and the HTML in `${}`.
+    """
     return gr.HTML(
         html_template=asset(f"{name}.html"),
         css_template=asset(f"{name}.css"),
         js_on_load=script(name),
         apply_default_css=False,
-        **_ENDS,
+        texts=script_texts(*sections),
         **props,
     )

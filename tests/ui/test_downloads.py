@@ -104,7 +104,7 @@ def test_a_zip_s_entry_inflates_to_the_file() -> None:
 
 
 def test_nothing_to_download_is_said() -> None:
-    with pytest.raises(BadInput, match="press Segment first"):
+    with pytest.raises(BadInput, match="press Run again"):
         downloads.file(opened(), "npz")
     with pytest.raises(BadInput, match="Expected one of npy"):
         downloads.file(segmented(), "../../secret")

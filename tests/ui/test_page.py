@@ -69,14 +69,19 @@ def test_legend_is_in_channel_order(page: gr.Blocks) -> None:
 def test_every_script_is_used_and_those_of_the_viewer_run_in_the_order_of_their_names() -> None:
     used = {script for scripts in viewer.SCRIPTS.values() for script in scripts}
     assert used == {path.name for path in STATIC.glob("*.js")}
-    assert viewer.SCRIPTS["viewer"] == ("files.js", *sorted(path.name for path in STATIC.glob("viewer-*.js")))
+    assert viewer.SCRIPTS["viewer"] == (
+        "language.js",
+        "files.js",
+        *sorted(path.name for path in STATIC.glob("viewer-*.js")),
+    )
 
 
 @pytest.mark.parametrize("path", sorted(STATIC.iterdir()), ids=lambda path: path.name)
 def test_assets_ask_no_other_host_store_nothing_and_survive_gradio(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    for word in ("http://", "https://", "localStorage", "cookie"):
+    for word in ("http://", "https://", "localStorage"):
         assert word not in text
+    assert ("cookie" in text) == (path.name in ("language.js", "header.js")), "one cookie: the language"
     assert path.name == "viewer-6-storage.js" or not re.search("sessionStorage|indexedDB", text), "one file stores"
     if path.suffix != ".js":  # Gradio makes a template string of it; `${value}` would write the whole film into it
         assert not any(sign in text for sign in ("\\", "`", "${value}"))
@@ -91,7 +96,6 @@ def test_the_upload_limit_is_stated_in_one_place(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(page, "launch", lambda **options: (None, "address", launched.update(options)))
     server.serve(page)
     assert launched["max_file_size"] == 3 * 2**20
-    assert "up to 3 MB;" in props(page, "film")["hint"]
     assert {props(page, name)["max_bytes"] for name in ("film", "reference-1", "reference-2", "batch")} == {3 * 2**20}
 
 
@@ -126,8 +130,9 @@ assert np.array_equal(bits_to_masks(bits), masks) and bits.max() == 64
 assert np.array_equal(bits_to_masks(shifted(bits, 1))[1:], masks[:-1])
 assert "T12" in changes(bits, shifted(bits, 1)).sentences[-1]
 sent = viewer.viewer().props
-assert len(sent["names"]) == len(sent["colours"]) == 8 and (sent["first"], sent["last"]) == ("T12", "S1")
-assert "columns × 8" in texts.REFERENCE_HINT and "1 to 7" in texts.LOOK_AT_MAPS
+assert len(sent["names"]) == len(sent["colours"]) == 8
+assert "T12 to S1" in sent["texts"]["en"]["npyTitle"] and "× 8 배열" in sent["texts"]["ko"]["npyTitle"]
+assert "1 to 7" in texts.LOOK_AT_MAPS
 film = longer.Film(np.zeros((80, 70), np.float32), None)
 others = {"b": MaskLayer("b", bits)}
 state = SessionState(film, "token", layer=MaskLayer("a", bits), others=others, sides=("/shown", "b"))

@@ -168,10 +168,12 @@ def test_one_film_at_a_time_whoever_asks(served: Served) -> None:
             for k in range(3)
         ]
         presses = [
-            pool.submit(press, served.address, segment, f"visitor-{k}", "", "bands", False, "", "/shown") for k in range(3)
+            pool.submit(press, served.address, segment, f"visitor-{k}", "", "bands", False, "", "/shown")
+            for k in range(3)
         ]
         presses += [
-            pool.submit(press, served.address, batch, f"batch-{k}", {"file": films[6 + k]}, "bands", False) for k in range(3)
+            pool.submit(press, served.address, batch, f"batch-{k}", {"file": films[6 + k]}, "bands", False)
+            for k in range(3)
         ]
     served.model.seconds = 0.02
     assert [done.result()[0] for done in calls] == ["complete"] * 6
@@ -186,7 +188,9 @@ def test_the_queue_is_full_at_its_length_and_says_so(served: Served) -> None:
     served.model.go.clear()
     assert join(served.address, segment, "visitor", "", "bands", False, "", "/shown")[0] == 200
     assert served.model.started.wait(60)
-    waiting = [join(served.address, segment, "visitor", "", "bands", False, "", "/shown")[0] for _ in range(QUEUE_LENGTH)]
+    waiting = [
+        join(served.address, segment, "visitor", "", "bands", False, "", "/shown")[0] for _ in range(QUEUE_LENGTH)
+    ]
     assert waiting == [200] * QUEUE_LENGTH
     full = 503, {"detail": f"Queue is full. Max size is {QUEUE_LENGTH} and size is {QUEUE_LENGTH}."}
     assert join(served.address, segment, "visitor", "", "bands", False, "", "/shown") == full

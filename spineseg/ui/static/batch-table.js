@@ -19,7 +19,7 @@ function measurementRows(films) {
 }
 
 // A correction that came after the film's files were made.
-const remarksOf = ({ row, corrected, stale }) => [row.remarks, stale && corrected ? props.texts.correctedRemark : ''].filter(Boolean).join('; ');
+const remarksOf = ({ row, corrected, stale }) => [row.remarks, stale && corrected ? props.texts.en.correctedRemark : ''].filter(Boolean).join('; ');
 
 // Text and title of a cell: as many digits as the error allows, and the error.
 function figureOf(value, error) {
@@ -34,15 +34,15 @@ function fillTable(table, films, choose) {
   const cell = (tag, text, more = {}) => Object.assign(document.createElement(tag), { textContent: text, ...more });
   const lines = films.filter(({ row }) => row?.measured), heads = props.heads.filter(({ key }) => lines.some(({ row }) => row.measured[key]));
   const head = document.createElement('tr'), body = document.createElement('tbody');
-  head.append(cell('th', props.texts.film), cell('th', props.texts.verdict), ...heads.map(({ name, unit }) => cell('th', unit ? say('head', { name, unit }) : name)));
+  head.append(cell('th', say('film')), cell('th', say('verdict')), ...heads.map(({ names }) => cell('th', names[language()])));
   for (const film of lines) {
     const { row } = film, line = document.createElement('tr'), name = document.createElement('th');
-    const button = cell('button', film.name, { type: 'button', title: props.texts.open });
+    const button = cell('button', film.name, { type: 'button', title: say('open') });
     button.addEventListener('click', () => choose(film));
     name.scope = 'row';
     name.append(button);
     const figures = heads.map(({ key }) => cell('td', ...figureOf(row.measured[key], row.measured[`${key}_error`])));
-    line.append(name, cell('td', film.corrected ? say('corrected', row) : row.verdict), ...figures);
+    line.append(name, cell('td', verdictOf(film)), ...figures);
     body.append(line);
   }
   for (const each of head.children) each.scope = 'col';

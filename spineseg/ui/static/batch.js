@@ -3,7 +3,6 @@
 const box = element.querySelector('.batch');
 const part = (selector) => box.querySelector(selector);
 const [lead, bar, list, table] = ['.lead', 'progress', '.films', '.measured table'].map(part);
-const say = (key, values = {}) => props.texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const NOTHING_SHOWN = Symbol('nothing shown');
 let batch = null; // { films, stems, copies, cancelled, over }; a film: { name, size, read or error, item, stem, row, entries, token, masks, corrected, stale }
 let request = null; // { token, resolve } of the film that is being segmented
@@ -56,9 +55,9 @@ async function withMembers(found) {
     else
       try {
         const prefix = found.length > 1 ? `${name}/` : '';
-        for (const member of withoutQuiet(await membersOf(file))) films.push({ ...member, name: prefix + member.name });
+        for (const member of withoutQuiet(await membersOf(file))) films.push({ ...member, error: member.error && say(member.error), name: prefix + member.name });
       } catch (error) {
-        films.push({ name, error: Object.values(ZIP_TEXTS).includes(error.message) ? error.message : say('unreadable') });
+        films.push({ name, error: say(ZIP_FAULTS.includes(error.message) ? error.message : 'unreadable', ZIP_LIMITS) });
       }
   }
   return films;
@@ -79,13 +78,16 @@ function listItem(film) {
 function report(film, text, failed = false) {
   const button = film.item.firstChild;
   button.lastChild.textContent = text;
+  film.item.classList.add('begun');
   film.item.classList.toggle('failed', failed);
   button.setAttribute('aria-disabled', failed);
   film.item.scrollIntoView({ block: 'nearest' });
 }
 
+// The server says a verdict in English, as it stands in the tables.
+const verdictOf = ({ corrected, row }) => (corrected ? say('corrected', { verdict: say(row.verdict) }) : say(row.verdict));
 const stateOf = (film) => {
-  const state = film.corrected ? say('corrected', film.row) : film.row.verdict;
+  const state = verdictOf(film);
   return film.stem === stemOf(film.name) ? state : say('renamed', { state, stem: film.stem });
 };
 
@@ -134,7 +136,7 @@ document.addEventListener('spineseg:measured', ({ detail: { film: token, cells, 
 
 async function segment(mine, film) {
   report(film, say('segmenting'));
-  const answer = await answerTo(film).catch((error) => ({ error: error.message === ZIP_TEXTS.damaged ? ZIP_TEXTS.damaged : say('failed') }));
+  const answer = await answerTo(film).catch((error) => ({ error: say(error.message === 'damaged' ? 'damaged' : 'failed') }));
   if (answer === null) return report(film, say('cancelled'));
   const { entries, token: _, ...row } = answer;
   film.row = row;
@@ -153,7 +155,7 @@ async function answerTo(film) {
   if (film.error) return { error: film.error };
   if (film.size > props.max_bytes) return { error: say('tooLarge', { limit: megabytes(props.max_bytes) }) };
   const file = await film.read();
-  if (await isArchive(file)) return { error: ZIP_TEXTS.nested };
+  if (await isArchive(file)) return { error: say('nested') };
   const sent = await sendUnnamed(file);
   return new Promise((resolve) => {
     request = { token: sent.orig_name, resolve };
@@ -191,7 +193,7 @@ function finish(mine) {
   lead.textContent = say(mine.cancelled ? 'stopped' : 'ready', { good: ready, count: mine.films.length });
   bar.hidden = true;
   showButtons({ close: true, save: ready > 0 });
-  for (const film of mine.films) if (!film.row && film.item.firstChild.lastChild.textContent === say('waiting')) report(film, say('skipped'));
+  for (const film of mine.films) if (!film.row && !film.item.classList.contains('begun')) report(film, say('skipped'));
   if (mine.films.length) focusRow(0);
   if (ready && !mine.cancelled) saveAll(mine);
 }

@@ -1,29 +1,24 @@
 // An upload field. Several films at once, a folder or a ZIP archive go to the batch.
-const TEXTS = {
-  tooLarge: `That file is larger than ${megabytes(props.max_bytes)}; ${props.kind === 'film' ? 'choose a single film' : 'save the label as .npz, compressed .mat or PNG'}`,
-  sending: (name) => `Sending ${name}`,
-  sent: (name) => `${name} was sent`,
-  shown: (name) => `Shown: ${name}`,
-  refused: (name, why) => `${name} was refused: ${why}`,
-  failed: 'The file could not be sent; try again',
-  nothing: 'That folder is empty; choose one with films',
-};
 const field = element.querySelector('.drop'), input = field.querySelector('input'), status = field.querySelector('.status');
-const hint = status.textContent;
+let said = []; // key and values of the text shown
 let last = '', open = ''; // names of the file that was sent last, and of the film shown
 input.multiple = props.several;
 element.querySelector('.folder').hidden = !props.several;
 
-function show(text, state) {
-  status.textContent = text;
+// said: a key of a text and its values.
+function show(state, ...text) {
+  said = text;
+  status.textContent = say(...said);
   field.classList.toggle('busy', state === 'busy');
   field.classList.toggle('wrong', state === 'wrong');
   element.querySelector('.shown').textContent = '';
 }
 
+const showHint = () => show('', 'hint', { size: megabytes(props.max_bytes) });
+
 async function send(file) {
-  if (file.size > props.max_bytes) return show(TEXTS.tooLarge, 'wrong');
-  show(TEXTS.sending(file.name), 'busy');
+  if (file.size > props.max_bytes) return show('wrong', 'tooLarge', { size: megabytes(props.max_bytes) });
+  show('busy', 'sending', { name: file.name });
   try {
     const sent = await sendUnnamed(file);
     // The server stores every upload under a name of its own, by which the viewer finds the file's name again.
@@ -32,22 +27,22 @@ async function send(file) {
     props.value = sent;
     trigger('upload');
     last = file.name;
-    show(TEXTS.sent(last));
+    show('', 'sent', { name: last });
   } catch {
-    show(TEXTS.failed, 'wrong');
+    show('wrong', 'failed');
   }
 }
 
 watch('value', () => {
   if (!props.value?.refused) return;
-  show(TEXTS.refused(last, props.value.refused), 'wrong');
-  element.querySelector('.shown').textContent = open && TEXTS.shown(open);
+  show('wrong', 'refused', { name: last, why: props.value.refused });
+  element.querySelector('.shown').textContent = open && say('shown', { name: open });
 });
 
 // found: see folders.js.
 async function accept(found) {
   const alone = found.length === 1 && found[0].file;
-  if (!found.length) show(TEXTS.nothing, 'wrong');
+  if (!found.length) show('wrong', 'nothing');
   else if (alone && (!props.several || !(await isArchive(alone)))) send(alone);
   else if (!props.several) send(found[0].file);
   else document.dispatchEvent(new CustomEvent('spineseg:batch', { detail: found }));
@@ -81,9 +76,15 @@ if (props.kind === 'film') {
   document.addEventListener('spineseg:film-sent-again', (event) => send(event.detail));
   document.addEventListener('spineseg:film-changed', ({ detail: { name } }) => {
     open = name ?? '';
-    show(name ? TEXTS.shown(name) : hint);
+    if (name) show('', 'shown', { name });
+    else showHint();
   });
 } else {
   takeDrops(field, (over) => field.classList.toggle('over', over));
-  document.addEventListener('spineseg:film-changed', () => show(hint));
+  document.addEventListener('spineseg:film-changed', showHint);
 }
+document.addEventListener('spineseg:language', () => {
+  status.textContent = say(...said);
+  element.querySelector('.shown').textContent &&= say('shown', { name: open });
+});
+showHint();

@@ -1,13 +1,6 @@
 // The viewer's state. A value from the server is a film, or what changed about the film shown: `a` (the model's masks),
 // `sides` (what is compared, A and B), `lines` (measurement lines). All else happens in the browser, where a person
 // may also change the masks (viewer-5 to viewer-8).
-const TEXTS = {
-  notFound: (name) => `${name}: not found`,
-  toggle: (name, key) => `${name} on or off (${key}); with Shift, alone`,
-  mapsTitle: (title, most) => `${title}: probability maps, at most ${most}`,
-  mapSummary: (name, most, percent) => `${name}: up to ${most}, ${percent} % above 0.5`,
-  position: (row, column) => `row ${row}  column ${column}`,
-};
 const find = (selector) => element.querySelector(selector);
 const all = (selector) => [...element.querySelectorAll(selector)];
 const root = find('.viewer'), stage = find('.stage'), legend = find('.legend'), readout = find('.readout');
@@ -83,6 +76,7 @@ async function apply(value) {
   }
   Object.assign(shown.sides, Object.fromEntries(sides));
   if ('lines' in value) shown.lines = value.lines;
+  if ('noSegmentation' in value) shown.noSegmentation = value.noSegmentation;
   shown.difference = null;
   if (a?.undecoded && a.maps && view.mode === 'a') view.mode = 'maps'; // its masks may well be empty
   if (comparable() && !before && view.mode === 'a' && !edit.on) view.mode = 'swipe';
@@ -98,7 +92,7 @@ async function apply(value) {
 // On a phone the picture lies above or below the button that was pressed.
 function bringIntoSight() {
   const { top, bottom } = stage.getBoundingClientRect();
-  if (top > 0.6 * innerHeight || bottom < 0.4 * innerHeight) stage.scrollIntoView({ behavior: 'smooth', block: 'center' });
+  if (top > 0.6 * innerHeight || bottom < 0.4 * innerHeight) stage.scrollIntoView({ behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth', block: 'center' });
 }
 
 function clear() {

@@ -21,7 +21,7 @@ function drawLines(context) {
 // The measurement line within six pixels of the pointer.
 function lineAt(x, y) {
   hoverLine(drawnLines().find((line) => distance(line, x, y) < 6), x, y);
-  return view.hoveredLine?.name;
+  return view.hoveredLine?.title;
 }
 
 function hoverLine(line, x, y) {

@@ -108,7 +108,7 @@ function updateReadout([x, y]) {
   const [column, row] = toFilm([x, y]).map(Math.floor);
   if (!(row >= 0 && column >= 0 && row < shown.rows && column < shown.columns)) return void (readout.textContent = '');
   const text = showsMaps() ? mapsText : bothShown() ? bothText : (...at) => layerText(layerAt(x), ...at);
-  readout.textContent = [TEXTS.position(row, column), valueText(row, column), text(row, column), millimetresText(row, column), lineAt(x, y)].filter(Boolean).join('  ');
+  readout.textContent = [say('position', { row, column }), valueText(row, column), text(row, column), millimetresText(row, column), lineAt(x, y)].filter(Boolean).join('  ');
 }
 
 const bothShown = () => ['difference', 'contours'].includes(view.mode);
@@ -123,7 +123,7 @@ function layerText(layer, row, column) {
 
 function namesText(layer, row, column) {
   const value = layer.bits[row * shown.columns + column];
-  return value === 0 ? props.names[BACKGROUND] : props.names.filter((_, k) => k < BACKGROUND && (value >> k) & 1).join(' + ');
+  return value === 0 ? channelName(BACKGROUND) : props.names.filter((_, k) => k < BACKGROUND && (value >> k) & 1).join(' + ');
 }
 
 const bothText = (...at) => ['A', 'B'].map((name) => say('sideTitled', { side: name, title: namesText(sideOf(name), ...at) })).join('  ');

@@ -2,10 +2,12 @@
 
 // ---- a toggle for each channel ----
 
-props.names.forEach((name, k) => {
+const channelName = (k) => (k === BACKGROUND ? say('background') : props.names[k]);
+
+props.names.forEach((_, k) => {
   const button = document.createElement('button');
   button.type = 'button';
-  button.textContent = name;
+  button.textContent = channelName(k);
   button.dataset.channel = k;
   button.style.setProperty('--colour', props.colours[k]);
   button.setAttribute('role', 'switch');
@@ -65,7 +67,7 @@ function refreshControls() {
     const absent = Boolean(shown.a) && k !== BACKGROUND && !shown.a.vertebrae[k] && !sideOf('A')?.vertebrae[k] && !sideOf('B')?.vertebrae[k];
     button.disabled = !shown.a && !comparable();
     button.classList.toggle('absent', absent);
-    button.title = absent ? TEXTS.notFound(name) : TEXTS.toggle(name, k + 1);
+    button.title = absent ? say('notFound', { name }) : say('toggle', { name: channelName(k), key: k + 1 });
   });
   setMode(usable(view.mode) ? view.mode : 'a');
 }
@@ -109,7 +111,7 @@ function showTitles() {
 }
 
 const titleOf = (layer) => (layer === shown.a && layer?.corrected ? say('asCorrected', layer) : layer?.title ?? '');
-const titleWithMaps = (layer) => (layer.undecoded && layer.maps ? TEXTS.mapsTitle(layer.title, layer.maps.most.toFixed(2)) : titleOf(layer));
+const titleWithMaps = (layer) => (layer.undecoded && layer.maps ? say('mapsTitled', { title: layer.title, most: layer.maps.most.toFixed(2) }) : titleOf(layer));
 
 // What the colours of a difference and of two outlines mean.
 function showKey() {
@@ -154,7 +156,7 @@ function showMapThumbnails() {
     context.strokeStyle = props.colours[k];
     context.lineWidth = (3 * maps.width) / columns;
     context.stroke(mapPicture(maps, k).border);
-    label.textContent = TEXTS.mapSummary(name, (top / 255).toFixed(2), ((100 * above) / pixels.length).toFixed(1));
+    label.textContent = say('mapSummary', { name, most: (top / 255).toFixed(2), percent: ((100 * above) / pixels.length).toFixed(1) });
     button.type = 'button';
     button.style.setProperty('--colour', props.colours[k]);
     button.setAttribute('aria-pressed', visible[k]);
@@ -231,10 +233,16 @@ function keyAction(event) {
   if (event.key.startsWith('Arrow') && event.target !== stage) return null;
   const k = /^Digit([1-9])$/.exec(event.code)?.[1] - 1; // NaN for another key
   const toggleChannel = shown.a && k < props.names.length && (() => (event.shiftKey ? showOnly(k) : setVisible(k, !visible[k])));
-  return editKey(event) || (event.target === stage && rulerKey(event)) || toggleChannel || keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  return cursorKey(event) || editKey(event) || (event.target === stage && rulerKey(event)) || toggleChannel || keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
 }
 
 element.addEventListener('input', (event) => {
   if (event.target.matches('.level, .width')) typedWindow();
   else redraw(event.target.matches('.invert'));
+});
+document.addEventListener('spineseg:language', () => {
+  find('.channels').of = undefined; // their labels
+  legend.children[BACKGROUND].textContent = channelName(BACKGROUND);
+  refreshControls();
+  if (edit.on) sayTool();
 });

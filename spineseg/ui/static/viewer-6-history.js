@@ -6,7 +6,6 @@ const edits = { ...NO_STEPS }; // model, start: run lengths of the model's masks
 
 const filmSize = () => ({ rows: shown.rows, columns: shown.columns });
 const wholeFilm = () => ({ left: 0, top: 0, right: shown.columns - 1, bottom: shown.rows - 1 });
-const say = (key, values = {}) => props.texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const boxOf = (vertebra) => vertebra && { left: vertebra.left, top: vertebra.top, right: vertebra.left + vertebra.canvas.width - 1, bottom: vertebra.top + vertebra.canvas.height - 1 };
 const boxOfAll = () => shown.a.vertebrae.map(boxOf).reduce(union, null);
 const allRuns = (layer) => layer.vertebrae.map((vertebra, k) => runsOf(layer.bits, k, filmSize(), boxOf(vertebra)));

@@ -149,7 +149,7 @@ const editControlKey = (event) => (shown.a ? { z: event.shiftKey ? redo : undoOn
 
 for (let n = 0; n < 8; n++) {
   const button = document.createElement('button');
-  button.type = 'button';
+  Object.assign(button, { type: 'button', hidden: true });
   handles.append(button);
   button.addEventListener('keydown', (event) => {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key], handle = outlineOf(edit.k)?.handles[n];
@@ -185,6 +185,7 @@ function drawMarks(context) {
   context.setTransform(pixelRatio(), 0, 0, pixelRatio(), 0, 0);
   if (edit.tool === 'shape') shown.a.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && drawHandles(context, k));
   if (edit.tool === 'corners') drawClicks(context);
+  if (edit.pointer && edit.byKeys && edit.tool !== 'shape') drawCross(context, edit.pointer);
   if (edit.pointer && brushing()) drawMark(context, edit.pointer, edit.radius * view.scale, 'ring', '#fff');
   context.restore();
 }
@@ -209,6 +210,15 @@ function drawClicks(context) {
     if (edit.clicks.length === 4) context.stroke();
   }
   for (const point of edit.clicks) drawMark(context, toStage(point), 5.5, 'corner', props.colours[edit.k]);
+}
+
+// Where a keyboard's tool acts.
+function drawCross(context, [x, y]) {
+  const cross = new Path2D(`M${x - 12} ${y}h24M${x} ${y - 12}v24`);
+  for (const [style, width] of [['#000a', 4], ['#fff', 1.5]]) {
+    Object.assign(context, { strokeStyle: style, lineWidth: width });
+    context.stroke(cross);
+  }
 }
 
 // A square for a corner, a disc for a side, a ring for the brush.
