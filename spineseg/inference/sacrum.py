@@ -31,6 +31,8 @@ _SIZES = ((0.10, 0.09), (0.075, 0.09), (0.065, 0.09))
 """Mean and deviation of log(length of S1's upper endplate / square root of the area) of L5, L4 and L3. These statistics
 are those of the simulator's spines (`simulate.shape.sample_spine`), which come from outlines of 488 people."""
 
+_STEP_PX = 0.05
+
 
 @dataclass(frozen=True)
 class SacrumConfig:
@@ -58,7 +60,7 @@ def fit_sacrum(
     """
     energy = _Energy(_log_odds(bone, others, seen, config), others, config)
     start = min(_starts(mask, others[0], config), key=energy)
-    found = optimize.minimize(energy, start.ravel(), method="L-BFGS-B", options={"maxiter": 60, "eps": 0.05})
+    found = optimize.minimize(energy, start.ravel(), method="L-BFGS-B", jac=energy.slope, options={"maxiter": 60})
     corners = found.x.reshape(4, 2)
     drawn = coverage(corners, mask.shape) > 0.5
     overlap = (drawn & mask).sum() / max((drawn | mask).sum(), 1)
@@ -108,6 +110,11 @@ class _Energy:
     def __call__(self, corners: np.ndarray) -> float:
         corners = corners.reshape(4, 2)
         return self._prior(corners) - self._evidence * self._bone(corners) / self._area
+
+    def slope(self, corners: Float[np.ndarray, "8"]) -> Float[np.ndarray, "8"]:
+        """By central differences: forward ones stop a tenth of a pixel before the minimum, and elsewhere each time."""
+        steps = np.eye(8) * _STEP_PX
+        return np.array([self(corners + step) - self(corners - step) for step in steps]) / (2 * _STEP_PX)
 
     def _bone(self, corners: Corners) -> float:
         """Sum of the log odds within the corners: over a bilinear grid, times the area of each of its cells."""
