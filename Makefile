@@ -35,11 +35,11 @@ define lint_scripts
 folder=$$(mktemp -d)
 trap 'rm -r "$$folder"' EXIT
 {
-  cat spineseg/ui/static/files.js spineseg/ui/static/folders.js spineseg/ui/static/unzip.js spineseg/ui/static/zip.js
-  for scripts in upload 'batch*' corrections measures page 'viewer-?-*'; do
-    echo "{ // $$scripts"
+  for scripts in language files folders unzip zip; do cat spineseg/ui/static/$$scripts.js; done
+  for scripts in upload 'batch*' corrections measures header examples values 'viewer-?-*'; do
+    echo "(() => { // $$scripts"
     cat spineseg/ui/static/$$scripts.js
-    echo "}"
+    echo "})();"
   done
 } > "$$folder/page.js"
 $(VENV)/bin/oxlint --config .oxlintrc.json "$$folder/page.js"

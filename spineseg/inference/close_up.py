@@ -27,7 +27,7 @@ _SAME = 0.5
 
 def close_field(masks: Masks, field: Box) -> Box:
     """Rows and columns of the film around all bodies, within its field."""
-    rows, columns = bounding_box(masks.any(0))
+    rows, columns = bounding_box(np.asarray(masks.any(0)))
     margin = round(MARGIN * (rows.stop - rows.start))
     return _widened(rows, margin, field[0]), _widened(columns, margin, field[1])
 

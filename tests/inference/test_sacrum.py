@@ -65,7 +65,7 @@ def test_an_s1_that_is_seen_whole_stays_as_it_is(seed: int, mirrored: bool):
 def test_a_covered_part_is_completed(seed: int):
     masks = bodies(seed)
     true = masks[5].copy()
-    depth = ndimage.distance_transform_edt(~masks[4])  # from L5: the caudal part of S1 is far from it
+    depth = np.asarray(ndimage.distance_transform_edt(~masks[4]))  # from L5: the caudal part of S1 is far from it
     faint = true & (depth > np.quantile(depth[true], 0.65))
     bone = np.where(faint, 0.2, true * 1.0)
     masks[5] = bone > 0.5

@@ -32,7 +32,7 @@ TAGS = re.compile(r"</?\w+>")
 
 def flat(section: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
     for key, text in section.items():
-        each = dict(enumerate(text)) if isinstance(text, list) else text
+        each = {str(n): each for n, each in enumerate(text)} if isinstance(text, list) else text
         yield from flat(each, f"{path}{key}.") if isinstance(each, dict) else [(f"{path}{key}", each)]
 
 

@@ -57,7 +57,7 @@ async function withMembers(found) {
         const prefix = found.length > 1 ? `${name}/` : '';
         for (const member of withoutQuiet(await membersOf(file))) films.push({ ...member, error: member.error && say(member.error), name: prefix + member.name });
       } catch (error) {
-        films.push({ name, error: say(ZIP_FAULTS.includes(error.message) ? error.message : 'unreadable', ZIP_LIMITS) });
+        films.push({ name, error: say(ZIP_FAULTS.has(error.message) ? error.message : 'unreadable', ZIP_LIMITS) });
       }
   }
   return films;

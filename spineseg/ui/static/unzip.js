@@ -1,6 +1,6 @@
 // ZIP archives, opened in this browser: the server is sent one film at a time and never an archive. Source: APPNOTE.TXT 6.3.
 const MOST_MEMBERS = 10000, MOST_LIST_BYTES = 8 * 2 ** 20;
-const ZIP_FAULTS = ['damaged', 'tooLong', 'nested', 'encrypted', 'link', 'outward', 'compression']; // keys of texts
+const ZIP_FAULTS = new Set(['damaged', 'tooLong', 'nested', 'encrypted', 'link', 'outward', 'compression']); // keys of texts
 const ZIP_LIMITS = { files: MOST_MEMBERS }; // what they name
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, n) => { for (let bit = 0; bit < 8; bit++) n = (n >>> 1) ^ (0xedb88320 & -(n & 1)); return n; });
 

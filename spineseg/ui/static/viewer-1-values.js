@@ -148,7 +148,7 @@ function quantiles({ levels: [{ codes, columns }], at }, { left, top, right, bot
   let total = 0;
   for (let y = top; y < bottom; y += step)
     for (let i = y * columns + left, end = y * columns + right; i < end; i += step) if (take(i)) { counts[codes[i]]++; total++; }
-  const order = at[0] <= at.at(-1) ? counts.keys() : [...counts.keys()].reverse(), found = [];
+  const order = at[0] <= at.at(-1) ? counts.keys() : [...counts.keys()].toReversed(), found = [];
   let below = 0;
   for (const code of order) {
     below += counts[code];

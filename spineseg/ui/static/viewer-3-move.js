@@ -83,7 +83,7 @@ stage.addEventListener('pointermove', (event) => {
     move(now[1] - before[1], now[2] - before[2]);
     zoom(now[0] / Math.max(1, before[0]), now[1], now[2]);
   } else if (drag === 'edit') moveEdit(at);
-  else if (drag === 'ruler') rulers.held && moveRuler(at);
+  else if (drag === 'ruler') moveRuler(at);
   else if (drag === 'divider') setDivider(at[0] / stage.clientWidth);
   else if (drag === 'window') changeWindow(at[0] - before[0], at[1] - before[1]);
   else if (event.pointerType !== 'touch' || !view.fitted) move(at[0] - before[0], at[1] - before[1]);
@@ -93,7 +93,7 @@ for (const kind of ['pointerup', 'pointercancel', 'pointerleave'])
   stage.addEventListener(kind, (event) => {
     pointers.delete(event.pointerId);
     if (drag === 'edit' && !pointers.size) (kind === 'pointercancel' ? cancelEdit : endEdit)();
-    if (drag === 'ruler' && !pointers.size && rulers.held) kind === 'pointercancel' ? cancelRuler() : endRuler(positionOf(event));
+    if (drag === 'ruler' && !pointers.size && rulers.held) (kind === 'pointercancel' ? cancelRuler : endRuler)(positionOf(event));
     if (!pointers.size) { stage.classList.remove('held'); drag = null; }
     if (kind === 'pointerleave' && event.pointerType !== 'touch') readout.textContent = '';
   });

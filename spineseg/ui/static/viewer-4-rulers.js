@@ -115,6 +115,7 @@ function newPoint(at) {
 }
 
 function moveRuler(at) {
+  if (!rulers.held) return;
   const { mark, n } = rulers.held;
   mark.points[n] = toFilm(at);
   rulersChanged();
@@ -168,7 +169,7 @@ function handleKey(event) {
 function rulerKey(event) {
   if (edit.on) return null;
   if (event.key === 'Enter' && POINTS[rulers.tool]) return placeInMiddle;
-  if ((event.key === 'Delete' || event.key === 'Backspace') && rulers.chosen) return () => { rulers.draft === rulers.chosen ? dropDraft() : remove(rulers.chosen); };
+  if ((event.key === 'Delete' || event.key === 'Backspace') && rulers.chosen) return () => (rulers.draft === rulers.chosen ? dropDraft() : remove(rulers.chosen));
   return event.key === 'Escape' && rulers.tool ? () => (rulers.draft ? dropDraft() : selectPointer(null)) : null;
 }
 
