@@ -52,6 +52,8 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.indices) * self.repeats
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        if not 0 <= position < len(self):
+            raise IndexError(f"expected a position below {len(self)}, got {position}")
         turn, place = divmod(position, len(self.indices))
         index = self.indices[place]
         image, masks, inside = self.cache.film(index)
