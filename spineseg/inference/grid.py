@@ -8,7 +8,6 @@ interpolated between grid pixel centres. Both use the same affine map, so nothin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -67,10 +66,6 @@ class GridFit:
     def grid_rows(self, film_rows: slice) -> tuple[float, float]:
         """First row of a part of the film on the grid, and one past its last."""
         return self.grid_row(float(film_rows.start)), self.grid_row(float(film_rows.stop))
-
-    def grid_columns(self, film_columns: slice) -> tuple[float, float]:
-        """First column of a part of the film on the grid, and one past its last."""
-        return self.grid_column(float(film_columns.start)), self.grid_column(float(film_columns.stop))
 
     def inside(self) -> Bool[np.ndarray, "rows columns"]:
         """Grid pixels whose centre lies on the field."""
@@ -136,13 +131,12 @@ def _to_grid(image: Image, down: sparse.csr_array, across: sparse.csr_array) -> 
     return np.ascontiguousarray((across @ (down @ image).T).T, dtype=np.float32)
 
 
-def film_to_grid(film: Film, config: GridConfig, field: Box | None = None) -> tuple[GridImage, GridFit]:
-    """A field of the film on the grid in its own units, 0 off the field; and where it lies.
+def film_to_grid(film: Film, config: GridConfig) -> tuple[GridImage, GridFit]:
+    """The film's field on the grid in its own units, 0 off the field; and where it lies.
 
-    field: the film's own if not given. A pixel at the border holds the mean of what the field covers of it, so that no
-    dark rim appears.
+    A pixel at the border holds the mean of what the field covers of it, so that no dark rim appears.
     """
-    fit = grid_fit(film.shape, config, film.row_to_column, field or film.field)
+    fit = grid_fit(film.shape, config, film.row_to_column, film.field)
     down, across = _weights(fit)
     covered = np.outer(down.sum(1), across.sum(1)).astype(np.float32)
     return _to_grid(film.image[fit.field], down, across) / np.maximum(covered, 1e-6), fit
@@ -191,19 +185,6 @@ def grid_to_film(channels: GridChannels, fit: GridFit, box: Box | None = None) -
     for at_film, channel in zip(warped, channels, strict=True):  # written in place: a copy of all would be 180 MB
         cv2.warpAffine(channel, matrix, (wide, high), dst=at_film, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return warped
-
-
-def onto(channels: GridChannels, fit: GridFit, other: GridFit) -> GridChannels:
-    """Interpolate channels of one grid at the pixel centres of another of the same film; 0 off the first."""
-
-    def first(grid_of: Callable[[float], float], offset: float, scale: float, start: int) -> float:
-        return grid_of((0.5 - offset) / scale + start) - 0.5
-
-    row = first(fit.grid_row, other.row_offset, other.row_scale, other.field[0].start)
-    column = first(fit.grid_column, other.column_offset, other.column_scale, other.field[1].start)
-    matrix = np.array([[fit.column_scale / other.column_scale, 0, column], [0, fit.row_scale / other.row_scale, row]])
-    flags, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (other.columns, other.rows)
-    return np.stack([cv2.warpAffine(channel, matrix, size, flags=flags) for channel in channels])
 
 
 OFF_FILM = (-1.0, 0.0)

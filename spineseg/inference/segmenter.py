@@ -11,10 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from spineseg.exposed_field import Box
-from spineseg.film import VERTEBRAE, BadInput, Film, Masks
-from spineseg.inference.close_up import CLOSE_VIEWS, close_channels, close_field
-from spineseg.inference.grid import GridChannels, GridFit, Image, film_to_grid, normalise
+from spineseg.film import VERTEBRAE, BadInput, Film
+from spineseg.inference.grid import GridFit, Image, film_to_grid, normalise
 from spineseg.inference.levels import decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks
 from spineseg.inference.polarity import bone_is_dark
@@ -29,8 +27,6 @@ from spineseg.model.checkpoint import load_checkpoint
 from spineseg.model.hub import resolve, with_revision
 
 log = logging.getLogger("spineseg.inference")
-Run = Callable[[Channels, Sequence[View]], Probabilities]
-"""`Segmenter.probabilities` of another process."""
 
 
 class MissingDevice(BadInput):
@@ -51,8 +47,8 @@ def pick_device(wish: str = "auto") -> str:
 class Segmenter:
     """A checkpoint made callable: film in, prediction out. One film at a time; safe to share between threads.
 
-    views: the turns and mirror images in which the network sees a film, once; None for `VIEWS` and a second look at the
-    bodies (`close_up`), or for one view where the card's decoder is "none".
+    views: the turns and mirror images in which the network sees a film; None for `VIEWS`, or for one view where the
+    card's decoder is "none".
     """
 
     def __init__(
@@ -60,7 +56,6 @@ class Segmenter:
     ) -> None:
         self.card, self.name, self.device = card, card.name, pick_device(device)
         self.views = views or (VIEWS if card.decoder == "ordered" else ONE_VIEW)
-        self._looks_twice = views is None and card.decoder == "ordered"
         self._network = network.eval().to(self.device)
 
     @classmethod
@@ -81,7 +76,7 @@ class Segmenter:
         network, card = load_checkpoint(weights, architecture)
         return cls(network, with_revision(card, weights), device, views)
 
-    def __call__(self, film: Film, run: Run | None = None) -> Prediction:
+    def __call__(self, film: Film, run: Callable[[Channels], Probabilities] | None = None) -> Prediction:
         """Segment one film, inverted where its picture shows bone dark and no person said otherwise.
 
         run: calls `probabilities` in another process, which has the device that this one lacks. Where it fails, nothing
@@ -93,7 +88,7 @@ class Segmenter:
         if inverted := ordered and not film.polarity_known and self._bone_is_dark(image, fit, run):
             image, fit = film_to_grid(film.inverted(), self.card.grid)
         channels = normalise(image, fit.inside(), self.card.grid)
-        probabilities, device = self._looked_at(channels, self.views, run)
+        probabilities, device = (run(channels), self.device) if run else self._probabilities(channels)
         visible = visible_field(image, fit)
         if ordered:
             decoded = decode_ordered(
@@ -102,46 +97,27 @@ class Segmenter:
         else:
             decoded = decode_raw(probabilities)
         masks = film_masks(decoded.channels, fit, one_component=ordered)
-        if self._looks_twice and masks.any() and decoded.report.verdict != NOT_LUMBAR:
-            seen = film.inverted() if inverted else film
-            masks = self._close_up(seen, masks, decoded.channels, fit, visible, run)
         inverted = inverted and decoded.report.verdict != NOT_LUMBAR  # any other picture is shown as it is stored
         seconds = time.perf_counter() - began
         return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted)
 
-    def _close_up(
-        self,
-        film: Film,
-        masks: Masks,
-        named: GridChannels,
-        fit: GridFit,
-        visible: Box,
-        run: Run | None,
-    ) -> Masks:
-        """The masks as a second look sees them, with the names of the first."""
-        image, close_fit = film_to_grid(film, self.card.grid, close_field(masks, film.field))
-        channels = normalise(image, close_fit.inside(), self.card.grid)
-        close, _ = self._looked_at(channels, CLOSE_VIEWS, run)
-        return film_masks(close_channels(named, fit, close, close_fit, visible), close_fit, one_component=True)
-
-    def _bone_is_dark(self, image: Image, fit: GridFit, run: Run | None) -> bool:
+    def _bone_is_dark(self, image: Image, fit: GridFit, run: Callable[[Channels], Probabilities] | None) -> bool:
         """`polarity.bone_is_dark`, for which one view suffices."""
         inside = fit.inside()
 
         def look(image: Image) -> Probabilities:
-            return self._looked_at(normalise(image, inside, self.card.grid), ONE_VIEW, run)[0]
+            channels = normalise(image, inside, self.card.grid)
+            return run(channels) if run else self._probabilities(channels, ONE_VIEW)[0]
 
         return bone_is_dark(image, inside, look if self.card.most_traces is not None else None)
 
-    def probabilities(self, channels: Channels, views: Sequence[View]) -> Probabilities:
+    def probabilities(self, channels: Channels) -> Probabilities:
         """Of each vertebra, from what the network sees of a film. Raises torch.OutOfMemoryError."""
-        return self._averaged(self._network, channels, self.device, views)
+        return self._averaged(self._network, channels, self.device, self.views)
 
-    def _looked_at(self, channels: Channels, views: Sequence[View], run: Run | None) -> tuple[Probabilities, str]:
+    def _probabilities(self, channels: Channels, views: Sequence[View] | None = None) -> tuple[Probabilities, str]:
         """Of each vertebra, and the device that they were computed on."""
-        return (run(channels, views), self.device) if run else self._probabilities(channels, views)
-
-    def _probabilities(self, channels: Channels, views: Sequence[View]) -> tuple[Probabilities, str]:
+        views = views or self.views
         try:
             return self._averaged(self._network, channels, self.device, views), self.device
         except torch.OutOfMemoryError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,19 +20,19 @@ import gradio as gr
 
 from spineseg.film import Film
 from spineseg.inference.prediction import Prediction
-from spineseg.inference.views import Channels, Probabilities, View
+from spineseg.inference.views import Channels, Probabilities
 from spineseg.ui import texts
 from spineseg.ui.correction import BadRequest
 from spineseg.ui.handlers import error_location
 
 if TYPE_CHECKING:
-    from spineseg.inference.segmenter import Run, Segmenter
+    from spineseg.inference.segmenter import Segmenter
 
 log = logging.getLogger("spineseg.ui")
 ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 """As the package reads it."""
 LONGEST_S = 15
-"""What a task asks for of the visitor's quota, and is ended after: a look takes a fraction of a second on such a GPU,
+"""What a task asks for of the visitor's quota, and is ended after: six views take a fraction of a second on such a GPU,
 the rest is for a first task, which initialises CUDA and loads cuDNN."""
 
 if ON_ZERO_GPU:  # before torch, which is imported where a model is loaded
@@ -44,7 +44,7 @@ class Borrowing:
     """A segmenter whose network runs elsewhere; for the rest a `handlers.Model`."""
 
     segmenter: Segmenter
-    run: Run
+    run: Callable[[Channels], Probabilities]
 
     @property
     def device(self) -> str:
@@ -69,9 +69,9 @@ def on_borrowed_gpu(loaders: Mapping[str, Callable[[], Segmenter]]) -> dict[str,
     segmenters = {name: load() for name, load in loaders.items()}
     cv2.setNumThreads(1)  # a forked process has none of OpenCV's threads, but the locks that they held
 
-    def run(name: str, channels: Channels, views: Sequence[View]) -> Probabilities:
+    def run(name: str, channels: Channels) -> Probabilities:
         try:
-            return segmenters[name].probabilities(channels, views)
+            return segmenters[name].probabilities(channels)
         except Exception as error:  # the package would print its message, and a network on the CPU would hang here
             log.error("the borrowed GPU failed: %s", error_location(error))
             raise gr.Error(type(error).__name__, print_exception=False) from None

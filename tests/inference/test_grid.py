@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from spineseg.evaluation.metrics import dice
 from spineseg.film import Film, Masks, bounding_box
-from spineseg.inference.grid import GridFit, film_to_grid, grid_fit, grid_to_film, masks_to_grid, normalise, onto
+from spineseg.inference.grid import GridFit, film_to_grid, grid_fit, grid_to_film, masks_to_grid, normalise
 from spineseg.model.config import GridConfig
 
 SMALL = GridConfig(rows=128, columns=96)
@@ -257,15 +257,3 @@ def test_pixels_that_are_not_square_are_square_on_the_grid_and_back(row_to_colum
     assert box[0].stop - box[0].start == pytest.approx(box[1].stop - box[1].start, abs=1)
     back = grid_to_film(masks_to_grid(masks, fit), fit)[2] > 0.5
     assert np.count_nonzero(back != masks[2]) < 0.1 * np.count_nonzero(masks[2])
-
-
-def test_from_one_grid_onto_another_nothing_shifts(label: Masks):
-    """Two fields of one film, of other sizes and places, and pixels that are not square."""
-    for row_to_column in (1.0, 1.3):
-        first = grid_fit(FILM, SMALL, row_to_column)
-        second = grid_fit(FILM, SMALL, row_to_column, (slice(400, 2500), slice(800, 1700)))
-        there = onto(masks_to_grid(label, first), first, second)
-        errors = centroid_errors_px(there > 0.5, masks_to_grid(label, second) > 0.5)
-        assert np.abs(errors).max() < 0.5
-        outside = onto(masks_to_grid(label, second), second, first)
-        assert not outside[:, : int(first.grid_row(400.0)) - 1].any()

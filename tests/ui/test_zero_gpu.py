@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,7 +26,7 @@ from ui_fakes import FILM
 
 from spineseg.inference import segmenter as inference
 from spineseg.inference.segmenter import Segmenter
-from spineseg.inference.views import Channels, Probabilities, View
+from spineseg.inference.views import Channels, Probabilities
 from spineseg.io.films import read_film
 from spineseg.ui import texts
 from spineseg.ui.correction import BadRequest
@@ -138,13 +138,13 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
 def test_a_film_borrows_a_gpu_and_gets_the_array_that_predict_writes(space: Space, tmp_path: Path) -> None:
     service = space.service
     assert service.asked_since() == ["/startup-report"]
-    service.lent = [(GPU, False), (GPU, True), (GPU, True), (GPU, True)]
+    service.lent = [(GPU, False), (GPU, True)]
     first = space.segment()
-    (_, asked), *_, (_, released) = service.asked  # one task for each look at the film
+    (_, asked), *_, (_, released) = service.asked
     assert (asked["durationSeconds"], released["fail"]) == (str(LONGEST_S), "false")
-    assert service.asked_since() == ["/schedule", "/allow", "/release", "/schedule", "/release"]
+    assert service.asked_since() == ["/schedule", "/allow", "/release"]
     again = space.segment()
-    assert service.asked_since() == ["/schedule", "/release"] * 2, "the forked process is used again"
+    assert service.asked_since() == ["/schedule", "/release"], "the forked process is used again"
     command = [sys.executable, "-m", "spineseg", "predict", EXAMPLE, "--out", tmp_path, "--checkpoint", CHECKPOINT]
     subprocess.run([*command, "--device", "cpu"], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
     (expected,) = (np.load(path) for path in tmp_path.glob("*.npy"))
@@ -172,7 +172,7 @@ def test_a_task_that_fails_is_said_and_nothing_is_tried_on_the_cpu(space: Space,
 
 
 def test_the_next_film_is_segmented_again(space: Space) -> None:
-    space.service.lent = [(GPU, False), (GPU, True)]
+    space.service.lent = [(GPU, False)]
     assert space.segment().shape == (*read_film(EXAMPLE).shape, 7)
 
 
@@ -187,23 +187,23 @@ def segmenter() -> Segmenter:
 def test_what_travels_is_small_and_pickled_and_the_masks_are_the_same(segmenter: Segmenter) -> None:
     sizes = []
 
-    def elsewhere(channels: Channels, views: Sequence[View]) -> Probabilities:
-        request = pickle.dumps((("spineseg", channels, views), {}))
-        result = pickle.dumps(segmenter.probabilities(*pickle.loads(request)[0][1:]))
+    def elsewhere(channels: Channels) -> Probabilities:
+        request = pickle.dumps((("spineseg", channels), {}))
+        result = pickle.dumps(segmenter.probabilities(pickle.loads(request)[0][1]))
         sizes.extend([len(request), len(result)])
         return pickle.loads(result)
 
     film = read_film(EXAMPLE)
     there, here = Borrowing(segmenter, elsewhere)(film), segmenter(film)
     assert np.array_equal(there.masks, here.masks) and there.levels == here.levels
-    assert len(sizes) == 2 * 2 and max(sizes) < MOST_BYTES
+    assert len(sizes) == 2 and max(sizes) < MOST_BYTES
 
 
 def test_where_no_gpu_was_lent_no_network_runs_here(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> Probabilities:
+    def refused(_: Channels) -> Probabilities:
         raise gr.Error("GPU task aborted", title="ZeroGPU worker error", print_exception=False)
 
-    def full(*_: object) -> Probabilities:
+    def full(_: Channels) -> Probabilities:
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(inference, "_run", lambda *_: pytest.fail("the network ran here"))
