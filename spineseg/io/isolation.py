@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spineseg.film import ASPECT, SPACING_MM, VERTEBRAE, WINDOW_FUNCTIONS, WINDOW_MOST, Film, Masks, Spacing, Window
-from spineseg.io.kinds import HEAD_BYTES, kind_of
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
 from spineseg.io.reader_pool import BROKEN_OFF, Function, Readers, ReadResult, Unsafe
 from spineseg.io.reader_process import serialised_film, serialised_label, serialised_segmentation
@@ -77,6 +76,8 @@ def segmentation_isolated(
 
     Raises Refused with the writer's sentence, or Unsafe; neither holds the path or a word of the header.
     """
+    from spineseg.io.kinds import HEAD_BYTES, kind_of  # loads pydicom
+
     of_masks = replace(limits, memory_bytes=limits.label_memory_bytes)
     arguments = (os.path.abspath(path), masks, model, tuple(by_hand))
     content = isolated(serialised_segmentation, *arguments, limits=of_masks).array.tobytes()
