@@ -66,7 +66,7 @@ def on_language(store: SessionStore, opening: SessionState | None) -> Callable[.
     Returns the viewer's payload and the panels. Of a film that is not here any more nothing can be said anew.
     """
 
-    def listener(request: gr.Request, shown: str = "") -> tuple[Any, ...]:
+    def listener(request: gr.Request, shown: Any = "") -> tuple[Any, ...]:
         state = state_of(store.get(session_of(request)), opening, shown)
         if state is None and shown:
             return UNCHANGED, gr.skip(), gr.skip(), gr.skip()

@@ -212,7 +212,7 @@ def test_another_model_a_comparison_and_inversion_work_on_the_example(page: Page
     page.click("#side-b input")
     page.click('[role="option"]:has-text("other")')
     page.wait_for_selector('.viewer[data-compared="yes"]')
-    assert "spineseg against other" in page.inner_text("#comparison")
+    assert "A: spineseg; B: other" in page.inner_text("#comparison")
     assert not page.is_visible(".stage .example"), "the titles of both stand there"
 
 

@@ -148,7 +148,7 @@ def test_an_event_that_keeps_a_film_refuses_whoever_has_no_session_of_their_own(
         if message["msg"] == "process_completed":
             name = joined.pop(message["event_id"])
             assert not message["success"], name
-            assert "Expected a session with a random name" in message["output"]["error"], name
+            assert "Expected a session with a random name" in (message["output"]["error"] or ""), name
     assert not joined
 
 
