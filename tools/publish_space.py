@@ -20,7 +20,16 @@ from spineseg.film import BadInput
 from spineseg.model.hub import prepare_upload, push
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "LICENSE", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "LOG.md")
+PAGES = (
+    "README.md",
+    "README.ko.md",
+    "LICENSE",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "LOG.md",
+)
 NEEDED = (*PAGES, "requirements.txt", "app.py")
 FOLDERS = ("spineseg/", "checkpoints/", "examples/", "docs/", "runs/", "experiments/")
 LARGE_BYTES = 10 * 2**20

@@ -192,6 +192,7 @@ def test_toggles_and_keys_ask_the_server_nothing_and_show_at_once(visitor: Visit
     page.wait_for_selector('.viewer[data-values="own"]')
     page.wait_for_timeout(500)  # the last requests of opening
     asked = len(visitor.requests)
+    visitor.drawn("> 0")
     whole = page.evaluate(DRAWN)
     milliseconds = [page.evaluate(TOGGLE, "2")]
     assert page.evaluate(DRAWN) < whole, "one vertebra less"

@@ -23,8 +23,10 @@ from spineseg.render import COLOURS, DIFFERENCES
 from spineseg.simulate import SimulateConfig, simulate_case
 from spineseg.ui import texts
 from spineseg.ui.compare import mean
+from spineseg.ui.language import catalogues
 from spineseg.ui.page import build_page
 
+VIEWER = catalogues()["en"].sections["viewer"]
 MENU = {"shown": texts.SHOWN, "near": "near", "far": "far", "one": "Reference 1", "two": "Reference 2"}
 TITLES = {"shown": "near, corrected", "near": "near", "far": "far", "one": "reference 1", "two": "reference 2"}
 KEYS = {"swipe": "s", "blink": "b", "difference": "d", "contours": "c", "sideA": ",", "sideB": ".", "a": "m"}
@@ -239,7 +241,7 @@ def look_at_every_mode(reader: Reader, a: str, b: str, *, by_keys: bool) -> None
 def look_at_the_key(reader: Reader, a: Masks, b: Masks) -> None:
     kinds = kinds_of(a, b)
     for name, text in zip(DIFFERENCES, reader.page.locator(".difference-key li").all_inner_texts(), strict=True):
-        assert text == texts.VIEWER_COMPARISON[name].format(count=f"{(kinds == name).sum():,}")
+        assert text == VIEWER[name].format(count=f"{(kinds == name).sum():,}")
 
 
 def look_at_the_blinking(reader: Reader, title: str, places: np.ndarray, expected: list) -> None:

@@ -59,7 +59,10 @@ def test_a_picture_that_is_no_lumbar_film_has_a_line_without_figures() -> None:
 def test_heads_are_in_the_order_of_the_columns() -> None:
     keys = [head["key"] for head in figure_heads()]
     assert keys == [column for column in csv_columns() if column in keys]
-    assert figure_heads()[0] == {"key": "lordosis_L1_S1_deg", "name": "Lumbar lordosis, L1-S1 Cobb", "unit": "deg"}
+    assert figure_heads()[0] == {
+        "key": "lordosis_L1_S1_deg",
+        "names": {"en": "Lumbar lordosis, L1-S1 Cobb (deg)", "ko": "요추 전만각, L1-S1 코브각 (°)"},
+    }
 
 
 def test_a_batch_takes_the_masks_that_a_person_corrected(upload: dict) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from spineseg.inference.views import ONE_VIEW, VIEWS, Channels, averaged
-from spineseg.ui import texts
 from spineseg.ui.progress import tells, tells_views
 
 CHANNELS: Channels = np.zeros((2, 32, 32), np.float32)
@@ -28,7 +27,7 @@ def look(count: int) -> np.ndarray:
 
 
 def test_each_view_is_named_as_it_begins(told: list[tuple[float, str]]) -> None:
-    tells(texts.READING, lambda: None)()
+    tells("READING", lambda: None)()
     tells_views(look)(6)
     shares = [0.0, 0.17, 0.33, 0.5, 0.67, 0.83]
     views = [(share, f"Segmenting, view {n} of 6") for n, share in enumerate(shares, 1)]

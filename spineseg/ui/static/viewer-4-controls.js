@@ -189,7 +189,10 @@ const toggle = (selector) => { find(selector).checked = !find(selector).checked;
 const opacityBy = (step) => { find('.opacity').value = Number(find('.opacity').value) + step; redraw(false); };
 const help = () => (find('.help').open ? find('.help').close() : find('.help').showModal());
 const fullScreen = () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen());
-const nextMaps = () => setMode([...Object.keys(MAPS).filter(usable), 'a'].find((mode, n, modes) => n === modes.indexOf(view.mode) + 1));
+const nextMaps = () => {
+  const modes = [...Object.keys(MAPS).filter(usable), 'a'];
+  setMode(modes[(modes.indexOf(view.mode) + 1) % modes.length]);
+};
 const panBy = (dx, dy) => (event) => (event.shiftKey && view.mode === 'swipe' ? setDivider(view.divider - dx / 2000) : move(dx, dy));
 
 const actions = {
