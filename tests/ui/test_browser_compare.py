@@ -265,7 +265,7 @@ def look_at_the_swipe(reader: Reader, places: np.ndarray, expected: dict[str, li
 def look_at_both_outlines(reader: Reader, a: Masks, b: Masks) -> None:
     """A's colour is seen along its border, also in the gaps of B's dashes, B's along its own; nothing far from both."""
     alone = border_of(a) & ~grown(border_of(b), 4)
-    for places, kind, least in ((alone, "onlyA", 0.5), (border_of(a), "onlyA", 0.03), (border_of(b), "onlyB", 0.2)):
+    for places, kind, least in ((alone, "onlyA", 0.5), (border_of(a), "onlyA", 0.015), (border_of(b), "onlyB", 0.2)):
         if places.any():
             found = reader.drawn(np.argwhere(places))
             like = np.abs(found[:, :3] - np.array(DIFFERENCES[kind].rgb)).max(1) < 60
