@@ -16,6 +16,7 @@ from spineseg.ui.panels import panels
 from spineseg.ui.session import Entry, SessionState, SessionStore
 from spineseg.ui.viewer import UNCHANGED, after_correction, in_language, update
 
+_SAME_PANELS: tuple[Any, ...] = tuple(gr.skip() for _ in range(3))
 _NOTHING_NEW: tuple[Any, ...] = (UNCHANGED, *(gr.skip() for _ in range(6)))
 """Viewer, panels, inversion and both sides of the comparison as they are."""
 
@@ -48,14 +49,28 @@ def on_session(
         entry = store.get(session)
         before = state_of(entry, opening, shown)
         if before is None and shown:
-            return {"film": shown, "lost": True}, gr.skip(), gr.skip(), gr.skip(), *more(None)
+            return {"film": shown, "lost": True}, *_SAME_PANELS, *more(None)
         after = handler(before, *inputs)
         overtaken = after is not before and not store.replace(session, entry, after)
         if overtaken and silent:
-            return UNCHANGED, gr.skip(), gr.skip(), gr.skip()
+            return UNCHANGED, *_SAME_PANELS
         if overtaken:
             raise gr.Error(texts.OVERTAKEN, print_exception=False)
         return update(before, after), *panels(after), *more(after)
+
+    return listener
+
+
+def on_shown(
+    store: SessionStore,
+    handler: Callable[[SessionState | None, Mapping[str, Any]], dict[str, Any]],
+    opening: SessionState | None,
+) -> Callable[..., dict[str, Any]]:
+    """A Gradio listener that hands `handler` the film that the tab shows and what its script sent; it keeps nothing."""
+
+    def listener(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
+        sent, entry = sent_by(event), store.get(session_of(request))
+        return handler(state_of(entry, opening, sent.get("film")), sent)
 
     return listener
 
@@ -69,7 +84,7 @@ def on_language(store: SessionStore, opening: SessionState | None) -> Callable[.
     def listener(request: gr.Request, shown: Any = "") -> tuple[Any, ...]:
         state = state_of(store.get(session_of(request)), opening, shown)
         if state is None and shown:
-            return UNCHANGED, gr.skip(), gr.skip(), gr.skip()
+            return UNCHANGED, *_SAME_PANELS
         return in_language(state), *panels(state)
 
     return listener

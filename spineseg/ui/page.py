@@ -24,10 +24,10 @@ from spineseg.ui.listeners import (
     on_language,
     on_new_film,
     on_session,
+    on_shown,
     on_upload,
     sent_by,
     session_of,
-    state_of,
 )
 from spineseg.ui.panels import examples as example_buttons
 from spineseg.ui.panels import panels, status
@@ -269,10 +269,7 @@ class Layout:
         self.viewer.correct(correct, None, self.outputs, trigger_mode="multiple", **options)
 
     def _connect_downloads(self) -> None:
-        def download(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
-            sent, entry = sent_by(event), self.store.get(session_of(request))
-            return self.handlers.download(state_of(entry, self.opening, sent.get("film")), sent)
-
+        download = on_shown(self.store, self.handlers.download, self.opening)
         self._then_forget(self.viewer.download(download, None, self.viewer, **_READ, **_HIDDEN))
 
     def _connect_values(self) -> None:
@@ -280,11 +277,7 @@ class Layout:
 
         That empties Gradio's record of the answer; `_forget` would come in the way of the next part.
         """
-
-        def values(request: gr.Request, event: gr.EventData) -> dict[str, Any]:
-            sent, entry = sent_by(event), self.store.get(session_of(request))
-            return self.handlers.values(state_of(entry, self.opening, sent.get("film")), sent)
-
+        values = on_shown(self.store, self.handlers.values, self.opening)
         options: dict[str, Any] = {"concurrency_id": "values", "concurrency_limit": 2, **_HIDDEN}
         self.values.part(values, None, self.values, trigger_mode="multiple", **options)
 

@@ -40,3 +40,11 @@ def browser(chromium: str) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(OFFLINE))
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    """For a page whose model finds the same whatever the file holds."""
+    path = tmp_path / "film.dcm"
+    path.write_bytes(b"film")
+    return path

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
+from ui_browser import opened
 from ui_fakes import Bands, read_label, simulated
 from ui_server import running
 
@@ -31,21 +32,6 @@ def address(uploads: Path) -> Iterator[str]:
     page = build_page({"spineseg": model, "other": other}, lambda path: film, read_label, Path("examples"))
     with running(page=page) as address:
         yield address
-
-
-@pytest.fixture
-def film(tmp_path: Path) -> Path:
-    """Whatever a file holds, the page's model finds the same on it."""
-    path = tmp_path / "film.dcm"
-    path.write_bytes(b"film")
-    return path
-
-
-def opened(browser: Browser, address: str, **options: Any) -> Page:
-    page = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options}).new_page()
-    page.goto(address)
-    page.wait_for_selector("#status .ready")
-    return page
 
 
 def with_film(page: Page, film: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.io
+import ui_browser
 from gradio_client import Client, handle_file
 from playwright.sync_api import Browser, Page
 
@@ -143,10 +144,7 @@ class Visitor:
 
     def open(self, film: Path) -> None:
         """Nothing need be pressed for its masks."""
-        before = self.page.get_attribute(".viewer", "data-loaded")
-        self.page.set_input_files("#film input", film)
-        self.page.wait_for_function(f"document.querySelector('.viewer').dataset.loaded !== '{before}'")
-        self.page.wait_for_selector('.viewer[data-masks="yes"]')
+        ui_browser.open_film(self.page, film)
 
     def refer(self, label: Path) -> None:
         self.page.click("#compare > button")
@@ -157,9 +155,7 @@ class Visitor:
         self.page.click(f'[role="option"]:has-text("{option}")')
 
     def download(self, kind: str) -> tuple[str, bytes]:
-        with self.page.expect_download() as download:
-            self.page.click(f'[data-download="{kind}"]')
-        return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+        return ui_browser.download(self.page, kind)
 
     def mode(self, name: str) -> None:
         self.page.click(f'.modes [data-mode="{name}"]')
@@ -170,11 +166,7 @@ class Visitor:
         self.page.wait_for_function(f"({DRAWN})() {condition}")
 
     def close(self) -> None:
-        """Checks that no other host was asked for anything and no script failed."""
-        own = "/".join(self.page.url.split("/")[:3])
-        assert [url for url in self.requests if not url.startswith((own, "blob:", "data:"))] == []
-        assert self.errors == []
-        self.page.context.close()
+        ui_browser.close(self.page, self.requests, self.errors)
 
 
 @pytest.fixture

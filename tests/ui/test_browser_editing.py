@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+import ui_browser
 from playwright.sync_api import Browser, Page
 from ui_fakes import Bands
 from ui_server import free_port, running
@@ -73,10 +74,7 @@ class Editor:
         self.open()
 
     def open(self) -> None:
-        loaded = self.data("loaded")
-        self.page.set_input_files("#film input", self.film)
-        self.page.wait_for_function(f"document.querySelector('.viewer').dataset.loaded !== '{loaded}'")
-        self.page.wait_for_selector('.viewer[data-masks="yes"]')
+        ui_browser.open_film(self.page, self.film)
         self.settle()
 
     def data(self, name: str) -> str | None:
@@ -136,15 +134,10 @@ class Editor:
         return np.load(io.BytesIO(b64decode(array)))
 
     def download(self, kind: str) -> tuple[str, bytes]:
-        with self.page.expect_download() as download:
-            self.page.click(f'[data-download="{kind}"]')
-        return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+        return ui_browser.download(self.page, kind)
 
     def close(self) -> None:
-        own = "/".join(self.page.url.split("/")[:3])
-        assert [url for url in self.requests if not url.startswith((own, "blob:", "data:"))] == []
-        assert self.errors == []
-        self.page.context.close()
+        ui_browser.close(self.page, self.requests, self.errors)
 
 
 @pytest.fixture

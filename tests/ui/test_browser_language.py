@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from picture_files import png
 from playwright.sync_api import Browser, Page
+from ui_browser import opened
 from ui_fakes import Bands, simulated
 from ui_server import running
 
@@ -47,20 +48,6 @@ def address(uploads: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def film(tmp_path: Path) -> Path:
-    path = tmp_path / "film.dcm"
-    path.write_bytes(b"film")
-    return path
-
-
-def opened(browser: Browser, address: str, locale: str) -> Page:
-    page = browser.new_context(locale=locale, viewport={"width": 1440, "height": 900}).new_page()
-    page.goto(address)
-    page.wait_for_selector("#status .ready")
-    return page
-
-
 def with_film(page: Page, film: Path) -> None:
     page.set_input_files("#film input", film)
     page.wait_for_selector('.viewer[data-masks="yes"]')
@@ -75,7 +62,7 @@ def english_words(page: Page) -> set[str]:
 def test_a_korean_browser_gets_a_korean_page_without_english_words(
     browser: Browser, address: str, film: Path, tmp_path: Path
 ) -> None:
-    page = opened(browser, address, "ko-KR")
+    page = opened(browser, address, locale="ko-KR")
     assert page.evaluate("document.documentElement.lang") == "ko"
     page.wait_for_selector('#measures:has-text("요추 전만각, L1-S1 코브각")')
     assert english_words(page) == set()
@@ -110,7 +97,7 @@ def test_a_refusal_is_said_in_the_visitors_language(browser: Browser, address: s
         ("en-GB", "This is a PDF document, not a film"),
         ("ko-KR", "방사선 영상이 아니라 PDF 문서입니다"),
     ):
-        page = opened(browser, address, locale)
+        page = opened(browser, address, locale=locale)
         page.set_input_files("#film input", path)
         page.wait_for_selector(f'#film .drop.wrong:has-text("{said}")')
         page.context.close()
@@ -119,7 +106,7 @@ def test_a_refusal_is_said_in_the_visitors_language(browser: Browser, address: s
 def test_the_switch_changes_all_that_is_shown_at_once_and_is_remembered(
     browser: Browser, address: str, film: Path
 ) -> None:
-    page = opened(browser, address, "en-US")
+    page = opened(browser, address, locale="en-US")
     with_film(page, film)
     page.focus(".stage")
     for key in ("e", "1", "Delete", "Escape"):
