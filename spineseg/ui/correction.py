@@ -59,10 +59,14 @@ class Changes:
         return tuple(name for name, drawn in zip(VERTEBRAE, self.by_hand, strict=True) if drawn)
 
     @cached_property
+    def renamed(self) -> tuple[str, ...]:
+        """Names that a person gave to another of the model's vertebrae."""
+        return tuple(VERTEBRAE[k] for k, source in enumerate(self.sources) if source not in (None, k))
+
+    @cached_property
     def settled(self) -> tuple[str, ...]:
         """Names that a person gave: to another outline, or to another of the model's vertebrae."""
-        renamed = (VERTEBRAE[k] for k, source in enumerate(self.sources) if source not in (None, k))
-        return tuple(dict.fromkeys([*self.drawn, *renamed]))
+        return tuple(dict.fromkeys([*self.drawn, *self.renamed]))
 
     @cached_property
     def left_out(self) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def findings(state: SessionState | None) -> str:
         if state.corrected is None:
             return f'<p class="verdicts facts" role="status">{texts.NOT_SEGMENTED.format(size=size)}</p>'
         return f'<p class="verdicts" role="status">{_corrected()}</p><p class="facts">{size}</p>' + _vertebrae(state)
-    facts = (size, escaped(translated(layer.title)), device_name(layer.device), f"{layer.seconds:.1f} s")
+    facts = (size, escaped(translated(layer.title)), device_name(layer.device), f"{layer.seconds:.1f}\N{NO-BREAK SPACE}s")
     return (
         f'<p class="verdicts" role="status">{_verdict(state, layer.levels)}</p><p class="facts">{" · ".join(facts)}</p>'
         + _sentences("remarks", (*state.film.remarks, *(() if state.inverted else state.remarks)))
@@ -83,7 +83,8 @@ def _found(state: SessionState, levels: LevelReport) -> str:
     if state.held_back:
         return f'<div class="corrections">{_button("show", texts.SHOW_ANYWAY, texts.SHOW_ANYWAY_TITLE)}</div>'
     corrected = state.changes.sentences if state.changes else ()
-    return _sentences("reasons", levels.reasons) + _sentences("corrected", corrected) + _vertebrae(state)
+    reasons = () if state.renumbered else levels.reasons
+    return _sentences("reasons", reasons) + _sentences("corrected", corrected) + _vertebrae(state)
 
 
 def _note(text: str) -> str:
@@ -98,6 +99,8 @@ def _corrected() -> str:
 
 
 def _verdict(state: SessionState, levels: LevelReport) -> str:
+    if state.renumbered:
+        return _corrected()
     verdict, corrected = levels.verdict, f" {_corrected()}" if state.corrected is not None else ""
     said = translated(verdict)
     return f'<span class="verdict {_VERDICT_CLASSES[verdict]}">{said[0].upper()}{said[1:]}</span>{corrected}'

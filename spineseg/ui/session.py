@@ -122,6 +122,11 @@ class SessionState:
             return None
         return changes(self.layer.bits, self.corrected)
 
+    @property
+    def renumbered(self) -> bool:
+        """Whether a person moved a name, so that the verdict on the model's numbering is not one on that shown."""
+        return self.changes is not None and bool(self.changes.renamed)
+
     @cached_property
     def measurements(self) -> Measurements | None:
         """Of the masks as corrected. Vertebrae that a person named or drew count as sure."""

@@ -169,10 +169,11 @@ def _picture_of(state: SessionState) -> tuple[str, int, bool]:
 def after_correction(state: SessionState) -> Payload:
     """What a viewer is sent whose masks a person has just changed: what follows from them.
 
-    forgotten: the film is not here any more, only what the browser sent of it. cells: of the table of several films.
+    forgotten: the film is not here any more, only what the browser sent of it. renumbered: see `SessionState`. cells:
+    of the table of several films.
     """
-    cells = measured_cells(state)
-    return {"corrected": state.corrected is not None, "forgotten": state.forgotten, "cells": cells, **_measured(state)}
+    changed = {"corrected": state.corrected is not None, "renumbered": state.renumbered, "forgotten": state.forgotten}
+    return {**changed, "cells": measured_cells(state), **_measured(state)}
 
 
 def _about(state: SessionState) -> Payload:

@@ -64,6 +64,8 @@ def test_a_korean_browser_gets_a_korean_page_without_english_words(
 ) -> None:
     page = opened(browser, address, locale="ko-KR")
     assert page.evaluate("document.documentElement.lang") == "ko"
+    assert page.evaluate("getComputedStyle(document.querySelector('#examples span')).wordBreak") == "keep-all"
+    page.wait_for_selector('#examples button[aria-current="true"]:has-text("골반이 보이는 영상")')
     page.wait_for_selector('#measures:has-text("요추 전만각, L1-S1 코브각")')
     assert english_words(page) == set()
     with_film(page, film)
@@ -118,6 +120,12 @@ def test_the_switch_changes_all_that_is_shown_at_once_and_is_remembered(
     assert page.evaluate("document.documentElement.lang") == "ko"
     assert page.get_attribute(".viewer", "data-steps") == "1", "what was edited stays"
     assert english_words(page) == set()
+    page.set_input_files("#film input >> nth=0", [film, film])
+    page.wait_for_selector('#batch .films li:nth-child(2):has-text("척추 번호 신뢰 가능")')
+    page.select_option(".language", "en")
+    page.wait_for_selector('#batch .films li:nth-child(2):has-text("numbering reliable")')
+    assert page.inner_text("#batch .lead") == "2 of 2 films are ready"
+    page.select_option(".language", "ko")
     page.reload()
     page.wait_for_selector('#film:has-text("영상 선택")')
     page.select_option(".language", "en")

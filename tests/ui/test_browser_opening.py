@@ -369,6 +369,24 @@ def test_picture_and_verdict_are_on_the_first_screen(visit: Any, size: tuple[int
         assert top_and_bottom(page, VERDICT)[1] <= size[1]
 
 
+CUT = """(selector) => [...document.querySelectorAll(selector)].filter((node) => {
+  const { left, right } = node.closest('.block').getBoundingClientRect(), box = node.getBoundingClientRect();
+  return box.left < left || box.right > right || node.scrollWidth > node.clientWidth + 1;
+}).map((node) => node.value ?? node.textContent)"""
+
+
+@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
+@pytest.mark.parametrize("size", WIDTHS.values(), ids=WIDTHS)
+def test_no_figure_and_no_choice_is_cut(visit: Any, loading: Loading, size: tuple[int, int], locale: str) -> None:
+    loading.loaded.set()
+    page = visit(viewport={"width": size[0], "height": size[1]}, locale=locale)
+    page.wait_for_selector("#measures td >> nth=1")
+    assert page.evaluate(CUT, "#measures :is(td, th)") == []
+    page.click("#compare > button")
+    page.wait_for_selector("#side-a input")
+    assert page.evaluate(CUT, "#compare input[role=listbox], #compare .secondary-wrap input") == []
+
+
 def test_on_a_phone_compare_is_beside_the_modes_it_offers(visit: Any, loading: Loading) -> None:
     loading.loaded.set()
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)

@@ -117,7 +117,7 @@ def test_example_keeps_its_file_and_name_and_stays_clickable(tmp_path: Path) -> 
 
 def test_segment_says_everything() -> None:
     html = panels.findings(segmented())
-    for text in ("70 × 40 px", "bands", "GPU", "1.2 s", "Numbering reliable", "90%"):
+    for text in ("70 × 40 px", "bands", "GPU", "1.2\N{NO-BREAK SPACE}s", "Numbering reliable", "90%"):
         assert text in html
     assert "not found" not in html
     html = panels.findings(segmented(handlers(Bands(absent=(0, 5)))))
@@ -257,10 +257,11 @@ def test_a_correction_goes_everywhere() -> None:
         assert text in html
     assert "No name is left" not in html, "sentences are joined, only the first begins with a capital"
     assert "named one level higher in B" in panels.comparison(after)
+    assert "Numbering reliable" not in html, "that was said of the model's names"
     payload = update(before, after)
     assert payload and payload["a"]["corrected"]
     assert "picture" not in payload and "maps" not in payload["a"], "the viewer has them already"
-    assert after_correction(after)["corrected"]
+    assert after_correction(after)["corrected"] and after_correction(after)["renumbered"]
     back = page.correct(after, sent(bands()))
     assert back.corrected is None, "the model's own"
 

@@ -4,13 +4,14 @@ const box = element.querySelector('.batch');
 const part = (selector) => box.querySelector(selector);
 const [lead, bar, list, table] = ['.lead', 'progress', '.films', '.measured table'].map(part);
 const NOTHING_SHOWN = Symbol('nothing shown');
+let saying = () => ''; // the line above the list
 let batch = null; // { films, stems, copies, cancelled, over }; a film: { name, size, read or error, item, stem, row, entries, token, masks, corrected, stale }
 let request = null; // { token, resolve } of the film that is being segmented
 let opening = null; // { film, file } that is on its way to the stage
 let shownToken = NOTHING_SHOWN;
 
 document.addEventListener('spineseg:batch', (event) => { if (!batch || batch.over) start(event.detail); });
-part('.cancel').addEventListener('click', () => { if (batch) { batch.cancelled = true; request?.resolve(null); lead.textContent = say('stopping'); } });
+part('.cancel').addEventListener('click', () => { if (batch) { batch.cancelled = true; request?.resolve(null); tell('stopping'); } });
 part('.close').addEventListener('click', () => { box.hidden = true; batch = null; });
 part('.save').addEventListener('click', () => saveAll(batch));
 part('.show').addEventListener('click', () => { fillTable(table, batch.films, (film) => { part('.measured').close(); openFilm(film); }); part('.measured').showModal(); });
@@ -26,19 +27,29 @@ async function start(found) {
   bar.hidden = false;
   list.replaceChildren();
   part('.copied').textContent = '';
-  lead.textContent = say('looking');
+  tell('looking');
   mine.films = await withMembers(found);
   bar.max = mine.films.length || 1;
   for (const film of mine.films) film.item = listItem(film);
   list.replaceChildren(...mine.films.map(({ item }) => item));
   for (const [n, film] of mine.films.entries()) {
     if (mine.cancelled) break;
-    lead.textContent = say('progress', { n: n + 1, count: mine.films.length });
+    tell('progress', { n: n + 1, count: mine.films.length });
     await segment(mine, film);
     bar.value = n + 1;
   }
   finish(mine);
 }
+
+function tell(key, values) {
+  saying = () => say(key, values);
+  lead.textContent = saying();
+}
+document.addEventListener('spineseg:language', () => {
+  lead.textContent = saying();
+  for (const { item, text } of batch?.films ?? []) if (item) item.firstChild.lastChild.textContent = text?.() ?? say('waiting');
+  part('.copied').textContent = '';
+});
 
 const showButtons = ({ cancel = false, close = false, save: good = false }) => {
   part('.cancel').hidden = !cancel;
@@ -75,17 +86,19 @@ function listItem(film) {
   return item;
 }
 
+// text: what makes it, for it is said again in another language; what the server said stays as it is.
 function report(film, text, failed = false) {
   const button = film.item.firstChild;
-  button.lastChild.textContent = text;
+  film.text = text;
+  button.lastChild.textContent = text();
   film.item.classList.add('begun');
   film.item.classList.toggle('failed', failed);
   button.setAttribute('aria-disabled', failed);
   film.item.scrollIntoView({ block: 'nearest' });
 }
 
-// The server says a verdict in English, as it stands in the tables.
-const verdictOf = ({ corrected, row }) => (corrected ? say('corrected', { verdict: say(row.verdict) }) : say(row.verdict));
+// The server says a verdict in English, as it stands in the tables; it is none on names that a person moved.
+const verdictOf = ({ corrected, renumbered, row }) => (renumbered ? say('correctedRemark') : corrected ? say('corrected', { verdict: say(row.verdict) }) : say(row.verdict));
 const stateOf = (film) => {
   const state = verdictOf(film);
   return film.stem === stemOf(film.name) ? state : say('renamed', { state, stem: film.stem });
@@ -110,7 +123,7 @@ list.addEventListener('keydown', (event) => {
 async function openFilm(film) {
   if (film.error || film.row?.error) return;
   const file = await film.read().catch(() => null);
-  if (!file) return report(film, say('unreadable'), true);
+  if (!file) return report(film, () => say('unreadable'), true);
   opening = { film, file: new File([file], film.name.split('/').pop()) };
   document.dispatchEvent(new CustomEvent('spineseg:film-sent-again', { detail: opening.file }));
 }
@@ -124,31 +137,31 @@ function markShown() {
 }
 
 // What a person corrects on the stage goes into the table at once, and into the files when they are saved.
-document.addEventListener('spineseg:measured', ({ detail: { film: token, cells, corrected, masks } }) => {
+document.addEventListener('spineseg:measured', ({ detail: { film: token, cells, corrected, renumbered, masks } }) => {
   const film = batch?.films.find((each) => each.token === token);
   if (!film?.row || film.row.error) return;
   film.row.measured = cells;
-  Object.assign(film, { corrected, masks: corrected ? masks : null, stale: true });
-  report(film, stateOf(film));
+  Object.assign(film, { corrected, renumbered, masks: corrected ? masks : null, stale: true });
+  report(film, () => stateOf(film));
 });
 
 // ---- segmenting ----
 
 async function segment(mine, film) {
-  report(film, say('segmenting'));
+  report(film, () => say('segmenting'));
   const answer = await answerTo(film).catch((error) => ({ error: say(error.message === 'damaged' ? 'damaged' : 'failed') }));
-  if (answer === null) return report(film, say('cancelled'));
+  if (answer === null) return report(film, () => say('cancelled'));
   const { entries, token: _, ...row } = answer;
   film.row = row;
   film.stale = false;
-  if (row.error) return report(film, row.error, true);
+  if (row.error) return report(film, () => row.error, true);
   film.stem ??= uniqueStem(mine, film.name);
   film.entries = [];
   for (const { ending, crc, size, content } of entries) {
     const deflated = new Blob([await bytesOf(content)]); // a Blob: the browser may keep it on the disk
     film.entries.push({ name: film.stem + ending, crc, size, method: DEFLATED, content: deflated });
   }
-  report(film, stateOf(film));
+  report(film, () => stateOf(film));
 }
 
 async function answerTo(film) {
@@ -190,22 +203,23 @@ function finish(mine) {
   mine.over = true;
   request = null;
   const ready = good(mine).length;
-  lead.textContent = say(mine.cancelled ? 'stopped' : 'ready', { good: ready, count: mine.films.length });
+  tell(mine.cancelled ? 'stopped' : 'ready', { good: ready, count: mine.films.length });
   bar.hidden = true;
   showButtons({ close: true, save: ready > 0 });
-  for (const film of mine.films) if (!film.row && !film.item.classList.contains('begun')) report(film, say('skipped'));
+  for (const film of mine.films) if (!film.row && !film.item.classList.contains('begun')) report(film, () => say('skipped'));
   if (mine.films.length) focusRow(0);
   if (ready && !mine.cancelled) saveAll(mine);
 }
 
 // Films that were corrected since are segmented once more, with the person's masks for the model's.
 async function saveAll(mine) {
-  const stale = good(mine).filter((film) => film.stale), text = lead.textContent;
+  const stale = good(mine).filter((film) => film.stale), before = saying;
   for (const [n, film] of stale.entries()) {
-    lead.textContent = say('saving', { n: n + 1, count: stale.length });
+    tell('saving', { n: n + 1, count: stale.length });
     await segment(mine, film);
   }
-  lead.textContent = text;
+  saying = before;
+  lead.textContent = saying();
   const tables = [{ name: TABLES.films, text: csvText(filmRows(done(mine))) }, { name: TABLES.measurements, text: csvText(measurementRows(good(mine))) }];
   saveZip(good(mine).flatMap(({ entries }) => entries), tables);
 }

@@ -8,4 +8,5 @@ function mark() {
   for (const button of element.querySelectorAll('button')) button.setAttribute('aria-current', button.dataset.name === shown);
 }
 document.addEventListener('spineseg:film-changed', mark);
+new MutationObserver(mark).observe(element, { childList: true, subtree: true }); // in another language
 mark();

@@ -1,7 +1,7 @@
 // Lengths and angles that a person measures on the film: ruler, angle of three points, Cobb angle of two lines. Points are
 // [x, y] on the film; millimetres and angles are those of the film's own pixels, square or not. Cleared with the film.
 const POINTS = { ruler: 2, angle: 3, cobb: 4 };
-const RULER_COLOUR = '#ffd84d', GRAB = { mouse: 9, pen: 13, touch: 24 }, CLICK = 4; // pixels on the screen
+const RULER_COLOUR = '#ff8ad8', GRAB = { mouse: 9, pen: 13, touch: 24 }, CLICK = 4; // pixels on the screen
 const rulers = { tool: null, marks: [], chosen: null, draft: null, held: null, floating: false }; // held: { mark, n, pair, from }
 const rulerHandles = find('.ruler-handles');
 

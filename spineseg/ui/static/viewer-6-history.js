@@ -28,6 +28,8 @@ function commit(before, box, text, beyond = edits.beyond) {
   if (edits.steps.length > MOST_STEPS || edits.steps.reduce((sum, step) => sum + step.patch.lengths.length, 0) > MOST_RUNS) forgetOldest();
   masksChanged(box);
   editsChanged();
+  if (edit.on) sayTool();
+  else announce(''); // what was said of an earlier step
   return true;
 }
 

@@ -105,7 +105,7 @@ props.names.slice(0, BACKGROUND).forEach((name, k) => {
 
 const editActions = {
   undo: undoOnce, redo, done: () => toggleEdit(false), original: backToModel,
-  remove: () => { removeVertebra(edit.k); sayTool(); },
+  remove: () => removeVertebra(edit.k),
 };
 
 editor.addEventListener('click', (event) => {

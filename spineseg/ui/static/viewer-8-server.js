@@ -47,7 +47,7 @@ function answered(value) {
   root.dataset.correctMs = Math.round(performance.now() - sync.sent);
   root.dataset.answered = value.asked;
   if (value.film !== shown.film || !shown.a) return;
-  document.dispatchEvent(new CustomEvent('spineseg:measured', { detail: { film: value.film, cells: value.cells, corrected: value.corrected, masks: sync.masks } }));
+  document.dispatchEvent(new CustomEvent('spineseg:measured', { detail: { film: value.film, cells: value.cells, corrected: value.corrected, renumbered: value.renumbered, masks: sync.masks } }));
   shown.lines = value.lines;
   find('.with-lines').hidden = !shown.lines.length;
   if (sync.again) {
