@@ -5,15 +5,18 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 
 from spineseg.ui import texts
 from spineseg.ui.compare import NOTHING, SHOWN
+from spineseg.ui.correction import BadRequest
 from spineseg.ui.handlers import Handlers
 from spineseg.ui.panels import panels
 from spineseg.ui.session import Entry, SessionState, SessionStore
+from spineseg.ui.uploads import read_and_delete, uploaded
 from spineseg.ui.viewer import UNCHANGED, after_correction, in_language, update
 
 _SAME_PANELS: tuple[Any, ...] = tuple(gr.skip() for _ in range(3))
@@ -49,6 +52,7 @@ def on_session(
         entry = store.get(session)
         before = state_of(entry, opening, shown)
         if before is None and shown:
+            _discard(inputs)
             return {"film": shown, "lost": True}, *_SAME_PANELS, *more(None)
         after = handler(before, *inputs)
         overtaken = after is not before and not store.replace(session, entry, after)
@@ -59,6 +63,14 @@ def on_session(
         return update(before, after), *panels(after), *more(after)
 
     return listener
+
+
+def _discard(inputs: tuple[Any, ...]) -> None:
+    """Deletes the uploads among the inputs of a handler that is not called."""
+    for value in inputs:
+        if isinstance(value, Mapping):
+            with suppress(BadRequest):
+                read_and_delete(uploaded(value), lambda path: None)
 
 
 def on_shown(

@@ -21,7 +21,8 @@ def measurements(state: SessionState | None) -> str:
     """The panel: a table with intervals, copied by one press; rows name their lines on the film."""
     measured = state.measurements if state else None
     if measured is None:
-        return f'<p class="note">{texts.NO_MEASUREMENTS}</p>'
+        held_back = state is not None and state.held_back
+        return f'<p class="note">{texts.MEASURED_IF_SHOWN if held_back else texts.NO_MEASUREMENTS}</p>'
     plane = texts.MILLIMETRES.format(translated(measured.spacing.plane)) if measured.spacing else ""
     missing = _left_out(measured)
     return (_table(measured.table(), f"{plane}{texts.INTERVAL}") if measured.figures else "") + (

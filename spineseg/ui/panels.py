@@ -70,7 +70,8 @@ def findings(state: SessionState | None) -> str:
         if state.corrected is None:
             return f'<p class="verdicts facts" role="status">{texts.NOT_SEGMENTED.format(size=size)}</p>'
         return f'<p class="verdicts" role="status">{_corrected()}</p><p class="facts">{size}</p>' + _vertebrae(state)
-    facts = (size, escaped(translated(layer.title)), device_name(layer.device), f"{layer.seconds:.1f}\N{NO-BREAK SPACE}s")
+    seconds = f"{layer.seconds:.1f}\N{NO-BREAK SPACE}s"
+    facts = (size, escaped(translated(layer.title)), device_name(layer.device), seconds)
     return (
         f'<p class="verdicts" role="status">{_verdict(state, layer.levels)}</p><p class="facts">{" · ".join(facts)}</p>'
         + _sentences("remarks", (*state.film.remarks, *(() if state.inverted else state.remarks)))

@@ -57,6 +57,7 @@ SCRIPTS = {
         *("viewer-3-move.js", "viewer-3-window.js", "viewer-4-controls.js", "viewer-4-rulers.js"),
         *("viewer-5-masks.js", "viewer-6-history.js", "viewer-6-storage.js", "viewer-7-tools.js"),
         *("viewer-8-edit.js", "viewer-8-server.js", "viewer-9-downloads.js", "viewer-9-keyboard.js"),
+        "viewer-9-waiting.js",
     ),
     "values": ("values.js",),
     "corrections": ("corrections.js",),

@@ -237,6 +237,16 @@ def test_figures_lines_and_panels_follow(editor: Editor) -> None:
     page.click('[data-edit-do="undo"]')
     page.wait_for_selector("#findings .verdict.reliable")
     page.wait_for_function("(text) => document.querySelector('#measures').innerText === text", arg=before)
+    assert page.inner_text(".edit-note") == "Undone: contour of L3."
+    page.click('[data-edit-do="done"]')
+    page.click('#findings [data-correct="lower"]')
+    page.wait_for_selector("#findings .verdict.corrected")
+    assert not page.is_visible("#findings .verdict.reliable"), "that was said of the model's names"
+    page.click('#findings [data-correct="undo"]')
+    page.wait_for_selector('.edit-note:has-text("Undone: all labels moved.")')
+    page.click('#findings [data-correct="drop"] >> nth=0')
+    page.wait_for_selector(".edit-note", state="hidden")
+    page.click('#findings [data-correct="undo"]')
 
 
 def test_corners_that_were_clicked_are_the_corners_measured(editor: Editor) -> None:

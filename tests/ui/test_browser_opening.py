@@ -333,6 +333,28 @@ def test_keys_work_wherever_the_focus_is_but_in_fields(page: Page) -> None:
     page.keyboard.press("Escape")
 
 
+def test_keys_act_in_the_viewer_alone_where_a_person_wants_so(page: Page) -> None:
+    """WCAG 2.1.4, and the page remembers it."""
+    page.click('[data-do="help"]')
+    page.uncheck(".single-keys")
+    page.click(".help form button")
+    for _ in range(2):
+        page.focus('#findings [data-correct="higher"]')
+        page.keyboard.press("2")
+        assert switched_on(page)[1]
+        page.focus(".stage")
+        page.keyboard.press("2")
+        assert not switched_on(page)[1]
+        page.reload()
+        page.wait_for_selector(LOADED)
+    page.click('[data-do="help"]')
+    page.check(".single-keys")
+    page.click(".help form button")
+    page.focus('#findings [data-correct="higher"]')
+    page.keyboard.press("2")
+    assert not switched_on(page)[1]
+
+
 def test_escape_takes_back_what_is_being_dragged(page: Page) -> None:
     page.keyboard.press("e")
     page.keyboard.press("b")

@@ -172,7 +172,7 @@ def test_another_picture_is_shown_bare_until_its_masks_are_asked_for() -> None:
     sent, html = update(SessionState(film, "token"), state), panels.findings(state)
     assert sent is not None and not sent.get("a") and not sent.get("lines")
     assert "does not look like a lateral lumbar radiograph" in html and "Show anyway" in html and "L1" not in html
-    assert state.measurements is None and "Measurements appear" in panels.measurements(state)
+    assert state.measurements is None and "until Show anyway is pressed" in panels.measurements(state)
     shown = page.show_anyway(state)
     assert shown
     sent, html = update(state, shown), panels.findings(shown)
@@ -228,6 +228,12 @@ def test_a_reference_without_a_film_is_refused_and_gone(upload: dict) -> None:
     with pytest.raises(gr.Error, match="choose it before its reference"):
         handlers().open_reference(None, upload)
     assert not Path(upload["path"]).exists()
+
+
+def test_a_reference_of_a_film_that_was_forgotten_is_gone_at_once(store: SessionStore, upload: dict) -> None:
+    listener = on_session(store, handlers().open_reference)
+    assert listener(gr.Request(session_hash="b-visitor"), "a film that is forgotten", upload)[0]["lost"]
+    assert not Path(upload["path"]).parent.exists()
 
 
 # ---- correcting and measuring ----

@@ -94,7 +94,8 @@ function drawMasks(context, layer) {
   if (find('.names').checked && !edit.gesture) drawNames(context, layer);
 }
 
-const drawNames = (context, layer) => layer.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, props.names[k]));
+const drawNames = (context, layer) => layer.vertebrae.forEach((vertebra, k) => vertebra && visible[k] && drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, props.names[k], nameSize(vertebra)));
+const nameSize = (vertebra) => Math.max(9, Math.min(14, 0.45 * vertebra.canvas.height * view.scale)); // leaves a small body to be seen
 
 // A line of constant width on the screen, with dark edges so that it is seen on white bone.
 function strokeTwice(context, path, colour, width) {
@@ -136,7 +137,7 @@ function drawText(context, x, y, text, size = 14) {
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textAlign = 'center';
   context.textBaseline = 'middle';
-  context.lineWidth = 3.5;
+  context.lineWidth = size / 4;
   context.lineJoin = 'round';
   context.strokeStyle = '#000c';
   context.fillStyle = '#fff';
@@ -164,7 +165,7 @@ function drawBothNames(context) {
     if (!vertebra || !visible[k]) return;
     const there = sideOf('B').bits[Math.round(vertebra.y) * shown.columns + Math.round(vertebra.x)] ?? 0;
     const others = props.names.filter((_, n) => n < BACKGROUND && (there >> n) & 1 && !((there >> k) & 1));
-    drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, [props.names[k], ...others].join(' | '));
+    drawText(context, vertebra.x + 0.5, vertebra.y + 0.5, [props.names[k], ...others].join(' | '), nameSize(vertebra));
   });
 }
 

@@ -225,7 +225,7 @@ element.addEventListener('click', (event) => {
 const typing = (target) => target.closest?.('textarea, select, [contenteditable], input:not([type="range"], [type="checkbox"], [type="radio"], [type="file"])');
 const leaving = (event) => event.key === 'Escape' && root.contains(event.target); // a list of the editor
 document.addEventListener('keydown', (event) => {
-  if (!root.isConnected || event.defaultPrevented || (typing(event.target) && !leaving(event))) return;
+  if (!root.isConnected || event.defaultPrevented || !isMeant(event) || (typing(event.target) && !leaving(event))) return;
   const action = event.key === '?' ? help : document.querySelector('dialog[open]') ? null : event.ctrlKey || event.metaKey ? editControlKey(event) : keyAction(event);
   if (!action || event.altKey) return;
   event.preventDefault();

@@ -52,3 +52,18 @@ function cursorKey(event) {
 }
 
 stage.addEventListener('pointermove', () => { edit.byKeys = false; });
+
+// ---- single keys: everywhere, or in the viewer alone where a person wants so. Source: WCAG 2.2, 2.1.4 ----
+
+const KEYS_IN_VIEWER = 'spineseg-keys-in-viewer';
+const singleKeys = find('.single-keys');
+try {
+  singleKeys.checked = localStorage.getItem(KEYS_IN_VIEWER) === null;
+} catch {} // a browser that stores nothing
+singleKeys.addEventListener('change', () => {
+  try {
+    if (singleKeys.checked) localStorage.removeItem(KEYS_IN_VIEWER);
+    else localStorage.setItem(KEYS_IN_VIEWER, 'yes');
+  } catch {} // for this page only
+});
+const isMeant = (event) => singleKeys.checked || event.ctrlKey || event.metaKey || root.contains(event.target);
