@@ -312,6 +312,12 @@ def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _films_scored(kind: str) -> str:
+    """What a card calls a set of films, in words."""
+    words = kind.replace("_", " ").split()
+    return translated(" ".join(word.upper() if word.upper() in VERTEBRAE else word for word in words))
+
+
 def _score_table(scores: Mapping[str, Any]) -> str:
     """A row for each set of films on the card, a column for each kind of figure that any of them has."""
     found = {kind: _scores(row) for kind, row in scores.items() if isinstance(row, Mapping)}
@@ -319,7 +325,7 @@ def _score_table(scores: Mapping[str, Any]) -> str:
     if not columns:
         return _note(texts.NO_SCORES)
     rows = [
-        f'<tr><th scope="row">{escaped(str(kind).replace("_", " "))}</th>'
+        f'<tr><th scope="row">{escaped(_films_scored(str(kind)))}</th>'
         + "".join(f"<td>{escaped(row.get(key, '–'))}</td>" for key in columns)
         + "</tr>"
         for kind, row in found.items()
