@@ -41,6 +41,8 @@ FilmDice = Mapping[str, Sequence[float]]
 PAGE = "report.html"
 WORST, FINEST = 4, 2
 """Films held back that are shown: those with the lowest Dice, and those with the highest."""
+WHITE_ABOVE = 0.93
+"""Above this probability a cell of the table of channels has white letters: a contrast of 4.5 on a light page too."""
 _MOST_ROWS = 560
 """Of a film's picture."""
 STYLE = """
@@ -253,7 +255,7 @@ def _response_table(best: EpochReport) -> str:
     for name, values in zip(CHANNELS, best.response, strict=False):
         cells = [
             f'<td style="background:rgba(0,114,178,{min(max(value, 0), 1):.3f});'
-            f'color:{"#fff" if value > 0.5 else "inherit"}">{_figure(value)}</td>'
+            f'color:{"#fff" if value > WHITE_ABOVE else "inherit"}">{_figure(value)}</td>'
             for value in values
         ]
         rows.append(_row(name, cells))

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -184,6 +185,23 @@ def test_a_background_channel_and_a_loss_below_zero_are_shown(run: Path):
     write_history(run, [replace(r, response=(np.eye(7, 6) * 0.5).tolist(), train_loss=-50.0) for r in REPORTS])
     page = read(write_report(run))
     assert "background" in page.words and "-50" in page.words
+
+
+def luminance(colour: Sequence[float]) -> float:
+    """Of sRGB, 0..255. Source: WCAG 2.2."""
+    red, green, blue = (c / 3294.6 if c <= 10.31 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_figures_in_blue_cells_can_be_read(run: Path):
+    response = np.linspace(0, 1, 36).reshape(6, 6).tolist()
+    write_history(run, [replace(r, response=response) for r in REPORTS])
+    cells = re.findall(r"background:rgba\(0,114,178,([\d.]+)\);color:(#fff|inherit)", write_report(run).read_text())
+    assert len(cells) == 36
+    for share, ink in cells:
+        behind = luminance([255 + (c - 255) * float(share) for c in (0, 114, 178)])
+        light, dark = (1.0, behind) if ink == "#fff" else (behind, 0.0)
+        assert (light + 0.05) / (dark + 0.05) >= 4.45, share
 
 
 @pytest.mark.parametrize("missing", ["config.json", "history.jsonl"])

@@ -5,8 +5,12 @@ element.addEventListener('click', (event) => {
 });
 function mark() {
   const shown = document.querySelector('.viewer')?.dataset.example;
-  for (const button of element.querySelectorAll('button')) button.setAttribute('aria-current', button.dataset.name === shown);
+  for (const button of element.querySelectorAll('button')) {
+    const current = String(button.dataset.name === shown);
+    if (button.getAttribute('aria-current') !== current) button.setAttribute('aria-current', current);
+  }
 }
 document.addEventListener('spineseg:film-changed', mark);
-new MutationObserver(mark).observe(element, { childList: true, subtree: true }); // in another language
+// Gradio takes the marks away where it writes the captions in another language.
+new MutationObserver(mark).observe(element, { childList: true, subtree: true, attributeFilter: ['aria-current'] });
 mark();
