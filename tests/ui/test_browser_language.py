@@ -34,6 +34,13 @@ SEEN = """[...document.querySelectorAll('body *')]
     node.title, node.ariaLabel, node.placeholder, node.alt])
   .filter((text) => text && /[A-Za-z]{2}/.test(text)).map((text) => text.trim())"""
 
+LISTEN = """() => {
+  window.heard = [];
+  const said = document.querySelector('.sr-only[role="status"]');
+  const note = () => said.textContent.trim() && window.heard.push(said.textContent);
+  new MutationObserver(note).observe(said, { subtree: true, childList: true, characterData: true });
+}"""
+
 
 @pytest.fixture(scope="module")
 def address(uploads: Path) -> Iterator[str]:
@@ -68,7 +75,11 @@ def test_a_korean_browser_gets_a_korean_page_without_english_words(
     page.wait_for_selector('#examples button[aria-current="true"]:has-text("골반이 보이는 영상")')
     page.wait_for_selector('#measures:has-text("요추 전만각, L1-S1 코브각")')
     assert english_words(page) == set()
+    page.evaluate(LISTEN)
     with_film(page, film)
+    page.wait_for_function("window.heard.length > 0")
+    page.wait_for_timeout(6000)  # Gradio reads one thing in five seconds
+    assert not [text for text in page.evaluate("window.heard") if re.search("[A-Za-z]{2}", text)]
     page.wait_for_selector('#findings .verdict:has-text("척추 번호 신뢰 가능")')
     page.wait_for_selector('#measures:has-text("요추 전만각, L1-S1 코브각")')
     assert english_words(page) == set()
