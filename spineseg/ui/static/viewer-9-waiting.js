@@ -1,12 +1,17 @@
-// Who waits in line sees it in words of the page: Gradio says its queue in English. page.css shows what is put beside it.
+// Who waits in line sees and hears it in words of the page: Gradio says its queue in English in most languages. page.css
+// shows what is put beside its words.
+const IN_LINE = /queue: (\d+)(?:\/| of )(\d+)/, BARE_KEY = /^[a-z]+\.[a-z_]+$/;
 let heard = null; // where Gradio writes what is read aloud
-const WAITING = /queue: (\d+)\/(\d+)/;
+
+function inLine(text) {
+  const [, n, count] = IN_LINE.exec(text) ?? [];
+  return n && say('inLine', { n, count });
+}
 
 function sayWaiting() {
   if (!heard) listen();
   for (const place of document.querySelectorAll('#viewer .progress-text')) {
-    const [, n, count] = WAITING.exec(place.textContent) ?? [];
-    const text = n ? say('inLine', { n, count }) : say('working');
+    const text = inLine(place.textContent) ?? say('working');
     if (place.dataset.said !== text) place.dataset.said = text;
   }
 }
@@ -14,10 +19,13 @@ function sayWaiting() {
 const tracked = element.closest('#viewer');
 if (tracked) new MutationObserver(sayWaiting).observe(tracked, { subtree: true, childList: true, characterData: true });
 
-// Gradio reads its states aloud. For a word that it lacks in a language it reads the word's key, as "common.complete".
-const BARE_KEY = /^[a-z]+\.[a-z_]+$/;
-const untranslated = new MutationObserver(([{ target }]) => { if (BARE_KEY.test(target.textContent)) target.textContent = ''; });
+// For a word that Gradio lacks in a language it reads the word's key, as "common.complete".
+const readAloud = new MutationObserver(([{ target }]) => {
+  const said = target.textContent, text = inLine(said) ?? (BARE_KEY.test(said) ? '' : said);
+  if (text !== said) target.textContent = text;
+});
+
 function listen() {
-  heard ??= document.querySelector('.sr-only[role="status"]');
-  if (heard) untranslated.observe(heard, { subtree: true, characterData: true });
+  heard = document.querySelector('.sr-only[role="status"]');
+  if (heard) readAloud.observe(heard, { subtree: true, characterData: true });
 }
