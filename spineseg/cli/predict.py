@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spineseg.inference.segmenter import Segmenter
     from spineseg.io.answers import Answers
     from spineseg.io.discovery import Found, FoundFilm, LeftOut
-    from spineseg.processes import Processes
+    from spineseg.io.processes import Processes
 
     _Segmented = tuple[FoundFilm, str, "tuple[_Opened, Prediction] | BadInput"]
     """A film with its key, and what was made of it or why nothing was."""
@@ -89,7 +89,7 @@ class PredictArguments:
 def predict(arguments: Annotated[PredictArguments, Flat]) -> int:
     """Segment films into arrays of rows x columns x 7."""
     from spineseg.io.discovery import no_film, search
-    from spineseg.processes import connected
+    from spineseg.io.processes import connected
 
     arguments.check()
     for table in (arguments.out / name for name in _tables(arguments)):
@@ -210,13 +210,19 @@ class _Run:
 
     def _segmented(self, opened: Iterable[tuple[tuple[FoundFilm, str], Future[_Opened]]]) -> Iterator[_Segmented]:
         """In this thread, which alone asks the network; an error is handed on in place of what was made."""
-        as_stored = self.arguments.as_stored
         for (found, key), reading in opened:
             try:
-                read = reading.result()
-                yield found, key, (read, self.segmenter(read.film.as_told(invert=False) if as_stored else read.film))
+                yield found, key, self._predicted(reading.result())
             except BadInput as error:
                 yield found, key, error
+
+    def _predicted(self, read: _Opened) -> tuple[_Opened, Prediction]:
+        with ExitStack() as keeps:
+            keeps.push(read.keeps)
+            film = read.film.as_told(invert=False) if self.arguments.as_stored else read.film
+            prediction = self.segmenter(film)
+            keeps.pop_all()
+        return read, prediction
 
     def _write(self, segmented: _Segmented) -> tuple[str, dict[str, Any]]:
         """The film's line, and what the tables say of it. Raises BadInput, also if results cannot have their name."""

@@ -74,7 +74,7 @@ def evaluate(
     from spineseg.evaluation.evaluate import evaluate, summary_table
     from spineseg.io.answers import Answers
     from spineseg.io.folder import find_films
-    from spineseg.processes import connected
+    from spineseg.io.processes import connected
     from spineseg.training.full_size import films_to_score, trained_on_among
 
     if held_back is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipInfo
 
-from spineseg.processes import ALONE, Processes
+from spineseg.io.processes import ALONE, Processes
 
 ERROR = "error"
 """In the answer of a film that could not be used, which a later run tries again."""

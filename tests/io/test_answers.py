@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spineseg.io.answers import ERROR, Answers
-from spineseg.processes import Processes
+from spineseg.io.processes import Processes
 
 
 @pytest.fixture
