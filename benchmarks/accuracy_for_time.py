@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -63,7 +64,7 @@ def work_row(checkpoint: Path) -> Row:
 def score(segmenter: Segmenter, films: Path) -> Summary:
     """On the labelled films of the folder. Raises SystemExit if one of them cannot be used."""
     with tempfile.TemporaryDirectory() as out:
-        summary = evaluate(segmenter, tqdm(labelled_films(films), desc=segmenter.name), out)
+        summary = evaluate(segmenter, labelled_films(films), out, progress=partial(tqdm, desc=segmenter.name))
     if summary.failed:
         raise SystemExit(f"expected films that can be scored, got: {summary.failed}")
     return summary

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.films import BITS, enlarged, write_jpeg
-from benchmarks.networks import Probabilities, finished
+from benchmarks.networks import finished
 from benchmarks.timing import CHECKPOINT, memory_of, options, peak_mb, python, spread, surroundings, take_turns, tell
 from experiments.records import Row
 from spineseg.film import Film
@@ -28,12 +28,10 @@ from spineseg.inference.grid import film_to_grid, normalise
 from spineseg.inference.levels import decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks
 from spineseg.inference.segmenter import Segmenter, pick_device
-from spineseg.inference.views import averaged
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
 from spineseg.io.isolation import read_film_isolated, start_ahead
 from spineseg.io.labels import write_array
-from spineseg.model.checkpoint import load_checkpoint
 
 KINDS = ("uncompressed", "JPEG lossless")
 APART, HERE = "read, in a process of its own", "read, in this process"
@@ -55,9 +53,8 @@ class Walk:
     """A film on its way to an array, a stage at a time; each stage uses what those before it left here."""
 
     def __init__(self, path: Path, out: Path, device: str, checkpoint: Path = CHECKPOINT) -> None:
-        network, self.card = load_checkpoint(checkpoint)
-        self.segmenter = Segmenter(network, self.card, device)
-        self.network = Probabilities(network)
+        self.segmenter = Segmenter.load(checkpoint, device)
+        self.card = self.segmenter.card
         self.path, self.out, self.device = path, out, device
 
     @property
@@ -82,12 +79,7 @@ class Walk:
 
     def through(self) -> None:
         """All views of the film, there and back to where NumPy is."""
-        self.probabilities = averaged(self.channels, self.segmenter.views, self.once)
-
-    @torch.inference_mode()
-    def once(self, view: np.ndarray) -> np.ndarray:
-        """One of them."""
-        return self.network(torch.from_numpy(view)[None].to(self.device))[0].cpu().numpy()
+        self.probabilities = self.segmenter.probabilities(self.channels)
 
     def decode(self) -> None:
         """Six ordered channels, or the strongest where the card names no decoder."""

@@ -143,12 +143,14 @@ def test_predict_reports_bad_files_and_goes_on(data: Path, checkpoint: Path, tmp
     stems |= {"b/film A.B": "b/film A.B"}
     written = [f"{stem}.{ending}" for stem in stems for ending in ("npy", "png", "json")]
     there = (p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
-    assert sorted(there) == sorted([*written, "measurements.csv"])
+    assert sorted(there) == sorted([*written, "films.csv", "measurements.csv", "answered-0.jsonl"])
     printed = capsys.readouterr()
-    taken, bad, *other = printed.err.splitlines()
+    taken, bad, *other = sorted(printed.err.splitlines())
     assert taken == "a.ima: its results are named a.ima, as a.dcm has the same name without ending"
     assert bad.startswith("c.dcm: expected ")
     assert other == [f"{name}: left out: a file of another kind" for name in ("d.dcm", "notes.txt")]
+    with (out / "films.csv").open(newline="") as stream:
+        assert [row["film"] for row in csv.DictReader(stream) if not row["error"]] == list(stems)
     assert printed.out.endswith(f"6 of 7 films segmented into {out}, 2 files left out\n")
     with (out / "measurements.csv").open(newline="") as stream:
         rows = {row["film"]: row for row in csv.DictReader(stream)}
@@ -279,7 +281,9 @@ def test_predict_takes_every_name_that_a_file_can_have(film: Path, checkpoint: P
     printed = capsys.readouterr()
     assert [line.partition(":")[0] for line in printed.out.splitlines()[:2]] == ["a?.dcm", "b?[31m?c.dcm"]
     assert printed.err == "d?[2J?.dcm: left out: a file of another kind\n" and "\x1b" not in printed.out + printed.err
-    assert {path.suffix for path in out.iterdir()} == {".npy", ".json", ".csv"} and len(list(out.iterdir())) == 5
+    assert {path.suffix for path in out.iterdir()} == {".npy", ".json", ".csv", ".jsonl"} and len(
+        list(out.iterdir())
+    ) == 7
 
 
 def test_evaluate_writes_tables(data: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):

@@ -11,7 +11,8 @@ from typing import Any
 
 import tyro
 
-from spineseg.cli.segment import app, evaluate, predict, show
+from spineseg.cli.predict import predict
+from spineseg.cli.segment import app, evaluate, show
 from spineseg.cli.train import check, check_submission, convert, push, report, simulate, train, train_with
 from spineseg.film import BadInput
 

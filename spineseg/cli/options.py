@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -50,8 +52,26 @@ class Model:
         views = ONE_VIEW if self.one_view else None
         return Segmenter.load(self.checkpoint, self.device, views, architecture=self.architecture)
 
+    def identity(self) -> str:
+        """A digest of this program's version, the weights and their card."""
+        from spineseg import __version__
+        from spineseg.model.hub import resolve
+
+        weights = resolve(self.checkpoint)
+        content = b"".join(path.read_bytes() for path in (weights, weights.with_suffix(".json")))
+        return hashlib.sha256(__version__.encode() + content).hexdigest()
+
 
 PUBLISHED = Model()
+
+
+def readers(wanted: int | None, processes: int = 1) -> int:
+    """Films that this process reads at the same time. Raises BadInput for fewer than one."""
+    if wanted is None:
+        return max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2) // processes)
+    if wanted < 1:
+        raise BadInput(f"expected one worker or more, got {wanted}; leave --workers out for as many as there are cores")
+    return wanted
 
 
 def progress(what: str) -> Callable[[Iterable[Any]], Iterable[Any]]:

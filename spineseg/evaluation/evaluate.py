@@ -6,8 +6,10 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +29,8 @@ from spineseg.evaluation.metrics import (
 from spineseg.film import VERTEBRAE, BadInput, Case, Film, Masks
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.verdict import VERDICTS, Verdict
+from spineseg.io.ahead import ahead
+from spineseg.io.answers import ERROR, Answers
 from spineseg.io.files import nullified, write_table, write_text
 from spineseg.io.folder import FilmFiles, read_case
 
@@ -41,6 +45,7 @@ DICE_COLUMNS = (
     "present_in_prediction",
     "confidence",
 )
+_PER_VERTEBRA = ("dice", "iou", "hausdorff95_px", "hausdorff95_l3_share")
 FILM_COLUMNS = ("film", "mean_dice", "levels_right", "verdict", "reasons", "anatomy_faults", "seconds")
 
 
@@ -119,34 +124,61 @@ def evaluate(
     *,
     read: Callable[[FilmFiles], Case] = read_case,
     seed: int = 0,
+    readers: int = 1,
+    answers: Answers | None = None,
+    progress: Callable[[Iterable[FilmFiles]], Iterable[FilmFiles]] = iter,
 ) -> Summary:
     """Score every labelled film and write `dice.csv`, `films.csv` and `summary.json` into out_dir.
 
-    films: see `folder.find_films`; wrap it for a progress bar. A film without a label is listed, not scored; one that
-    cannot be read is reported, and the rest go on. Each file is written as a whole. In the CSV files an empty cell
-    means no score and `inf` a distance to nothing; in the JSON file null means no figure.
+    films: see `folder.find_films`. A film without a label is listed, not scored; one that cannot be read is reported,
+    and the rest go on. Each file is written as a whole. In the CSV files an empty cell means no score and `inf` a
+    distance to nothing; in the JSON file null means no figure.
     segmenter: any callable; its `name`, or else the callable's own, stands for the checkpoint. seed: of the bootstrap.
+    readers: films read at the same time, while another is segmented. answers: those of earlier runs are not scored
+    again, and its processes share the films; each returns the summary of all, and the first one writes it.
     """
-    scores, unlabelled, failed = [], [], {}
-    for files in films:
-        if files.label is None:
-            unlabelled.append(files.name)
-            continue
-        try:
-            scores.append(score_film(segmenter, read(files)))
-        except BadInput as error:
-            failed[files.name] = str(error)
-        except OSError as error:
-            failed[files.name] = f"expected a readable file, got: {error.strerror or type(error).__name__}"
+    answers, films = answers or Answers(), list(films)
+    unlabelled = [files.name for files in films if files.label is None]
+    keys = {files.name: answers.key(files.name, [files.film, files.label]) for files in films if files.label}
+    waiting = [files for files in films if files.label and not answers.before(keys[files.name])]
+    for files, reading in ahead(read, progress(list(answers.processes.share(waiting))), readers):
+        answers.add(keys[files.name], _answer(segmenter, reading))
+    told = answers.all()
+    of_films = {name: told[key] for name, key in keys.items()}
+    failed = {name: answer[ERROR] for name, answer in of_films.items() if ERROR in answer}
+    scores = [_score(answer) for answer in of_films.values() if ERROR not in answer]
     checkpoint = getattr(segmenter, "name", None) or getattr(segmenter, "__name__", type(segmenter).__name__)
     summary = summarise(scores, checkpoint=checkpoint, unlabelled=unlabelled, failed=failed, seed=seed)
-    out = Path(out_dir)
+    if answers.processes.index == 0:
+        _write(summary, scores, Path(out_dir))
+    return summary
+
+
+def _answer(segmenter: Callable[[Film], Prediction], reading: Future[Case]) -> dict[str, Any]:
+    """A film's score as JSON has it, or the sentence for why there is none."""
+    try:
+        score = score_film(segmenter, reading.result())
+    except BadInput as error:
+        return {ERROR: str(error)}
+    except OSError as error:
+        return {ERROR: f"expected a readable file, got: {error.strerror or type(error).__name__}"}
+    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(score).items()}
+
+
+def _score(answer: Mapping[str, Any]) -> FilmScore:
+    """What `_answer` made JSON of."""
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in answer.items()}
+    arrays = {key: np.asarray(answer[key], np.float64) for key in _PER_VERTEBRA}
+    faults = AnatomyFaults(**{key: tuple(names) for key, names in answer["faults"].items()})
+    return FilmScore(**{**plain, **arrays, "faults": faults})
+
+
+def _write(summary: Summary, scores: Sequence[FilmScore], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "dice.csv", DICE_COLUMNS, (row for score in scores for row in _vertebra_rows(score)))
     write_table(out / "films.csv", FILM_COLUMNS, map(_film_row, scores))
     text = json.dumps(nullified(asdict(summary)), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(out / "summary.json", text + "\n")
-    return summary
 
 
 def score_film(segmenter: Callable[[Film], Prediction], case: Case) -> FilmScore:

@@ -1,17 +1,14 @@
-"""Film to prediction: the border between NumPy and torch."""
+"""Film to prediction. Loads torch only where a graphics card, or a network of the user's own, asks for it."""
 
 from __future__ import annotations
 
-import logging
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
-import torch
-from torch import nn
-from torch.nn import functional
-
-from spineseg.film import VERTEBRAE, BadInput, Film
+from spineseg.film import BadInput, Film
 from spineseg.inference.grid import GridFit, Image, film_to_grid, normalise
 from spineseg.inference.levels import decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks
@@ -21,12 +18,12 @@ from spineseg.inference.verdict import NOT_LUMBAR
 from spineseg.inference.views import ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged
 from spineseg.inference.visible_field import visible_field
 from spineseg.io.files import DEFAULT_CHECKPOINT
-from spineseg.model.architectures import build_network
 from spineseg.model.card import UNET, Card
-from spineseg.model.checkpoint import load_checkpoint
 from spineseg.model.hub import resolve, with_revision
+from spineseg.model.weights import read_unet
 
-log = logging.getLogger("spineseg.inference")
+_DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
+"""What a graphics card that torch calls cuda has on Linux."""
 
 
 class MissingDevice(BadInput):
@@ -35,6 +32,10 @@ class MissingDevice(BadInput):
 
 def pick_device(wish: str = "auto") -> str:
     """The device asked for; for "auto" cuda where there is one, else cpu. Raises MissingDevice."""
+    if wish == "cpu" or (wish == "auto" and not _may_have_cuda()):
+        return "cpu"
+    import torch
+
     if wish == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -44,6 +45,30 @@ def pick_device(wish: str = "auto") -> str:
     return wish
 
 
+def _may_have_cuda() -> bool:
+    """Whether torch is worth asking, which takes more than a second to load."""
+    return "torch" in sys.modules or sys.platform != "linux" or any(Path(driver).exists() for driver in _DRIVERS)
+
+
+@runtime_checkable
+class Network(Protocol):
+    """`OnnxNetwork` or `TorchNetwork`: what it sees of a film in, probabilities on the grid out."""
+
+    device: str
+
+    def __call__(self, channels: Channels, /) -> Probabilities:
+        """Of one film."""
+        ...
+
+    def lacks_memory(self, error: RuntimeError, /) -> bool:
+        """Whether it may do on the processor, as its device has no memory left."""
+        ...
+
+    def on_cpu(self) -> Network:
+        """The same network on the processor."""
+        ...
+
+
 class Segmenter:
     """A checkpoint made callable: film in, prediction out. One film at a time; safe to share between threads.
 
@@ -51,12 +76,10 @@ class Segmenter:
     card's decoder is "none".
     """
 
-    def __init__(
-        self, network: nn.Module, card: Card, device: str = "auto", views: Sequence[View] | None = None
-    ) -> None:
-        self.card, self.name, self.device = card, card.name, pick_device(device)
+    def __init__(self, network: Network, card: Card, views: Sequence[View] | None = None) -> None:
+        self.card, self.name, self.device = card, card.name, network.device
         self.views = views or (VIEWS if card.decoder == "ordered" else ONE_VIEW)
-        self._network = network.eval().to(self.device)
+        self._network = network
 
     @classmethod
     def load(
@@ -72,9 +95,10 @@ class Segmenter:
         architecture: "unet", or `module:factory` of a network of your own. Raises BadCheckpoint, BadArchitecture,
         HubError, MissingDevice.
         """
-        weights = resolve(path)
-        network, card = load_checkpoint(weights, architecture)
-        return cls(network, with_revision(card, weights), device, views)
+        weights, device = resolve(path), pick_device(device)
+        load = _on_processor if architecture == UNET and device == "cpu" else _in_torch
+        network, card = load(weights, architecture, device)
+        return cls(network, with_revision(card, weights), views)
 
     def __call__(self, film: Film, run: Callable[[Channels], Probabilities] | None = None) -> Prediction:
         """Segment one film, inverted where its picture shows bone dark and no person said otherwise.
@@ -113,31 +137,31 @@ class Segmenter:
 
     def probabilities(self, channels: Channels) -> Probabilities:
         """Of each vertebra, from what the network sees of a film. Raises torch.OutOfMemoryError."""
-        return self._averaged(self._network, channels, self.device, self.views)
+        return averaged(channels, self.views, self._network)
 
     def _probabilities(self, channels: Channels, views: Sequence[View] | None = None) -> tuple[Probabilities, str]:
         """Of each vertebra, and the device that they were computed on."""
         views = views or self.views
         try:
-            return self._averaged(self._network, channels, self.device, views), self.device
-        except torch.OutOfMemoryError:
-            if self.device == "cpu":
+            return averaged(channels, views, self._network), self.device
+        except RuntimeError as error:
+            if not self._network.lacks_memory(error):
                 raise
         # Outside of the handler, which keeps the failed attempt's tensors alive.
-        torch.cuda.empty_cache()
-        log.warning("%s has no memory left for a film; it is segmented on the CPU", self.device)
-        on_cpu = build_network(self.card.architecture, self.card.network).eval()
-        on_cpu.load_state_dict({name: value.cpu() for name, value in self._network.state_dict().items()})
-        return self._averaged(on_cpu, channels, "cpu", views), "cpu"
-
-    def _averaged(self, network: nn.Module, channels: Channels, device: str, views: Sequence[View]) -> Probabilities:
-        return averaged(channels, views, lambda view: _run(network, view, device))
+        on_cpu = self._network.on_cpu()
+        return averaged(channels, views, on_cpu), on_cpu.device
 
 
-@torch.inference_mode()
-def _run(network: nn.Module, channels: Channels, device: str) -> Probabilities:
-    batch = torch.from_numpy(channels)[None].to(device)
-    logits = network(batch).float()
-    if logits.shape[-2:] != batch.shape[-2:]:
-        logits = functional.interpolate(logits, size=batch.shape[-2:], mode="bilinear", align_corners=False)
-    return torch.sigmoid(logits)[0, : len(VERTEBRAE)].cpu().numpy()
+def _on_processor(weights: Path, _architecture: str, _device: str) -> tuple[Network, Card]:
+    from spineseg.inference.onnx_network import OnnxNetwork
+
+    values, card = read_unet(weights)
+    return OnnxNetwork(card.network, values), card
+
+
+def _in_torch(weights: Path, architecture: str, device: str) -> tuple[Network, Card]:
+    from spineseg.inference.torch_network import TorchNetwork
+    from spineseg.model.checkpoint import load_checkpoint
+
+    module, card = load_checkpoint(weights, architecture)
+    return TorchNetwork(module, card, device), card

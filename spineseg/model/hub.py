@@ -29,7 +29,6 @@ from safetensors import safe_open
 
 from spineseg.film import BadInput
 from spineseg.model.card import UNET, Card, card_path
-from spineseg.model.checkpoint import load_checkpoint
 
 WEIGHTS, CARD, PAGE = "model.safetensors", "model.json", "README.md"
 """What a repository holds; other files in it are never fetched."""
@@ -147,10 +146,12 @@ def prepare_upload(weights: Path, repository: str, *, licence: str = "", archite
 
     Raises BadCheckpoint as `load_checkpoint` does, HubError for a bad repository name or a card that names a folder.
     """
+    from spineseg.model.checkpoint import load_checkpoint
+
     if not _REPOSITORY.fullmatch(repository):
         raise HubError("expected a repository as owner/name, got another form; use letters, digits, - _ and . only")
     _, card = load_checkpoint(weights, architecture)
-    with safe_open(weights, framework="pt") as file:
+    with safe_open(weights, framework="np") as file:
         own = json.loads((file.metadata() or {}).get("card", "{}"))  # the weights' copy, which goes along
     folders = {text for text in _texts([asdict(card), own]) if _FOLDER.search(text)}
     if folders:

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Score:
 def score_films(weights: Path, films: Iterable[FilmFiles], out: Path, architecture: str) -> Score | None:
     """Write what `evaluate` writes into `out`; None if no film could be scored."""
     segmenter = Segmenter.load(weights, architecture=architecture)
-    evaluate(segmenter, tqdm(films, desc=f"scoring {weights.stem}", unit="film"), out)
+    evaluate(segmenter, films, out, progress=partial(tqdm, desc=f"scoring {weights.stem}", unit="film"))
     return read_score(out)
 
 

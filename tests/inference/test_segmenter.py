@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,18 +11,19 @@ import numpy as np
 import pytest
 import torch
 from small import GRID, write_checkpoint
-from torch import nn
 
 from spineseg.evaluation.metrics import dice
 from spineseg.film import Case, Film
-from spineseg.inference import segmenter as predict
 from spineseg.inference.grid import film_to_grid, masks_to_grid
+from spineseg.inference.onnx_network import OnnxNetwork
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.segmenter import MissingDevice, Segmenter, pick_device
+from spineseg.inference.torch_network import TorchNetwork
 from spineseg.inference.verdict import CHECK, RELIABLE
 from spineseg.inference.views import ONE_VIEW, VIEWS
 from spineseg.model.architectures import build_network
-from spineseg.model.card import Card
+from spineseg.model.card import Card, read_card
+from spineseg.model.checkpoint import load_checkpoint
 from spineseg.model.config import GridConfig, UNetConfig
 from spineseg.model.unet import UNet
 from spineseg.simulate import SimulateConfig, simulate_case
@@ -74,20 +77,28 @@ def test_neither_other_films_nor_loading_again_changes_an_answer(
 def test_a_film_is_seen_in_several_views_unless_the_card_has_no_decoder(
     segmenter: Segmenter, films: list[Film], monkeypatch: pytest.MonkeyPatch
 ):
-    network, card = segmenter._network, segmenter.card
-    run, seen = predict._run, []
-    monkeypatch.setattr(predict, "_run", lambda *given: seen.append(given[1]) or run(*given))
+    network, card, seen = segmenter._network, segmenter.card, []
+
+    class Counting(OnnxNetwork):
+        """The same network, which counts."""
+
+        def __init__(self) -> None: ...
+
+        def __call__(self, channels: np.ndarray) -> np.ndarray:
+            seen.append(channels)
+            return network(channels)
+
     ordered, predictions = replace(card, decoder="ordered"), []
     for chosen, views, count in ((card, None, 1), (ordered, ONE_VIEW, 1), (ordered, None, len(VIEWS))):
         seen.clear()
-        predictions.append(Segmenter(network, chosen, "cpu", views)(films[0].as_told(invert=False)).probabilities)
+        predictions.append(Segmenter(Counting(), chosen, views)(films[0].as_told(invert=False)).probabilities)
         assert len(seen) == count
     raw, once, several = predictions
     assert np.array_equal(raw, once) and not np.array_equal(once, several)
 
 
 def test_a_mirrored_film_gets_the_mirrored_answer(segmenter: Segmenter, films: list[Film]):
-    several, film = Segmenter(segmenter._network, segmenter.card, "cpu", VIEWS), films[0]
+    several, film = Segmenter(segmenter._network, segmenter.card, VIEWS), films[0]
     mirrored = several(Film(np.ascontiguousarray(film.image[:, ::-1]), film.spacing))
     assert np.allclose(mirrored.probabilities[:, :, ::-1], several(film).probabilities, atol=0.02)
 
@@ -100,7 +111,27 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device() == pick_device("cpu") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert pick_device() == "cuda"
+    assert pick_device() == "cuda" and pick_device("cpu") == "cpu"
+
+
+def test_the_processor_needs_no_torch(checkpoint: Path):
+    """A film is segmented before torch, which takes more than a second to load, is needed by anything."""
+    code = f"""
+import sys
+import numpy as np
+from spineseg import Film, Segmenter
+Segmenter.load({str(checkpoint)!r}, "cpu")(Film(np.random.default_rng(0).uniform(0, 99, (90, 70)).astype("f4")))
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
+
+
+def test_torch_and_onnx_runtime_answer_alike(checkpoint: Path, segmenter: Segmenter, films: list[Film]):
+    in_torch = Segmenter(TorchNetwork(*load_checkpoint(checkpoint)), segmenter.card)
+    for film in films:
+        one, other = segmenter(film), in_torch(film)
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
+        assert (one.masks != other.masks).mean() < 1e-3, "a pixel at most that lies on the threshold"
 
 
 NO_MPS = pytest.param("mps", marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="has MPS"))
@@ -123,7 +154,7 @@ def test_a_network_that_knows_gives_the_truth_back(case: Case, monkeypatch: pyte
     known = masks_to_grid(case.masks, film_to_grid(case.film, GridConfig())[1])
     ordered = Card("oracle", GridConfig(), config)
     for card, verdict in ((ordered, RELIABLE), (replace(ordered, decoder="none"), CHECK)):
-        segmenter = Segmenter(UNet(config), card, "cpu")
+        segmenter = Segmenter(TorchNetwork(UNet(config), card), card)
         monkeypatch.setattr(segmenter, "_probabilities", lambda *_: (known, "cpu"))
         prediction = segmenter(case.film)
         assert prediction.levels.verdict == verdict
@@ -133,11 +164,11 @@ def test_a_network_that_knows_gives_the_truth_back(case: Case, monkeypatch: pyte
 def test_a_network_on_patches_answers_on_the_whole_grid(case: Case):
     """Its logits, at half the grid's size, are enlarged without a shift: a step in the film stays where it is."""
     config = UNetConfig(features=(4, 6))
-    segmenter = Segmenter(UNet(config), Card("step", GRID, config), "cpu", ONE_VIEW)
     step = torch.full((1, 6, 32, 24), -8.0)
     step[..., 12:] = 8.0
-    segmenter._network.forward = lambda _: step  # type: ignore[method-assign]
-    probabilities = segmenter(case.film).probabilities
+    network, card = UNet(config), Card("step", GRID, config)
+    network.forward = lambda _: step  # type: ignore[method-assign]
+    probabilities = Segmenter(TorchNetwork(network, card), card, ONE_VIEW)(case.film).probabilities
     assert (probabilities[..., :24] < 0.5).all() and (probabilities[..., 24:] > 0.5).all()
 
 
@@ -145,19 +176,20 @@ def test_a_network_on_patches_answers_on_the_whole_grid(case: Case):
 def test_without_memory_on_the_device_the_cpu_does_it_and_says_so(
     films: list[Film], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, architecture: str
 ):
-    config, run, tried = UNetConfig(features=(4, 6), prior=0.5), predict._run, []
-    network = build_network(architecture, config)
-    segmenter = Segmenter(network, Card("a", GRID, config, "none", architecture=architecture), "cpu")
-    expected = segmenter(films[0])
+    config, tried = UNetConfig(features=(4, 6), prior=0.5), []
+    card = Card("a", GRID, config, "none", architecture=architecture)
+    network = TorchNetwork(build_network(architecture, config), card)
+    expected, run = Segmenter(network, card)(films[0]), TorchNetwork.__call__
 
-    def without_memory(network: nn.Module, channels: np.ndarray, device: str) -> np.ndarray:
-        tried.append(device)
-        if device != "cpu":
+    def without_memory(network: TorchNetwork, channels: np.ndarray) -> np.ndarray:
+        tried.append(network.device)
+        if network.device != "cpu":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return run(network, channels, device)
+        return run(network, channels)
 
-    monkeypatch.setattr(predict, "_run", without_memory)
-    monkeypatch.setattr(segmenter, "device", "cuda:0")
+    monkeypatch.setattr(TorchNetwork, "__call__", without_memory)
+    network.device = "cuda:0"
+    segmenter = Segmenter(network, card)
     prediction = segmenter(films[0])
     assert tried == ["cuda:0", "cpu"]
     assert prediction.device == "cpu" and segmenter.device == "cuda:0"
@@ -167,14 +199,15 @@ def test_without_memory_on_the_device_the_cpu_does_it_and_says_so(
 
 
 def test_without_memory_on_the_cpu_nothing_is_tried_again(
-    segmenter: Segmenter, films: list[Film], monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, films: list[Film], monkeypatch: pytest.MonkeyPatch
 ):
     def without_memory(*_: object) -> np.ndarray:
         raise torch.OutOfMemoryError("no memory")
 
-    monkeypatch.setattr(predict, "_run", without_memory)
+    monkeypatch.setattr(TorchNetwork, "__call__", without_memory)
+    network = TorchNetwork(*load_checkpoint(checkpoint))
     with pytest.raises(torch.OutOfMemoryError):
-        segmenter(films[0])
+        Segmenter(network, read_card(checkpoint))(films[0])
 
 
 @pytest.mark.parametrize("value", [0.0, 2000.0, 4095.0, -32768.0, 65535.0])

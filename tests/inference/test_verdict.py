@@ -13,6 +13,7 @@ import pytest
 
 from spineseg.film import VERTEBRAE, Film
 from spineseg.inference.segmenter import Segmenter
+from spineseg.inference.torch_network import TorchNetwork
 from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, VERDICTS, Verdict, traces
 from spineseg.inference.views import ONE_VIEW
 from spineseg.io.films import read_film
@@ -84,9 +85,8 @@ def test_another_picture_is_not_taken_for_a_lateral_lumbar_film(name: str, segme
 
 def test_weights_whose_traces_nobody_measured_turn_no_picture_away(segmenter: Segmenter) -> None:
     card = replace(segmenter.card, most_traces=None)
-    prediction = Segmenter(build_network(card.architecture, card.network), card, "cpu", ONE_VIEW)(
-        Film(noise(0.6).astype(np.float32))
-    )
+    network = TorchNetwork(build_network(card.architecture, card.network), card)
+    prediction = Segmenter(network, card, ONE_VIEW)(Film(noise(0.6).astype(np.float32)))
     assert prediction.levels.verdict != NOT_LUMBAR
 
 
