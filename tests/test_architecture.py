@@ -31,6 +31,7 @@ OTHER_LENGTHS = {
     "inference/prediction.py": "read without torch, which the segmenter needs",
     "inference/verdict.py": "the words that every other folder uses",
     "inference/visible_field.py": "one question, asked of the whole picture",
+    "io/main_guard.py": "one question about the running script",
     "io/pictures.py": "PNG written",
     "io/limits.py": "every limit in one place",
     "simulate/anatomy.py": "the order in which a person is painted",

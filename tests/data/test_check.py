@@ -142,9 +142,7 @@ def test_a_tilted_spine_is_in_order(degrees: float):
     assert mask_findings("x", masks) == []
 
 
-@pytest.mark.parametrize(
-    ("degrees", "found"), [(50, []), (57, [("warning", "leaning")]), (65, [("error", "across")])]
-)
+@pytest.mark.parametrize(("degrees", "found"), [(50, []), (57, [("warning", "leaning")]), (65, [("error", "across")])])
 def test_a_spine_that_leans_far(degrees: float, found: list[tuple[str, str]]):
     masks, angle = np.zeros((6, 400, 400), dtype=np.bool_), np.radians(degrees)
     for k in range(6):
