@@ -99,7 +99,7 @@ def _order(name: str, bodies: Sequence[_Body]) -> Iterator[Finding]:
         yield Finding(name, "error", "across", sentence)
         return
     if leaning_deg > _LEANING_DEG:
-        sentence = f"{wanted}, got them {leaning_deg:.0f} degrees off; a turned film, or a label that is turned against it"
+        sentence = f"{wanted}, got them {leaning_deg:.0f} degrees off; a turned film, or a turned label"
         yield Finding(name, "warning", "leaning", sentence)
     places = np.argsort(centres @ down, kind="stable")
     if (places != np.arange(len(bodies))).any():
