@@ -29,7 +29,7 @@ def shell(command):
         return
     with subprocess.Popen(f"exec {command} --port 0", shell=True, stdout=subprocess.PIPE, text=True) as page:
         try:
-            ask(next(line for line in page.stdout if "is at" in line).split()[2])
+            ask(next(line for line in page.stdout if "is at" in line).split()[3])
         finally:
             page.kill()
 
