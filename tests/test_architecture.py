@@ -32,7 +32,7 @@ OTHER_LENGTHS = {
     "inference/verdict.py": "the words that every other folder uses",
     "inference/visible_field.py": "one question, asked of the whole picture",
     "io/ahead.py": "predict and evaluate share it",
-    "io/processes.py": "reading needs no torch, and waiting for other processes does",
+    "io/main_guard.py": "one question about the running script",
     "io/pictures.py": "PNG written",
     "io/limits.py": "every limit in one place",
     "simulate/anatomy.py": "the order in which a person is painted",

@@ -139,7 +139,8 @@ def test_readme_has_the_two_commands(command: str) -> None:
 
 def test_index_lists_every_page() -> None:
     folder = ROOT / "docs"
-    pages = {page.relative_to(folder).as_posix() for page in folder.rglob("*.md")} - {"README.md", "style.md"}
+    found = [page for kind in ("*.md", "*.ipynb") for page in folder.rglob(kind)]
+    pages = {page.relative_to(folder).as_posix() for page in found} - {"README.md", "style.md"}
     assert pages <= set(LINK.findall((folder / "README.md").read_text(encoding="utf-8")))
 
 

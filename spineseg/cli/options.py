@@ -38,7 +38,7 @@ class Model:
     checkpoint: Path = DEFAULT_CHECKPOINT
     """*.safetensors with its card, or hf://owner/name@revision."""
     architecture: str = UNET
-    """Network that the weights belong to: unet, or module:factory of your own (docs/how-to/add-a-network.md)."""
+    """Network that the weights belong to: unet, or module:factory of your own (docs/how-to/add-a-network.ipynb)."""
     device: str = "auto"
     """auto (cuda where there is one, else cpu), cpu, cuda or mps."""
     one_view: bool = False

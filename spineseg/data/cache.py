@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,6 +28,7 @@ from spineseg.data.findings import FaultyFolder, Finding
 from spineseg.film import VERTEBRAE, Case
 from spineseg.inference.grid import film_to_grid, masks_to_grid
 from spineseg.io.folder import FilmFiles
+from spineseg.io.main_guard import require_main_guard
 from spineseg.model.config import GridConfig
 
 _VERSION = 7
@@ -64,6 +66,8 @@ class GridCache:
     folder: Path
 
     def __reduce__(self) -> tuple[Callable[..., GridCache], tuple[Path, tuple[str, ...]]]:
+        if get_spawning_popen():
+            require_main_guard()
         return _open, (self.folder, self.names)
 
     def __len__(self) -> int:
@@ -146,7 +150,7 @@ def build_cache(
 
     The folder appears only when whole. Two processes that build the same one each do the work, and both use the one
     that was ready first. Caches whose films have changed since are removed.
-    Raises FaultyFolder, when all films were read, for what `check` calls errors.
+    Raises FaultyFolder, when all films were read, for what `check` calls errors, and NoMainGuard before any is.
     """
     key = _cache_key(films, config)
     where = _cache_folder(key, folder)
@@ -203,6 +207,7 @@ def _mapped(
     if (processes := min(processes, len(films))) <= 1:
         yield map(one, films)
         return
+    require_main_guard()
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start_reader)
     try:
         yield pool.map(one, films, chunksize=4)

@@ -9,13 +9,14 @@ from itertools import combinations
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from spineseg.data.findings import Finding
 from spineseg.film import VERTEBRAE, Masks, down_the_spine
 
-_ACROSS_DEG = 55.0
-"""A spine further from the vertical than this lies across its film; upright ones stay below 30."""
+_LEANING_DEG, _ACROSS_DEG = 55.0, 60.0
+"""Upright spines stay within 30 degrees of the vertical, but for a deformed one on a turned film: 58. So a spine beyond
+the second angle lies across its film, and one beyond the first is looked at."""
 _LEFT_OUT = 1.6
 """Centres of neighbours further apart than this many median steps have a body between them; 1.2 at most if right."""
 _SIZE_ODD, _SIZE_ABSURD = (0.4, 2.2), (0.1, 5.0)
@@ -24,13 +25,18 @@ _SHARE_SMALL, _SHARE_ABSURD = 0.0005, 0.25
 """Share of the film that a body covers; 0.004 to 0.025 on right labels."""
 _PIECE_ABSURD = 0.1
 """A second piece of this share of the mask is no slip of the brush."""
+_APART = 1.0
+"""Pieces whose centres are further apart than this many roots of the mask's area lie on two bones."""
 MISPLACED = ("across", "upside down", "exchanged", "order")
 """Kinds of findings that a wrong orientation or a wrong order of channels gives."""
 
 
 @dataclass(frozen=True)
 class _Body:
-    """A vertebra's mask in numbers: centre in pixels, pieces by falling size, whether it touches the film's border."""
+    """A vertebra's mask in numbers: centre in pixels, pieces by falling size, whether it touches the film's border.
+
+    parted_px: between the centres of the two largest pieces; 0 for one piece, and for pieces that all touch the border.
+    """
 
     name: str
     area_px: int
@@ -39,6 +45,7 @@ class _Body:
     pieces_px: tuple[int, ...]
     box: tuple[slice, slice]
     cut: bool
+    parted_px: float
 
 
 def mask_findings(name: str, masks: Masks) -> list[Finding]:
@@ -48,7 +55,8 @@ def mask_findings(name: str, masks: Masks) -> list[Finding]:
         return [Finding(name, "error", "empty", "expected vertebrae, got none; mark them or leave the film out")]
     order = list(_order(name, bodies))
     findings = [*order, *_sizes(name, bodies, masks[0].size), *_pieces(name, bodies), *_overlaps(name, bodies, masks)]
-    return findings if order else [*findings, *_gaps(name, bodies, masks.shape[1:])]
+    wrong = any(finding.severity == "error" for finding in order)
+    return findings if wrong else [*findings, *_gaps(name, bodies, masks.shape[1:])]
 
 
 def _body(name: str, mask: Bool[np.ndarray, "rows columns"]) -> _Body | None:
@@ -59,11 +67,20 @@ def _body(name: str, mask: Bool[np.ndarray, "rows columns"]) -> _Body | None:
     box = (slice(top, top + height), slice(left, left + width))
     part = np.ascontiguousarray(mask[box]).view(np.uint8)
     _, _, stats, centres = cv2.connectedComponentsWithStats(part, connectivity=8)
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    column, row = areas @ centres[1:] / areas.sum()
-    cut = top == 0 or left == 0 or top + height == mask.shape[0] or left + width == mask.shape[1]
-    pieces = tuple(sorted((int(area) for area in areas), reverse=True))
-    return _Body(name, int(areas.sum()), row + top, column + left, pieces, box, cut)
+    stats, centres = stats[1:], centres[1:]
+    areas = stats[:, cv2.CC_STAT_AREA]
+    column, row = areas @ centres / areas.sum()
+    at_border = _at_border(stats[:, :4] + [left, top, 0, 0], mask.shape)
+    order = np.argsort(-areas, kind="stable")
+    parted_px = 0.0 if len(areas) < 2 or at_border.all() else math.dist(*centres[order[:2]])
+    pieces = tuple(int(area) for area in areas[order])
+    return _Body(name, int(areas.sum()), row + top, column + left, pieces, box, bool(at_border.any()), parted_px)
+
+
+def _at_border(boxes: Int[np.ndarray, "piece 4"], shape: tuple[int, int]) -> Bool[np.ndarray, "piece"]:
+    """Which pieces touch the film's border. boxes: left, top, width, height."""
+    start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    return (start == 0).any(1) | (end == [shape[1], shape[0]]).any(1)
 
 
 def _centres(bodies: Sequence[_Body]) -> Float[np.ndarray, "body 2"]:
@@ -76,24 +93,43 @@ def _order(name: str, bodies: Sequence[_Body]) -> Iterator[Finding]:
         return
     centres, wanted = _centres(bodies), f"expected {VERTEBRAE[0]} to {VERTEBRAE[-1]} down the film"
     down = down_the_spine(centres)
-    if math.degrees(math.acos(min(float(down[0]), 1.0))) > _ACROSS_DEG:
+    leaning_deg = math.degrees(math.acos(min(float(down[0]), 1.0)))
+    if leaning_deg > _ACROSS_DEG:
         sentence = f"{wanted}, got them across it; transpose the label, or turn the film"
         yield Finding(name, "error", "across", sentence)
         return
-    names = [body.name for body in bodies]
-    found = [bodies[k].name for k in np.argsort(centres @ down, kind="stable")]
-    moved = [k for k in range(len(found)) if found[k] != names[k]]
-    if not moved:
-        return
-    if found == names[::-1] and len(found) > 2:
-        sentence = f"{wanted}, got them going up; turn film and label, or reverse the channels"
-        yield Finding(name, "error", "upside down", sentence)
-    elif len(moved) == 2:
-        first, second = (names[k] for k in moved)
-        sentence = f"{wanted}, got {first} and {second} exchanged; exchange their channels"
-        yield Finding(name, "error", "exchanged", sentence)
-    else:
-        yield Finding(name, "error", "order", f"{wanted}, got {' '.join(found)}; put the channels in order")
+    if leaning_deg > _LEANING_DEG:
+        sentence = f"{wanted}, got them {leaning_deg:.0f} degrees off; a turned film, or a turned label"
+        yield Finding(name, "warning", "leaning", sentence)
+    places = np.argsort(centres @ down, kind="stable")
+    if (places != np.arange(len(bodies))).any():
+        yield _out_of_order(name, wanted, bodies, places)
+
+
+def _out_of_order(name: str, wanted: str, bodies: Sequence[_Body], places: Int[np.ndarray, "body"]) -> Finding:
+    """What it means that the bodies lie along the spine as `places` says.
+
+    Of right names the chain from body to next body is the shorter one, also where L5 slipped in front of S1 and lies
+    below it. Of exchanged names it is longer than the chain of the places.
+    """
+    names, found = [body.name for body in bodies], [bodies[k].name for k in places]
+    moved = [name for name, other in zip(names, found, strict=True) if name != other]
+    centres = _centres(bodies)
+    if len(bodies) > 2 and _chain_px(centres) <= (1 + 1e-9) * _chain_px(centres[places]):
+        if list(places).index(0) > list(places).index(len(bodies) - 1):
+            sentence = f"{wanted}, got them going up; turn film and label, or reverse the channels"
+            return Finding(name, "error", "upside down", sentence)
+        sentence = f"{wanted}, got {' '.join(found)}, each next to its neighbour; a slip of high grade, or wrong names"
+        return Finding(name, "warning", "slip", sentence)
+    if len(moved) == 2:
+        sentence = f"{wanted}, got {moved[0]} and {moved[1]} exchanged; exchange their channels"
+        return Finding(name, "error", "exchanged", sentence)
+    return Finding(name, "error", "order", f"{wanted}, got {' '.join(found)}; put the channels in order")
+
+
+def _chain_px(centres: Float[np.ndarray, "body 2"]) -> float:
+    """Length of the line through the centres in this order."""
+    return float(np.linalg.norm(np.diff(centres, axis=0), axis=1).sum())
 
 
 def _gaps(name: str, bodies: Sequence[_Body], shape: tuple[int, ...]) -> Iterator[Finding]:
@@ -139,9 +175,11 @@ def _sizes(name: str, bodies: Sequence[_Body], film_px: int) -> Iterator[Finding
 def _pieces(name: str, bodies: Sequence[_Body]) -> Iterator[Finding]:
     for body in bodies:
         if len(body.pieces_px) > 1:
-            absurd = body.pieces_px[1] >= _PIECE_ABSURD * body.area_px
+            large = body.pieces_px[1] >= _PIECE_ABSURD * body.area_px
+            absurd = large and body.parted_px > _APART * math.sqrt(body.area_px)
             sizes = f"{body.pieces_px[0]} px and {len(body.pieces_px) - 1} more of at most {body.pieces_px[1]} px"
-            sentence = f"expected {body.name} in one piece, got {sizes}; remove what is not the body"
+            advice = "a fracture, or a body at the border; else " if large and not absurd else ""
+            sentence = f"expected {body.name} in one piece, got {sizes}; {advice}remove what is not the body"
             yield Finding(name, "error" if absurd else "warning", "pieces", sentence)
 
 

@@ -105,7 +105,7 @@ def _convert_one(
         advice = "; try --orientation" if masks.shape[1:] == picture.shape[::-1] else "; do they belong together?"
         raise UnreadablePicture(f"expected a label of the film's {want} rows x columns, got {got}{advice}")
     for finding in mask_findings(name, masks):
-        if finding.kind in MISPLACED:
+        if finding.severity == "error" and finding.kind in MISPLACED:
             raise UnreadablePicture(f"{finding.sentence}, or give another --orientation or --values")
     picture = replace(picture, spacing=picture.spacing or spacing)
     stored, bits = stored_values(picture)

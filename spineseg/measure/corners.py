@@ -23,7 +23,8 @@ Corners = Float[np.ndarray, "corner=4 rc=2"]
 """Cranial-anterior, cranial-posterior, caudal-posterior, caudal-anterior; each (row, column)."""
 SIDES = ("upper endplate", "posterior wall", "lower endplate", "anterior wall")
 """Side k runs from corner k to corner k + 1."""
-_SMALLEST_SIDE_PX = 8.0
+_SMALLEST_SIDE_PX, _LINE_PX = 8.0, 0.5
+_TOO_SHORT = "one of its sides is too short for a vertebral body"
 _ROUNDS = 12
 _BAND = 0.15
 """How far from a side, as a share of the body's size, contour still counts as that side's."""
@@ -116,11 +117,13 @@ def _first_corners(pixels: Pixels, down: Float[np.ndarray, "rc=2"]) -> Corners:
     """The quadrilateral that differs least in area from the mask, first corner cranial and on the left of `down`.
 
     Spikes and bites count by their area alone. Least squares between the mask and a quadrilateral with soft edges,
-    starting from the rectangle with the mask's second moments.
+    starting from the rectangle with the mask's second moments. Raises NoBody for a line.
     """
     inside = pixels.points[pixels.inside]
     centre, left = inside.mean(0), np.array([down[1], -down[0]])
     tall, deep = (np.sqrt(3 * ((inside - centre) @ axis).var()) for axis in (down, left))
+    if min(tall, deep) < _LINE_PX:
+        raise NoBody(_TOO_SHORT)
     corners = centre + np.array([-tall * down + deep * left, -tall * down - deep * left])
     corners = np.concatenate([corners, 2 * centre - corners])
     penalty = _OBLIQUE_COST * np.sqrt(len(inside)) / (4 * deep) * np.array([-down, down, down, -down]).ravel()
@@ -228,7 +231,7 @@ def _fit_side(
     """Robust chord of a side whose contour is a parabola of that sag; a side with little contour near it is kept."""
     near, place, height = _on_side(points, start, end, band, 1 - 2 * _ENDS)
     length = float(np.linalg.norm(end - start))
-    if len(place) < 0.2 * length:
+    if not length or len(place) < 0.2 * length:
         return _Side(start, end, band / 3)
     outward = np.array([start[1] - end[1], end[0] - start[0]]) / length
     (level, tilt), ragged = _robust(
@@ -341,6 +344,6 @@ def _check(corners: Corners, pixels: Pixels) -> None:
     """A quadrilateral, no side of it very short, that covers about what the mask does. Raises NoBody."""
     sides = np.linalg.norm(np.roll(corners, -1, 0) - corners, axis=1)
     if not sides.min() > max(_SMALLEST_SIDE_PX, 0.25 * sides.max()):
-        raise NoBody("one of its sides is too short for a vertebral body")
+        raise NoBody(_TOO_SHORT)
     if _iou(corners, pixels) < _LEAST_OVERLAP:
         raise NoBody("its outline does not have the shape of a vertebral body")

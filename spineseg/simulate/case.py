@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from spineseg.film import VERTEBRAE, Case, Film, Finding, Masks, Spacing
+from spineseg.io.main_guard import require_main_guard
 from spineseg.simulate.anatomy import paint_person
 from spineseg.simulate.atlas import Atlas, load_atlas
 from spineseg.simulate.canvas import Canvas
@@ -259,11 +260,12 @@ def write_folder(
     """Write `count` cases with `write(out, case)`; the number of processes changes nothing but the time.
 
     write: see `io.folder.write_case`. atlas: file of `save_atlas`.
-    progress: wraps an iterable, given its `total`.
+    progress: wraps an iterable, given its `total`. Raises NoMainGuard.
     """
     one = partial(_write_one, out=out, seed=seed, config=config, write=write, atlas=atlas)
     if processes == 1:
         deque(progress(map(one, range(count)), total=count), maxlen=0)
         return
+    require_main_guard()
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         deque(progress(pool.imap(one, range(count), chunksize=4), total=count), maxlen=0)

@@ -33,7 +33,7 @@ class TrainConfig(SplitConfig):
     cache: Path | None = None
     """Folder for the films on the network's grid; if left open, spineseg-cache beside `out`."""
     architecture: str = UNET
-    """unet, or module:factory of a network of your own (docs/how-to/add-a-network.md)."""
+    """unet, or module:factory of a network of your own (docs/how-to/add-a-network.ipynb)."""
     network: UNetConfig = field(default_factory=UNetConfig)
     grid: GridConfig = field(default_factory=GridConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

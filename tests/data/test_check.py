@@ -94,6 +94,40 @@ def test_another_order_is_told(order: list[int], kind: str, words: str):
     assert (finding.severity, finding.kind) == ("error", kind) and words in finding.sentence
 
 
+def slipped(percent: float, slope_deg: float = 50.0) -> Masks:
+    """L5 moved forward along the steep endplate of S1, which it touches at 0 %: the others follow it."""
+    masks, slope = np.zeros((6, 400, 300), dtype=np.bool_), np.radians(slope_deg)
+    along = np.array([np.sin(slope), -np.cos(slope)])  # forward (left) and down
+    sacrum = np.array([300.0, 200.0])
+    fifth = sacrum + 40 * np.array([-np.cos(slope), -np.sin(slope)]) + percent / 100 * 45 * along
+    for k in range(6):
+        row, column = sacrum if k == 5 else fifth - [40 * (4 - k), -10 * (4 - k)]
+        masks[k, int(row) - 14 : int(row) + 14, int(column) - 20 : int(column) + 20] = True
+    return masks
+
+
+@pytest.mark.parametrize("percent", [0, 30, 60])
+def test_a_slip_is_in_order(percent: float):
+    assert {kind for _, kind in kinds(slipped(percent))} <= {"overlap"}
+
+
+@pytest.mark.parametrize("percent", [120, 150])
+def test_l5_below_s1_may_be_a_slip(percent: float):
+    """Spondyloptosis: L5 is still the neighbour of L4 and of S1."""
+    findings = mask_findings("x", slipped(percent))
+    assert {finding.kind for finding in findings} <= {"slip", "gap"}
+    finding = findings[0]
+    assert (finding.severity, finding.kind) == ("warning", "slip")
+    assert "got L1 L2 L3 L4 S1 L5, each next to its neighbour; a slip of high grade, or wrong names" in finding.sentence
+
+
+def test_names_that_are_exchanged_on_a_curved_spine_are_no_slip():
+    """Exchanged, L5 is two steps from L4."""
+    for masks in (slipped(0)[[0, 1, 2, 3, 5, 4]], slipped(60)[[0, 1, 2, 3, 5, 4]]):
+        assert ("error", "exchanged") in kinds(masks)
+    assert ("error", "upside down") in kinds(slipped(120)[::-1])
+
+
 def test_a_film_that_was_turned():
     assert kinds(np.ascontiguousarray(bodies()[:, ::-1])) == [("error", "upside down")]
     assert kinds(np.ascontiguousarray(bodies().transpose(0, 2, 1))) == [("error", "across")]
@@ -106,6 +140,15 @@ def test_a_tilted_spine_is_in_order(degrees: float):
         row, column = 80 + 40 * k, int(200 + 40 * (k - 2.5) * np.tan(np.radians(degrees)))
         masks[k, row : row + 25, column : column + 40] = True
     assert mask_findings("x", masks) == []
+
+
+@pytest.mark.parametrize(("degrees", "found"), [(50, []), (57, [("warning", "leaning")]), (65, [("error", "across")])])
+def test_a_spine_that_leans_far(degrees: float, found: list[tuple[str, str]]):
+    masks, angle = np.zeros((6, 400, 400), dtype=np.bool_), np.radians(degrees)
+    for k in range(6):
+        row, column = (int(200 + 50 * (k - 2.5) * part) for part in (np.cos(angle), np.sin(angle)))
+        masks[k, row - 12 : row + 12, column - 12 : column + 12] = True
+    assert kinds(masks) == found
 
 
 @pytest.mark.parametrize(("gone", "name", "severity"), [(2, "L3", "error"), (0, "L1", "warning"), (5, "S1", "warning")])
@@ -135,6 +178,28 @@ def test_in_pieces(other_px: int, severity: str):
     finding = only(mask_findings("x", masks))
     assert (finding.severity, finding.kind) == (severity, "pieces")
     assert f"L2 in one piece, got 480 px and 1 more of at most {other_px} px" in finding.sentence
+
+
+def test_a_body_that_broke_in_two_is_looked_at():
+    masks = bodies()
+    masks[2, :, 93:97] = False
+    finding = only(mask_findings("x", masks))
+    assert (finding.severity, finding.kind) == ("warning", "pieces")
+    assert "L3 in one piece, got 272 px and 1 more of at most 144 px; a fracture, or a body at" in finding.sentence
+    masks[2] = False
+    masks[2, 72:88, 70:80] = masks[2, 72:88, 118:128] = True  # too far apart for one bone
+    assert ("error", "pieces") in kinds(masks)
+
+
+def test_the_border_may_show_two_corners_of_a_body():
+    masks = bodies(top=20)
+    masks[0] = False
+    masks[0, :3, 78:84] = masks[0, :3, 104:110] = True
+    assert kinds(masks)[0] == ("warning", "pieces")
+    masks[0, 3:6, 104:110] = masks[0, 0, 104:110] = True
+    masks[0, 0, 104:110] = False
+    masks[0, 0, :] = False  # neither touches the border now
+    assert ("error", "pieces") in kinds(masks)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,16 @@ def test_holes_and_specks_are_no_contour():
     assert np.array_equal(contour(spoiled), contour(mask))
 
 
+@pytest.mark.parametrize("rows", [slice(7, 8), slice(0, 40)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_line_is_no_body(rows: slice, turned: bool):
+    """Neither one of pixels nor a slanting one; every warning is an error here."""
+    mask = np.zeros((40, 40), bool)
+    mask[rows, 5:35] = np.eye(40, dtype=bool)[rows, 5:35] | (rows.stop - rows.start == 1)
+    with pytest.raises(NoBody, match="too short for a vertebral body"):
+        fit_body(np.ascontiguousarray(mask.T) if turned else mask, DOWN)
+
+
 def hollow(corners: np.ndarray, sag_px: float) -> np.ndarray:
     """An outline whose four sides bend inwards by that much."""
     t = np.linspace(0, 1, 40)[:, None]
