@@ -53,6 +53,7 @@ watch('value', enqueue);
 new ResizeObserver(() => (view.fitted ? fit() : redraw())).observe(stage);
 setStyle('fill');
 refreshControls();
+const kept = keptPicture();
 enqueue();
 sweepStored();
-queue = queue.then(restoreTab).catch((error) => console.error('viewer:', error));
+queue = queue.then(() => restoreTab(kept)).catch((error) => console.error('viewer:', error));
