@@ -24,6 +24,8 @@ Corners = Float[np.ndarray, "corner=4 rc=2"]
 SIDES = ("upper endplate", "posterior wall", "lower endplate", "anterior wall")
 """Side k runs from corner k to corner k + 1."""
 _SMALLEST_SIDE_PX = 8.0
+_THINNEST_PX = 0.5
+"""Half the extent of a body in any direction; of a line of pixels it is 0."""
 _ROUNDS = 12
 _BAND = 0.15
 """How far from a side, as a share of the body's size, contour still counts as that side's."""
@@ -116,11 +118,15 @@ def _first_corners(pixels: Pixels, down: Float[np.ndarray, "rc=2"]) -> Corners:
     """The quadrilateral that differs least in area from the mask, first corner cranial and on the left of `down`.
 
     Spikes and bites count by their area alone. Least squares between the mask and a quadrilateral with soft edges,
-    starting from the rectangle with the mask's second moments.
+    starting from the rectangle with the mask's second moments. Raises NoBody for a line of pixels.
     """
     inside = pixels.points[pixels.inside]
+    if not len(inside):
+        raise NoBody("it has too few pixels")
     centre, left = inside.mean(0), np.array([down[1], -down[0]])
     tall, deep = (np.sqrt(3 * ((inside - centre) @ axis).var()) for axis in (down, left))
+    if min(tall, deep) < _THINNEST_PX:
+        raise NoBody("it has too few pixels")
     corners = centre + np.array([-tall * down + deep * left, -tall * down - deep * left])
     corners = np.concatenate([corners, 2 * centre - corners])
     penalty = _OBLIQUE_COST * np.sqrt(len(inside)) / (4 * deep) * np.array([-down, down, down, -down]).ravel()

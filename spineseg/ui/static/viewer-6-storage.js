@@ -59,6 +59,20 @@ async function storeEdits() {
   const record = { hash, model, start, steps, at, beyond, rows: shown.rows, columns: shown.columns, saved: Date.now() };
   if (!(await stored('readwrite', (films) => answer(films.put(record))))) return sayNotStored(hash);
   root.dataset.stored = Number(root.dataset.stored ?? 0) + 1;
+  otherTabs.postMessage(hash);
+}
+
+// Other tabs of this browser that show the same film go on from what was done here: one record is kept of it.
+const otherTabs = new BroadcastChannel('spineseg');
+otherTabs.addEventListener('message', ({ data: hash }) => {
+  if (root.isConnected) queue = queue.then(() => takeOver(hash)).catch((error) => console.error('viewer:', error));
+});
+
+async function takeOver(hash) {
+  const shows = () => shown.a && hash === shown.hash && hash === edits.hash, record = shows() ? await storedEdits(hash) : null;
+  if (!record || !shows()) return;
+  if (edit.gesture) cancelEdit();
+  takeUp(record, edits.model, false);
 }
 
 // Once for each film.
