@@ -142,7 +142,7 @@ def test_a_line_of_pixels_is_no_body(step: tuple[int, int], length: int):
     mask[5 + step[0] * along, 5 + step[1] * along] = True
     down = np.array(step) / np.hypot(*step)
     for way in (down, down[::-1] * [-1, 1], DOWN):
-        with pytest.raises(NoBody, match="few|short|shape"):
+        with pytest.raises(NoBody, match=r"few|short|shape"):
             fit_body(mask, way)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_browser_editing
 import ui_browser
 from playwright.sync_api import Browser, Page
-from test_browser_editing import Editor, Simulated, simulated  # noqa: F401  (a fixture)
+from test_browser_editing import Editor, Simulated
 from ui_server import running
 
 from spineseg.film import VERTEBRAE
@@ -17,6 +18,7 @@ from spineseg.io.films import read_film
 from spineseg.io.labels import read_label
 from spineseg.ui.page import build_page
 
+simulated = test_browser_editing.simulated  # a fixture
 EXAMPLES = Path(__file__).parents[2] / "examples"
 L2, L3, L5 = (VERTEBRAE.index(name) for name in ("L2", "L3", "L5"))
 STORE = """(change) => new Promise((resolve) => {
@@ -36,13 +38,13 @@ REFUSES = "{ get() { throw new DOMException('denied', 'SecurityError'); } }"
 
 
 @pytest.fixture(scope="module")
-def address(simulated: Simulated, uploads: Path) -> Iterator[str]:  # noqa: F811
+def address(simulated: Simulated, uploads: Path) -> Iterator[str]:
     with running(page=build_page({"bands": simulated.model}, read_film, read_label, EXAMPLES)) as address:
         yield address
 
 
 @pytest.fixture
-def editor(browser: Browser, address: str, simulated: Simulated) -> Editor:  # noqa: F811
+def editor(browser: Browser, address: str, simulated: Simulated) -> Editor:
     return Editor(browser, address, simulated.film)
 
 
@@ -86,7 +88,7 @@ def test_whatever_the_browser_stores_a_film_is_shown(
     browser: Browser,
     address: str,
     simulated: Simulated,
-    script: str,  # noqa: F811
+    script: str,
 ) -> None:
     page, errors = opened(browser, address, script)
     ui_browser.open_film(page, simulated.film)

@@ -92,7 +92,7 @@ function sweepStored() {
 
 // ---- the film shown, for this tab alone ----
 
-// In a frame of another site, or without cookies, a browser may have no storage at all: naming it throws.
+// In a frame of another site, or in a private window, a browser may have no storage at all: naming it throws.
 function onTab(action) {
   try {
     return action(sessionStorage);
