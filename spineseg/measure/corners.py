@@ -120,6 +120,8 @@ def _first_corners(pixels: Pixels, down: Float[np.ndarray, "rc=2"]) -> Corners:
     starting from the rectangle with the mask's second moments. Raises NoBody for a line.
     """
     inside = pixels.points[pixels.inside]
+    if not len(inside):
+        raise NoBody("it has too few pixels")
     centre, left = inside.mean(0), np.array([down[1], -down[0]])
     tall, deep = (np.sqrt(3 * ((inside - centre) @ axis).var()) for axis in (down, left))
     if min(tall, deep) < _LINE_PX:

@@ -293,6 +293,8 @@ class Handlers:
     def _download(self, state: SessionState | None, sent: Mapping[str, Any], film: Path | None) -> dict[str, Any]:
         if "masks" in sent:
             state = self.correct(state, sent)
+        elif state and state.token != sent.get("film", state.token):
+            state = None  # another film was opened meanwhile
         if state is None:
             raise BadRequest(texts.NO_FILM_TO_DOWNLOAD)
         return {"film": sent.get("film"), "file": downloads.file(state, str(sent.get("kind")), film)}

@@ -5,18 +5,16 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 
 from spineseg.ui import texts
 from spineseg.ui.compare import NOTHING, SHOWN
-from spineseg.ui.correction import BadRequest
 from spineseg.ui.handlers import Handlers
 from spineseg.ui.panels import panels
 from spineseg.ui.session import Entry, SessionState, SessionStore
-from spineseg.ui.uploads import read_and_delete, uploaded
+from spineseg.ui.uploads import discard
 from spineseg.ui.viewer import UNCHANGED, after_correction, in_language, update
 
 _SAME_PANELS: tuple[Any, ...] = tuple(gr.skip() for _ in range(3))
@@ -37,6 +35,7 @@ def on_session(
     opening: SessionState | None = None,
     *,
     silent: bool = False,
+    of_shown: bool = False,
     more: Callable[[SessionState | None], tuple[Any, ...]] = lambda state: (),
 ) -> Callable[..., tuple[Any, ...]]:
     """A Gradio listener that hands the session's state to `handler` and stores the state that it returns.
@@ -44,16 +43,18 @@ def on_session(
     Returns the viewer's payload, the panels, and what `more` makes of the state. Where another request changed the
     state meanwhile, the result is dropped, with an error unless `silent`. A handler that returns the same state stores
     nothing. Of a film that is not here any more the viewer is told so. The listener's first input is the token of the
-    film that the tab shows.
+    film that the tab shows. of_shown: do nothing where the session holds another film, which the tab is yet to show.
     """
 
     def listener(request: gr.Request, shown: Any, *inputs: Any) -> tuple[Any, ...]:
         session = session_of(request)
         entry = store.get(session)
         before = state_of(entry, opening, shown)
-        if before is None and shown:
-            _discard(inputs)
-            return {"film": shown, "lost": True}, *_SAME_PANELS, *more(None)
+        another = of_shown and before is not None and shown not in ("", before.token)
+        if another or (before is None and shown):
+            for each in inputs:
+                discard(each)
+            return UNCHANGED if another else {"film": shown, "lost": True}, *_SAME_PANELS, *more(None)
         after = handler(before, *inputs)
         overtaken = after is not before and not store.replace(session, entry, after)
         if overtaken and silent:
@@ -63,14 +64,6 @@ def on_session(
         return update(before, after), *panels(after), *more(after)
 
     return listener
-
-
-def _discard(inputs: tuple[Any, ...]) -> None:
-    """Deletes the uploads among the inputs of a handler that is not called."""
-    for value in inputs:
-        if isinstance(value, Mapping):
-            with suppress(BadRequest):
-                read_and_delete(uploaded(value), lambda path: None)
 
 
 def on_shown(
@@ -148,9 +141,15 @@ def on_upload(store: SessionStore, handlers: Handlers) -> Callable[..., tuple[An
         try:
             return *on_new_film(store, handlers.open_upload)(request, upload), None
         except gr.Error as refusal:
-            return *_NOTHING_NEW, {"refused": html.unescape(refusal.message)}
+            return *_NOTHING_NEW, {"refused": html.unescape(refusal.message), "token": _token_of(upload)}
 
     return listener
+
+
+def _token_of(upload: Any) -> str | None:
+    """The random name under which a file is stored, by which the browser knows which of its files it is."""
+    path = upload.get("path") if isinstance(upload, Mapping) else None
+    return re.split(r"[\\/]", path)[-1] if isinstance(path, str) else None
 
 
 def session_of(request: gr.Request) -> str:

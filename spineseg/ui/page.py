@@ -216,7 +216,9 @@ class Layout:
             self.store, handler or self.handlers.segment_if_open, self.opening, silent=handler is None
         )
         inputs = [self.model, self.inverted, self.side_b, self.side_a]
-        run = self._on_film(event, listener, inputs, self.outputs, show_progress_on=self.viewer, **_MODEL, **_PRIVATE)
+        # a film that comes while another is segmented is segmented too
+        options: dict[str, Any] = {"show_progress_on": self.viewer, "trigger_mode": "multiple", **_MODEL, **_PRIVATE}
+        run = self._on_film(event, listener, inputs, self.outputs, **options)
         run.success(_hidden, None, self.run_again, queue=False, **_HIDDEN)
         run.failure(_offered, None, self.run_again, queue=False, **_HIDDEN)
         self._then_forget(run)
@@ -224,7 +226,8 @@ class Layout:
     def _connect_films(self) -> None:
         """A new film is read, shown and segmented; until then, or where it is refused, the old one stays."""
         outputs = [*self.outputs, self.inverted, self.side_a, self.side_b]
-        options: dict[str, Any] = {"show_progress_on": self.viewer, **_READ, **_PRIVATE}
+        # the film that was chosen last counts, also while another is read (`SessionStore.begin_opening`)
+        options: dict[str, Any] = {"show_progress_on": self.viewer, "trigger_mode": "multiple", **_READ, **_PRIVATE}
         upload = on_upload(self.store, self.handlers)
         sent = self.film.upload(upload, self.film, [*outputs, self.film], preprocess=False, **options)
         sent.failure(_refused, None, self.film, queue=False, **_HIDDEN)
@@ -238,18 +241,20 @@ class Layout:
             self._segment_on(opening.success)
 
     def _connect_inversion(self) -> None:
-        invert = on_session(self.store, self.handlers.invert, self.opening)
+        invert = on_session(self.store, self.handlers.invert, self.opening, of_shown=True)
         inverted = self._on_film(self.inverted.input, invert, [self.inverted], self.outputs, **_READ, **_HIDDEN)
         self._segment_on(inverted.success)
 
     def _connect_comparison(self) -> None:
-        compare = on_session(self.store, self.handlers.compare, self.opening)
+        compare = on_session(self.store, self.handlers.compare, self.opening, of_shown=True)
         sides, options = [self.side_b, self.side_a], {"show_progress_on": self.viewer, "trigger_mode": "always_last"}
         for side in sides:
             self._then_forget(self._on_film(side.input, compare, sides, self.outputs, **options, **_MODEL, **_PRIVATE))
         for choice, field in zip(REFERENCES, self.references, strict=True):
             handler = partial(self.handlers.open_reference, choice=choice)
-            listener = on_session(self.store, handler, self.opening, more=partial(_after_reference, choice))
+            listener = on_session(
+                self.store, handler, self.opening, of_shown=True, more=partial(_after_reference, choice)
+            )
             outputs = [*self.outputs, *sides, field]
             opened = self._on_film(field.upload, listener, [field], outputs, preprocess=False, **_READ, **_PRIVATE)
             self._then_forget(opened)
@@ -261,7 +266,7 @@ class Layout:
         def correct(request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
             return correct_on_session(self.store, self.handlers, session_of(request), sent_by(event), self.opening)
 
-        show = on_session(self.store, self.handlers.show_anyway, self.opening)
+        show = on_session(self.store, self.handlers.show_anyway, self.opening, of_shown=True)
         self._then_forget(self._on_film(self.findings.show, show, [], self.outputs, **_READ, **_HIDDEN))
         options: dict[str, Any] = {"concurrency_id": "correct", "concurrency_limit": 2, **_HIDDEN}
         # The viewer sends the next masks from within the answer to the last, while Gradio holds that for pending. That

@@ -50,6 +50,13 @@ def read_and_delete(path: Path, read: Callable[[Path], _Read]) -> _Read:
                 path.parent.rmdir()
 
 
+def discard(upload: Any) -> None:
+    """Delete an upload that nobody will read; anything else is no upload."""
+    with suppress(BadRequest):
+        if isinstance(upload, Mapping):
+            read_and_delete(uploaded(upload), lambda path: None)
+
+
 class RandomNameParser(GradioMultiPartParser):
     """Gradio's parser of uploads, with a random name for each file and nothing left of a request that is refused.
 

@@ -144,6 +144,18 @@ def test_what_is_no_body_is_refused(mask: np.ndarray, reason: str):
         fit_body(mask, DOWN)
 
 
+@pytest.mark.parametrize("step", [(0, 1), (1, 0), (1, 1)], ids=["row", "column", "diagonal"])
+@pytest.mark.parametrize("length", [20, 60, 170])
+def test_a_line_of_pixels_is_no_body(step: tuple[int, int], length: int):
+    mask = np.zeros(SHAPE, bool)
+    along = np.arange(length)
+    mask[5 + step[0] * along, 5 + step[1] * along] = True
+    down = np.array(step) / np.hypot(*step)
+    for way in (down, down[::-1] * [-1, 1], DOWN):
+        with pytest.raises(NoBody, match=r"few|short|shape"):
+            fit_body(mask, way)
+
+
 def test_touching_the_edge():
     mask = np.zeros((100, 100), bool)
     mask[20:70, 30:80] = True

@@ -380,6 +380,51 @@ def test_by_touch_with_a_magnifier_and_a_pinch(browser: Browser, address: str, s
     editor.close()
 
 
+@pytest.mark.parametrize("between", ["Delete", "lower", "v"])
+def test_what_comes_in_the_middle_of_a_drag_can_be_undone(editor: Editor, between: str) -> None:
+    page, original = editor.page, editor.masks()
+    x, y = editor.corners(L3)[0]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 15, y - 10, steps=3)
+    if between == "lower":
+        page.evaluate("document.querySelector('[data-correct=lower]').click()")
+    else:
+        page.keyboard.press(between)
+    page.mouse.move(x - 30, y - 20, steps=3)
+    page.mouse.up()
+    editor.settle()
+    assert int(editor.data("steps") or 0) == (between != "v"), "the drag itself ended with it"
+    page.keyboard.press("Control+z")
+    assert np.array_equal(editor.masks(), original)
+    editor.close()
+
+
+def test_another_tool_between_press_and_release_starts_the_corners_anew(editor: Editor) -> None:
+    page = editor.page
+    editor.edit(L3, "corners")
+    page.mouse.click(500, 300)
+    page.mouse.move(540, 300)
+    page.mouse.down()
+    page.keyboard.press("c")
+    page.mouse.up()
+    for n, place in enumerate([(500, 300), (560, 300), (560, 340), (500, 340)]):
+        page.wait_for_selector(f'.edit-note:has-text("{n} of 4")')
+        page.mouse.click(*place)
+    assert editor.data("steps") == "1"
+    editor.close()
+
+
+def test_keys_are_found_on_a_korean_keyboard(editor: Editor) -> None:
+    script = """(stage, [key, code]) => stage.dispatchEvent(
+      new KeyboardEvent('keydown', { key, code, bubbles: true, cancelable: true }),
+    )"""
+    for key, code, tool in (("\u3137", "KeyE", "shape"), ("\u3160", "KeyB", "brush"), ("Process", "KeyX", "erase")):
+        editor.page.eval_on_selector(".stage", script, [key, code])
+        assert editor.data("edit") is not None and editor.data("tool") == tool
+    editor.close()
+
+
 def test_a_page_that_is_loaded_anew_keeps_all(editor: Editor, simulated: Simulated) -> None:
     page = editor.page
     everything(editor)

@@ -436,3 +436,39 @@ def test_a_dark_page_has_no_white_strip_where_the_scrollbar_may_come(
     shown.close()
     pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert pixels is not None and pixels.max() < 80
+
+
+class Waiting(AnySize):
+    """Answers once it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = threading.Event()
+
+    def __call__(self, film: Film, /) -> Prediction:
+        assert self.told.wait(60)
+        return super().__call__(film)
+
+
+def test_a_film_that_is_chosen_while_another_is_segmented_is_segmented_too(
+    browser: Browser, uploads: Path, tmp_path: Path
+) -> None:
+    model = Waiting()
+    names = []
+    for n in range(3):
+        names.append(tmp_path / f"{n}.png")
+        cv2.imwrite(str(names[-1]), np.random.default_rng(n).integers(0, 255, (800, 320 + n), np.uint8))
+    with running(page=build_page({"bands": model}, read_film, read_label)) as address:
+        page = browser.new_context().new_page()
+        page.goto(address)
+        page.wait_for_selector("#status .ready")
+        page.set_input_files("#film input", names[0])
+        page.wait_for_selector('#film .shown:has-text("0.png"), #film .status:has-text("0.png")')
+        for name in names[1:]:
+            page.set_input_files("#film input", name)  # both at once: the last one counts
+        page.wait_for_selector("#findings :text('322')")
+        model.told.set()
+        page.wait_for_selector(LOADED)
+        assert "322" in page.inner_text("#findings .facts")
+        assert model.seen[-1].shape == (800, 322)
+        page.context.close()

@@ -447,11 +447,28 @@ def test_the_opening_example_is_taken_up_with_the_first_thing_done_to_it() -> No
     assert correct_on_session(other, page, "b-visitor", masks)[0]["forgotten"], "without an example there is none"
 
 
+def test_nothing_is_done_to_a_film_that_the_tab_does_not_show_yet(store: SessionStore, upload: dict) -> None:
+    page, before = handlers(), stored(store)
+    for handler, inputs in ((page.open_reference, [upload]), (page.invert, [True]), (page.compare, ["other"])):
+        asked = on_session(store, handler, of_shown=True)
+        assert asked(gr.Request(session_hash="a-visitor"), "the film before", *inputs)[0] == UNCHANGED
+    assert stored(store) is before
+    assert not Path(upload["path"]).exists(), "the reference was of the film before"
+    with pytest.raises(gr.Error, match="choose it again"):
+        page.download(segmented(page), {"kind": "csv", "film": "the film before"})
+
+
+def test_an_upload_for_a_film_that_was_forgotten_is_gone_too(upload: dict) -> None:
+    listener = on_session(SessionStore(600.0), handlers().open_reference)
+    assert listener(gr.Request(session_hash="a-visitor"), "forgotten", upload)[0]["lost"]
+    assert not Path(upload["path"]).exists()
+
+
 def test_a_refused_upload_is_told_to_its_field(store: SessionStore, upload: dict) -> None:
     refusing = replace(handlers(), read=failing(BadInput("a <label>, not a film")))
     payload, *others, field = on_upload(store, refusing)(gr.Request(session_hash="a-visitor"), upload)
     assert payload == UNCHANGED and len(others) == 6
-    assert field == {"refused": "a <label>, not a film"}
+    assert field == {"refused": "a <label>, not a film", "token": "token"}, "which of two films it is about"
     assert stored(store).token == "token"
 
 

@@ -3,10 +3,19 @@
 const LANGUAGE_COOKIE = 'spineseg-language';
 const LANGUAGE_PLACES = { text: 'textContent', html: 'innerHTML', title: 'title', label: 'ariaLabel' };
 
+// A browser without storage refuses cookies too.
+function chosenLanguage() {
+  try {
+    return document.cookie.match(`(?:^|; )${LANGUAGE_COOKIE}=([\\w-]+)`)?.[1];
+  } catch {
+    return undefined;
+  }
+}
+
 function language() {
-  const chosen = document.cookie.match(`(?:^|; )${LANGUAGE_COOKIE}=([\\w-]+)`)?.[1];
+  const chosen = chosenLanguage();
   const wanted = [chosen, ...navigator.languages.map((code) => code.toLowerCase().split('-')[0])];
-  return wanted.find((code) => code in props.texts) ?? 'en';
+  return wanted.find((code) => Object.hasOwn(props.texts, code)) ?? 'en';
 }
 
 // values: for what stands in braces.

@@ -1,7 +1,7 @@
 // An upload field. Several films at once, a folder or a ZIP archive go to the batch.
 const field = element.querySelector('.drop'), input = field.querySelector('input'), status = field.querySelector('.status');
 let said = []; // key and values of the text shown
-let last = '', open = ''; // names of the file that was sent last, and of the film shown
+let last = '', lastToken = '', open = ''; // name and token of the file that was sent last, name of the film shown
 input.multiple = props.several;
 element.querySelector('.folder').hidden = !props.several;
 
@@ -24,18 +24,25 @@ async function send(file) {
     // The server stores every upload under a name of its own, by which the viewer finds the file's name again.
     const token = sent.path.split(/[\\/]/).pop();
     if (props.kind === 'film') document.dispatchEvent(new CustomEvent('spineseg:file-named', { detail: { token, file } }));
+    [last, lastToken] = [file.name, token];
     props.value = sent;
     trigger('upload');
-    last = file.name;
     show('', 'sent', { name: last });
   } catch {
+    notOpened('');
     show('wrong', 'failed');
   }
 }
 
+function notOpened(token) {
+  if (props.kind === 'film') document.dispatchEvent(new CustomEvent('spineseg:film-refused', { detail: { token } }));
+}
+
 watch('value', () => {
-  if (!props.value?.refused) return;
-  show('wrong', 'refused', { name: last, why: props.value.refused });
+  const { refused, token = lastToken } = props.value ?? {};
+  if (refused) notOpened(token);
+  if (!refused || token !== lastToken) return; // of a file before
+  show('wrong', 'refused', { name: last, why: refused });
   element.querySelector('.shown').textContent = open && say('shown', { name: open });
 });
 

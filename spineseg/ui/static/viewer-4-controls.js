@@ -232,11 +232,18 @@ document.addEventListener('keydown', (event) => {
   action(event);
 });
 
+// The letter of a key in lower case: of a keyboard for another script the Latin one at its place.
+function keyOf({ key, code }) {
+  const place = /^Key([A-Z])$/.exec(code)?.[1];
+  if (place && (key === 'Process' || (key.length === 1 && key > '\x7f'))) return place.toLowerCase();
+  return key.length === 1 ? key.toLowerCase() : key;
+}
+
 function keyAction(event) {
   if (event.key.startsWith('Arrow') && event.target !== stage) return null;
   const k = /^Digit([1-9])$/.exec(event.code)?.[1] - 1; // NaN for another key
   const toggleChannel = shown.a && k < props.names.length && (() => (event.shiftKey ? showOnly(k) : setVisible(k, !visible[k])));
-  return cursorKey(event) || editKey(event) || (event.target === stage && rulerKey(event)) || toggleChannel || keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  return cursorKey(event) || editKey(event) || (event.target === stage && rulerKey(event)) || toggleChannel || keys[keyOf(event)];
 }
 
 element.addEventListener('input', (event) => {

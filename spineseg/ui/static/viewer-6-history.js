@@ -82,6 +82,7 @@ const overlaps = (a, b) => a.left <= b.right && b.left <= a.right && a.top <= b.
 // Change the masks within the box: `change(value)` gives a pixel's new value.
 function changeAll(box, change, text, beyond) {
   if (!box) return false;
+  if (edit.gesture) cancelEdit(); // it began with masks that are not these
   const before = shown.a.bits.slice(), { bits } = shown.a;
   for (let y = box.top; y <= box.bottom; y++)
     for (let i = y * shown.columns + box.left, end = i + box.right - box.left; i <= end; i++) if (bits[i]) bits[i] = change(bits[i], i);
@@ -98,6 +99,7 @@ function rename(from, to) {
 
 // Move all names caudally. What loses its name is kept, and has it again when names are moved back.
 function shiftAll(levels) {
+  if (edit.gesture) cancelEdit();
   const named = (k) => k >= 0 && k < BACKGROUND, { vertebrae, bits } = shown.a;
   if (!vertebrae.some((vertebra, k) => vertebra && named(k + levels))) return announce(say('sayNoneLeft'));
   const beyond = {}, back = new Map();
@@ -120,6 +122,7 @@ function shiftAll(levels) {
 
 // Put other masks in place of those shown, as one step.
 function replaceMasks(bits, text) {
+  if (edit.gesture) cancelEdit();
   const before = shown.a.bits.slice();
   shown.a.bits.set(bits);
   return commit(before, wholeFilm(), text, {});

@@ -39,6 +39,7 @@ function alongSpine(k) {
 
 function beginEdit(event, at) {
   if (!edit.on || !shown.a || event.button !== 0) return false;
+  if (edit.gesture) cancelEdit(); // whose end the browser did not tell
   const gesture = { shape: grab, brush: stroke, erase: stroke, corners: click }[edit.tool](toFilm(at), (REACH[event.pointerType] ?? REACH.mouse) / view.scale);
   if (!gesture) return false;
   edit.gesture = Object.assign(gesture, { touch: event.pointerType === 'touch' });
@@ -132,6 +133,7 @@ function eachIndex(box, action) {
 
 // By the keyboard: a handle moves by whole pixels, one step each time.
 function nudge(handle, dx, dy) {
+  if (edit.gesture) cancelEdit();
   const [x, y] = handle.at, gesture = dragHandle(edit.k, handle, [x, y]);
   gesture.move([x + dx, y + dy]);
   gesture.end();

@@ -55,6 +55,7 @@ function approach(k) {
 }
 
 function selectTool(tool) {
+  if (edit.gesture) cancelEdit();
   edit.tool = tool;
   edit.clicks = [];
   refreshEditor();
@@ -136,14 +137,13 @@ const editKeys = {
 // What a key does while a person edits; nothing for others, which keep their meaning.
 function editKey(event) {
   if (!edit.on || !shown.a) return null;
-  const k = /^Digit([1-9])$/.exec(event.code)?.[1] - 1;
+  const k = /^Digit([1-9])$/.exec(event.code)?.[1] - 1, key = keyOf(event);
   if (k < BACKGROUND && !event.shiftKey) return () => selectVertebra(k);
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   return ['[', ']'].includes(key) && !brushing() ? null : editKeys[key];
 }
 
 // With Control or Command.
-const editControlKey = (event) => (shown.a ? { z: event.shiftKey ? redo : undoOnce, y: redo }[event.key.toLowerCase()] : null);
+const editControlKey = (event) => (shown.a ? { z: event.shiftKey ? redo : undoOnce, y: redo }[keyOf(event)] : null);
 
 // ---- handles for the keyboard; the pointer finds them by their place ----
 

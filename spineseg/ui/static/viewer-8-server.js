@@ -10,12 +10,12 @@ const sentMasks = () => {
 };
 
 // After each step.
-function editsChanged() {
+function editsChanged(store = true) {
   shown.a.corrected = isCorrected();
   root.dataset.steps = edits.at;
   refreshControls();
   storePicture();
-  saving = saving.then(storeEdits);
+  if (store) saving = saving.then(storeEdits);
   changedMeanwhile();
 }
 
@@ -40,9 +40,12 @@ function noAnswer() {
   else changedMeanwhile();
 }
 
+window.addEventListener('online', () => { if (root.isConnected && sync.tries && shown.a) changedMeanwhile(); });
+
 function answered(value) {
   if (value.asked !== sync.asked) return; // a late one
   clearTimeout(sync.waiting);
+  if (sync.tries) (edit.on ? sayTool : announce)(''); // the server is back
   Object.assign(sync, { waiting: 0, tries: 0 });
   root.dataset.correctMs = Math.round(performance.now() - sync.sent);
   root.dataset.answered = value.asked;
@@ -63,9 +66,11 @@ function takeCorners(corners) {
   corners?.forEach((four, k) => { if (four) { shown.a.corners[k] = four.map(([row, column]) => [column + 0.5, row + 0.5]); shown.a.outlines[k] = null; } });
 }
 
-// The server has forgotten the film. One that was opened in this tab is sent again; its contours stay as they are.
+// The server has forgotten the film. One that was opened in this tab is sent again; its contours stay as they are. Where
+// the server has the next film already, that one is on its way here.
 function reopen() {
   const file = NAMED.get(shown.film);
+  if (file && [...NAMED.keys()].at(-1) !== shown.film) return;
   if (!file && sync.forgotten !== shown.film) announce(say('sayForgotten'));
   sync.forgotten = shown.film;
   if (!file || sync.reopening) return;
@@ -89,12 +94,12 @@ async function masksArrived(corners, opened) {
   else replaceByModel(arrived);
 }
 
-// The steps that were kept, over the model's masks as they are now.
-function takeUp(record) {
-  Object.assign(edits, record, { model: allRuns(shown.a) });
+// The steps that were kept, over the model's masks as they are now. store: keep them again.
+function takeUp(record, model = allRuns(shown.a), store = true) {
+  Object.assign(edits, record, { model });
   showBits(replayed(record, shown.rows * shown.columns, filmSize()));
   if (isCorrected()) announce(say('sayRestored'));
-  editsChanged();
+  editsChanged(store);
 }
 
 function replaceByModel(arrived) {

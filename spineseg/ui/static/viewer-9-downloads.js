@@ -3,6 +3,10 @@ const NAMED = new Map(); // token of an upload -> its file
 const TYPES = { npz: 'application/zip', mat: 'application/octet-stream', png: 'image/png', json: 'application/json', csv: 'text/csv', dcm: 'application/dicom' };
 
 document.addEventListener('spineseg:file-named', (event) => NAMED.set(event.detail.token, event.detail.file));
+document.addEventListener('spineseg:film-refused', (event) => {
+  NAMED.delete(event.detail.token);
+  sync.reopening = false;
+});
 
 const nameOfFilm = () => shown.name || stemOf(NAMED.get(shown.film)?.name ?? 'film');
 
@@ -53,6 +57,7 @@ watch('value', enqueue);
 new ResizeObserver(() => (view.fitted ? fit() : redraw())).observe(stage);
 setStyle('fill');
 refreshControls();
+const kept = keptPicture();
 enqueue();
 sweepStored();
-queue = queue.then(restoreTab).catch((error) => console.error('viewer:', error));
+queue = queue.then(() => restoreTab(kept)).catch((error) => console.error('viewer:', error));
