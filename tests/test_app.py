@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from spineseg.film import BadInput
 from spineseg.model.architectures import build_network
 from spineseg.model.card import BadCheckpoint, Card
 from spineseg.model.checkpoint import save_checkpoint
@@ -164,3 +165,26 @@ def test_networks_of_one_s_own_are_served_where_they_are_named(tmp_path: Path) -
         assert app.load(path, ["my_networks:whole", own]).card.architecture == architecture
     with pytest.raises(BadCheckpoint, match=f"network is {own}, not unet; give --architecture {own}"):
         app.load(path, ["my_networks:whole"])
+
+
+@pytest.mark.parametrize(("name", "value"), [("SPACE_ID", "ann/spine"), ("GRADIO_SERVER_NAME", "0.0.0.0")])
+def test_films_of_others_are_collected_only_where_that_is_switched_on(
+    name: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(app, "own_upload_folder", lambda: None)
+    monkeypatch.setattr(app.signal, "signal", lambda *_: None)
+    given = ["--collect", str(tmp_path / "films")]
+    with pytest.raises(SystemExit) as ended:
+        app.main(given)
+    assert ended.value.code == 2 and not (tmp_path / "films").exists()
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "error" in line)
+    assert line.endswith("and others can; leave it out, or add --collect-from-others")
+
+    def start(*_: object, collect_in: Path, **options: object) -> None:
+        raise BadInput(f"it goes into {collect_in.name}")
+
+    monkeypatch.setattr(app, "start", start)
+    with pytest.raises(SystemExit):
+        app.main([*given, "--collect-from-others"])
+    assert "it goes into films" in capsys.readouterr().err
