@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spineseg.film import BadInput
+from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.architectures import build_network
 from spineseg.model.card import BadCheckpoint, Card
 from spineseg.model.checkpoint import save_checkpoint
@@ -181,10 +183,29 @@ def test_films_of_others_are_collected_only_where_that_is_switched_on(
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "error" in line)
     assert line.endswith("and others can; leave it out, or add --collect-from-others")
 
-    def start(*_: object, collect_in: Path, **options: object) -> None:
-        raise BadInput(f"it goes into {collect_in.name}")
+    served = started(monkeypatch, [*given, "--collect-from-others"])
+    assert served["collect_in"] == tmp_path / "films"
+
+
+def started(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> dict[str, Any]:
+    """What the page would be started with."""
+    served: dict[str, Any] = {}
+
+    def start(loaders: object, checkpoints: object, *_: object, **options: object) -> None:
+        served.update(options, checkpoints=checkpoints)
+        raise BadInput("enough")
 
     monkeypatch.setattr(app, "start", start)
+    monkeypatch.setattr(app, "own_upload_folder", lambda: None)
+    monkeypatch.setattr(app.signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit):
-        app.main([*given, "--collect-from-others"])
-    assert "it goes into films" in capsys.readouterr().err
+        app.main(arguments)
+    return served
+
+
+def test_a_new_model_is_offered_beside_the_published_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = tmp_path / "RUN" / "best.safetensors"
+    new.parent.mkdir()
+    new.touch()
+    served = started(monkeypatch, ["--checkpoint", str(new), "--checkpoint", "spineseg"])
+    assert served["checkpoints"] == {"best": str(new), "spineseg": str(DEFAULT_CHECKPOINT)}

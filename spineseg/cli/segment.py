@@ -47,8 +47,8 @@ def app(
     """Serve the page.
 
     Args:
-        checkpoint: *.safetensors, or hf://owner/name@revision; else SPINESEG_CHECKPOINT, several separated by commas;
-            else those that are shipped
+        checkpoint: *.safetensors, hf://owner/name@revision, or a shipped one by name, as spineseg; else
+            SPINESEG_CHECKPOINT, several separated by commas; else those that are shipped
         architecture: module:factory of your own that a checkpoint may hold the weights of
         host: address to listen on; else GRADIO_SERVER_NAME, else 127.0.0.1
         port: else GRADIO_SERVER_PORT, else the first free one from 7860

@@ -52,22 +52,28 @@ class Collection:
         return {"film": sent.get("film"), "collected": said}
 
     def _add(self, state: SessionState | None, sent: Mapping[str, Any], path: Path | None) -> str:
-        """Add the film's file; the sentence that says so, and what `check` would warn of. Raises BadRequest."""
         if state is not None and "masks" in sent:
             state = self.handlers.correct(state, sent)
         if state is None or state.forgotten or path is None:
             raise BadRequest(texts.NO_FILM_TO_DOWNLOAD)
-        masks = masks_to_train_on(state)
-        name = SessionState(film_as_shown(state, self.handlers.read, path), "").digest[:_DIGITS]
-        try:
-            known = add_film(self.folder, name, path, masks)
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise BadRequest(texts.FOLDER_FULL if full else texts.FOLDER_NOT_WRITTEN) from None
-        count = sum(1 for _ in (self.folder / LABELS).glob("*.mat"))
-        said = (texts.COLLECTED_AGAIN if known else texts.COLLECTED).format(count)
-        warnings = [translated(finding.sentence) for finding in mask_findings("", masks)]
-        return " ".join([said, *(texts.LOOK_AGAIN.format(warning) for warning in warnings[:1])])
+        return add_to(self.folder, state, path, self.handlers.read)
+
+
+def add_to(folder: Path, state: SessionState, path: Path, read: Callable[[Path], Film]) -> str:
+    """Add a film's file and its masks to the folder; the sentence that says so, and what `check` would warn of.
+
+    Raises BadInput where it was not added.
+    """
+    masks = masks_to_train_on(state)
+    name = SessionState(film_as_shown(state, read, path), "").digest[:_DIGITS]
+    try:
+        known = add_film(folder, name, path, masks)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise BadRequest(texts.FOLDER_FULL if full else texts.FOLDER_NOT_WRITTEN) from None
+    said = (texts.COLLECTED_AGAIN if known else texts.COLLECTED).format(sum(1 for _ in (folder / LABELS).glob("*.mat")))
+    warnings = [translated(finding.sentence) for finding in mask_findings("", masks)]
+    return " ".join([said, *(texts.LOOK_AGAIN.format(warning) for warning in warnings[:1])])
 
 
 def masks_to_train_on(state: SessionState) -> Masks:

@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         login = account()
     except BadInput as error:
         parser.error(str(error))
-    shipped_ones = [str(path) for path in shipped_checkpoints(shipped("checkpoints"))]
-    checkpoints = chosen.checkpoint or from_environment() or shipped_ones
+    by_name = {Path(path).stem: path for path in shipped_checkpoints(shipped("checkpoints"))}
+    checkpoints = [by_name.get(name, name) for name in chosen.checkpoint or from_environment() or by_name]
     missing = [name for name in checkpoints if not name.startswith("hf://") and not Path(name).is_file()]
     if missing or not checkpoints:
         parser.error(f"expected a checkpoint, found none at {', '.join(missing) or 'checkpoints/'}; give --checkpoint")
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint",
         action="append",
         metavar="FILE",
-        help="*.safetensors, or hf://owner/name@revision; repeatable "
+        help="*.safetensors, hf://owner/name@revision, or a shipped one by name, as spineseg; repeatable "
         "(default: SPINESEG_CHECKPOINT, several separated by commas; else all of checkpoints/)",
     )
     parser.add_argument(

@@ -11,6 +11,7 @@ from small import write_checkpoint
 from experiments.few_films import __main__ as few_films
 from experiments.few_films.__main__ import (
     AS_IT_IS,
+    MENDED,
     PAGE,
     SMOKE,
     TUNED,
@@ -64,7 +65,7 @@ def test_each_count_has_its_row(place: Path) -> None:
     made = read_rows(place / "cells.jsonl")
     assert [(row["arm"], row["count"]) for row in made] == [
         (AS_IT_IS, 0),
-        *((TUNED, count) for count in SMOKE.counts),
+        *((arm, count) for count in SMOKE.counts for arm in (TUNED, MENDED)),
     ]
     assert all(len(row["loss"]) == SMOKE.epochs for row in made[1:])
     assert all(0 <= row["dice"] <= 1 and row["tested"] == SMOKE.test_films for row in made)
