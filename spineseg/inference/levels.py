@@ -79,7 +79,7 @@ class LevelReport:
 
         Among those of one verdict the film comes first whose least confident vertebra is less so.
         """
-        return (CHECK, RELIABLE, NOT_LUMBAR).index(self.verdict) + min(self.confidence)
+        return 2.0 * (CHECK, RELIABLE, NOT_LUMBAR).index(self.verdict) + min(self.confidence)
 
 
 @dataclass(frozen=True, eq=False)

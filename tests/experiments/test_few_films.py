@@ -23,7 +23,9 @@ from experiments.few_films.__main__ import (
 )
 from experiments.few_films.other_films import other
 from experiments.records import Row, fill, read_rows
-from spineseg.io.folder import BadDataset, labelled_films, write_case
+from spineseg.inference.segmenter import Segmenter
+from spineseg.io.films import read_film
+from spineseg.io.folder import BadDataset, labelled_films, read_case, write_case
 from spineseg.model.config import GridConfig
 from spineseg.simulate import SimulateConfig, simulate_case
 from spineseg.simulate import write_folder as simulate_folder
@@ -59,6 +61,18 @@ def test_larger_folders_hold_the_films_of_smaller_ones(place: Path, tmp_path: Pa
         write_folder(films, count, tmp_path / str(count))
     few, more = ({film.name for film in labelled_films(tmp_path / str(count))} for count in SMOKE.counts)
     assert few < more == {film.name for film in films.pool}
+
+
+def test_those_to_check_first_are_mended_with_their_true_masks(place: Path) -> None:
+    films, checkpoint = films_of(place / "data", SMOKE), place / "small.safetensors"
+    segmenter = Segmenter.load(checkpoint)
+    order = [segmenter(read_film(film.film)).levels.review_order for film in films.unmended]
+    expected = [read_case(films.unmended[k]) for k in np.argsort(order, kind="stable")[:2]]
+    few_films.collect(films, 2, place / "collected", checkpoint)
+    made = [read_case(film) for film in labelled_films(place / "collected")]
+    for case in expected:
+        (same,) = (one for one in made if np.array_equal(one.film.image, case.film.image))
+        assert np.array_equal(same.masks, case.masks)
 
 
 def test_each_count_has_its_row(place: Path) -> None:
