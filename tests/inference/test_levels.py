@@ -335,6 +335,7 @@ def test_the_masks_end_where_the_network_s_own_bone_does():
 
 
 def test_films_to_check_come_first_then_those_of_less_confidence() -> None:
-    in_order: list[tuple[Verdict, float]] = [(CHECK, 0), (CHECK, 1), (RELIABLE, 0), (RELIABLE, 1), (NOT_LUMBAR, 0)]
-    reports = [LevelReport((True,) * 6, (1, least, 1, 1, 1, 1), 1.0, verdict, ()) for verdict, least in in_order]
+    in_order: list[tuple[Verdict, float]] = [(CHECK, 0.0), (CHECK, 1.0), (RELIABLE, 0.0), (RELIABLE, 1.0)]
+    in_order.append((NOT_LUMBAR, 0.0))
+    reports = [LevelReport((True,) * 6, (1.0, least, 1.0), 1.0, verdict, ()) for verdict, least in in_order]
     assert sorted(reversed(reports), key=lambda each: each.review_order) == reports
