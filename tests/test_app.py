@@ -11,9 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from spineseg.film import BadInput
+from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.architectures import build_network
 from spineseg.model.card import BadCheckpoint, Card
 from spineseg.model.checkpoint import save_checkpoint
@@ -164,3 +167,45 @@ def test_networks_of_one_s_own_are_served_where_they_are_named(tmp_path: Path) -
         assert app.load(path, ["my_networks:whole", own]).card.architecture == architecture
     with pytest.raises(BadCheckpoint, match=f"network is {own}, not unet; give --architecture {own}"):
         app.load(path, ["my_networks:whole"])
+
+
+@pytest.mark.parametrize(("name", "value"), [("SPACE_ID", "ann/spine"), ("GRADIO_SERVER_NAME", "0.0.0.0")])
+def test_films_of_others_are_collected_only_where_that_is_switched_on(
+    name: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(app, "own_upload_folder", lambda: None)
+    monkeypatch.setattr(app.signal, "signal", lambda *_: None)
+    given = ["--collect", str(tmp_path / "films")]
+    with pytest.raises(SystemExit) as ended:
+        app.main(given)
+    assert ended.value.code == 2 and not (tmp_path / "films").exists()
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "error" in line)
+    assert line.endswith("and others can; leave it out, or add --collect-from-others")
+
+    served = started(monkeypatch, [*given, "--collect-from-others"])
+    assert served["collect_in"] == tmp_path / "films"
+
+
+def started(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> dict[str, Any]:
+    """What the page would be started with."""
+    served: dict[str, Any] = {}
+
+    def start(loaders: object, checkpoints: object, *_: object, **options: object) -> None:
+        served.update(options, checkpoints=checkpoints)
+        raise BadInput("enough")
+
+    monkeypatch.setattr(app, "start", start)
+    monkeypatch.setattr(app, "own_upload_folder", lambda: None)
+    monkeypatch.setattr(app.signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit):
+        app.main(arguments)
+    return served
+
+
+def test_a_new_model_is_offered_beside_the_published_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = tmp_path / "RUN" / "best.safetensors"
+    new.parent.mkdir()
+    new.touch()
+    served = started(monkeypatch, ["--checkpoint", str(new), "--checkpoint", "spineseg"])
+    assert served["checkpoints"] == {"best": str(new), "spineseg": str(DEFAULT_CHECKPOINT)}

@@ -96,8 +96,10 @@ def test_app_has_the_options_of_the_program_and_hands_them_on(monkeypatch: pytes
     assert options[0] == options[1]
     handed = []
     monkeypatch.setattr(launch, "main", handed.extend)
-    assert main(["app", "--checkpoint", "a", "--checkpoint", "b", "--port", "0", "--mcp"]) == 0
-    assert handed == ["--checkpoint=a", "--checkpoint=b", "--port=0", "--mcp"]
+    given = ["--port", "0", "--mcp", "--collect", "films", "--collect-from-others"]
+    assert main(["app", "--checkpoint", "a", "--checkpoint", "b", *given]) == 0
+    switches = ["--mcp", "--collect-from-others"]
+    assert handed == ["--checkpoint=a", "--checkpoint=b", "--port=0", "--collect=films", *switches]
 
 
 def test_the_exit_status_reaches_the_shell(tmp_path: Path):

@@ -2,9 +2,10 @@
 
 Usage: python -m experiments.few_films --data DIR [--checkpoint FILE] [--work out/few-films] [--smoke]
 
-DIR holds img/ and label/, as `python -m experiments.few_films.other_films` writes them. Larger counts hold the films of
-smaller ones. Goes on where it stopped: a result that stands in cells.jsonl with the same settings is not made again.
-Then writes the table of README.md.
+DIR holds img/ and label/, as `python -m experiments.few_films.other_films` writes them. Films are taken at random, and
+as a person mends them who goes through the page's list: those to check first, each with its label put into a training
+folder by the page's own code. Larger counts hold the films of smaller ones. Goes on where it stopped: a result that
+stands in cells.jsonl with the same settings is not made again. Then writes the table of README.md.
 """
 
 from __future__ import annotations
@@ -24,12 +25,18 @@ from experiments.records import Row, digest, epochs_done, fill, logged, read_row
 from spineseg.evaluation.evaluate import evaluate
 from spineseg.inference.segmenter import Segmenter
 from spineseg.io.files import write_text
-from spineseg.io.folder import BadDataset, FilmFiles, labelled_films
+from spineseg.io.films import read_film
+from spineseg.io.folder import BadDataset, FilmFiles, labelled_films, make_folder, read_case
 from spineseg.model.card import read_card
 from spineseg.training.config import TrainConfig
 from spineseg.training.loop import train
+from spineseg.ui.collect import add_to
+from spineseg.ui.correction import masks_to_bits
+from spineseg.ui.session import SessionState
 
-AS_IT_IS, TUNED = "as it is", "fine-tuned"
+AS_IT_IS, TUNED, MENDED = "as it is", "fine-tuned", "fine-tuned, those to check first"
+MENDING_S = 11.4
+"""To mend one body of a film, by a script at a person's pace (LOG.md, "How long does a person take to mend an S1")."""
 PAGE = Path(__file__).with_name("README.md")
 
 
@@ -51,10 +58,11 @@ SMOKE = Budget((2, 4), test_films=2, epochs=1)
 
 @dataclass(frozen=True)
 class Films:
-    """The folder's films in a random order: those to test on, those to train on."""
+    """The folder's films in a random order: those to test on, those to train on, and all that a person may mend."""
 
     test: tuple[FilmFiles, ...]
     pool: tuple[FilmFiles, ...]
+    unmended: tuple[FilmFiles, ...]
 
     @property
     def digest(self) -> str:
@@ -69,26 +77,32 @@ def films_of(folder: Path, budget: Budget) -> Films:
     if len(films) < last:
         raise BadDataset(f"expected at least {last} labelled films, got {len(films)}; simulate more")
     order = np.random.default_rng(budget.seed).permutation(len(films))
-    dealt = tuple(films[k] for k in order[:last])
-    return Films(dealt[: budget.test_films], dealt[budget.test_films :])
+    dealt = tuple(films[k] for k in order)
+    return Films(dealt[: budget.test_films], dealt[budget.test_films : last], dealt[budget.test_films :])
 
 
 def write_folder(films: Films, count: int, folder: Path) -> None:
     """A folder to train on: links to `count` films."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for part in ("img", "label"):
-        (folder / part).mkdir(parents=True)
+    make_folder(folder)
     for film in films.pool[:count]:
         for part, path in (("img", film.film), ("label", film.label)):
             if path:
                 (folder / part / f"{film.name}{path.suffix}").symlink_to(path.resolve())
 
 
-def settings(count: int, budget: Budget, films: Films, checkpoint: Path) -> Row:
+def collect(films: Films, count: int, folder: Path, checkpoint: Path) -> None:
+    """A folder to train on: the first films of the page's list, with their true masks for a person's."""
+    segmenter = Segmenter.load(checkpoint)
+    listed = sorted(films.unmended, key=lambda film: segmenter(read_film(film.film)).levels.review_order)
+    make_folder(folder)
+    for case, film in ((read_case(film), film.film) for film in listed[:count]):
+        add_to(folder, SessionState(case.film, "", corrected=masks_to_bits(case.masks)), film, read_film)
+
+
+def settings(arm: str, count: int, budget: Budget, films: Films, checkpoint: Path) -> Row:
     """All that a result depends on, as JSON has it; count: 0 for the checkpoint as it is."""
     weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:12]
     shared = {key: value for key, value in asdict(budget).items() if key != "counts"}
-    arm = TUNED if count else AS_IT_IS
     return {"arm": arm, "count": count, "films": films.digest, "weights": weights, "budget": shared}
 
 
@@ -103,14 +117,14 @@ def scores(weights: Path, films: Films, out: Path) -> Row:
     }
 
 
-def cell(count: int, budget: Budget, films: Films, checkpoint: Path, work: Path) -> Row:
+def cell(arm: str, count: int, budget: Budget, films: Films, checkpoint: Path, work: Path) -> Row:
     """Fine-tune on so many films; scores of what the user gets, and of the last epoch before any choice."""
-    key = digest(settings(count, budget, films, checkpoint))
-    folder, out = work / "films" / f"{films.digest}-{count}", work / "runs" / f"{count}-{key}"
-    if not folder.exists():
-        write_folder(films, count, folder)
+    name = f"{count}-{digest(settings(arm, count, budget, films, checkpoint))}"
+    folder, out = work / "films" / name, work / "runs" / name
     if not epochs_done(out):
-        shutil.rmtree(out, ignore_errors=True)
+        for stale in (folder, out):
+            shutil.rmtree(stale, ignore_errors=True)
+        collect(films, count, folder, checkpoint) if arm == MENDED else write_folder(films, count, folder)
     reports = train(TrainConfig(folder, out, checkpoint, epochs=budget.epochs, seed=budget.seed, resume=out.exists()))
     card = read_card(out / "last.safetensors")
     return {
@@ -125,19 +139,20 @@ def cell(count: int, budget: Budget, films: Films, checkpoint: Path, work: Path)
 def run_cells(budget: Budget, films: Films, checkpoint: Path, work: Path, results: Path) -> list[Row]:
     """Every result, made or found: first the checkpoint as it is, then fine-tuned on few films to many."""
     rows: list[Row] = []
-    for count in tqdm((0, *budget.counts), desc="cells"):
-        named, kept = settings(count, budget, films, checkpoint), read_rows(results)
+    cells = [(AS_IT_IS, 0), *((arm, count) for count in budget.counts for arm in (TUNED, MENDED))]
+    for arm, count in tqdm(cells, desc="cells"):
+        named, kept = settings(arm, count, budget, films, checkpoint), read_rows(results)
         row = next((row for row in kept if named.items() <= row.items()), None)
         if row is None:
             with logged(work / "train.log"):
                 made = (
-                    cell(count, budget, films, checkpoint, work)
+                    cell(arm, count, budget, films, checkpoint, work)
                     if count
                     else scores(checkpoint, films, work / AS_IT_IS.replace(" ", "-"))
                 )
             write_rows(results, [*kept, row := {**named, **made}])
         rows.append(row)
-        tqdm.write(f"{row['arm']:12} {count:4} films  Dice {row['dice']:.3f}  right {row['right']} of {row['tested']}")
+        tqdm.write(f"{arm:34} {count:4} films  Dice {row['dice']:.3f}  right {row['right']} of {row['tested']}")
     return rows
 
 
@@ -152,11 +167,12 @@ def results_table(rows: Sequence[Row]) -> str:
         {
             "films": row["count"] or "none",
             "training": row["arm"],
+            "minutes of mending": f"{row['count'] * MENDING_S / 60:.0f}" if row["count"] else "",
             "mean Dice": f"{row['dice']:.3f}",
             "95 % interval": "{:.2f} to {:.2f}".format(*row["dice_interval"]),
             "levels right": f"{row['right']} of {row['tested']}",
         }
-        for arm in (AS_IT_IS, TUNED)
+        for arm in (AS_IT_IS, TUNED, MENDED)
         for row in of(rows, arm)
     ]
     return table(lines)

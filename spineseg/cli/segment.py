@@ -31,23 +31,29 @@ def app(
     host: str | None = None,
     port: int | None = None,
     mcp: bool = False,
+    collect: Path | None = None,
+    collect_from_others: bool = False,
 ) -> int:
     """Serve the page.
 
     Args:
-        checkpoint: *.safetensors, or hf://owner/name@revision; else SPINESEG_CHECKPOINT, several separated by commas;
-            else those that are shipped
+        checkpoint: *.safetensors, hf://owner/name@revision, or a shipped one by name, as spineseg; else
+            SPINESEG_CHECKPOINT, several separated by commas; else those that are shipped
         architecture: module:factory of your own that a checkpoint may hold the weights of
         host: address to listen on; else GRADIO_SERVER_NAME, else 127.0.0.1
         port: else GRADIO_SERVER_PORT, else the first free one from 7860
         mcp: offer /segment and /measure as MCP tools too
+        collect: training folder; the page adds films to it with their masks, one press each
+        collect_from_others: let --collect keep films of visitors on other machines too
     """
     from spineseg.ui.launch import main as serve
 
     # Its own options, which are named again above so that `--help` waits for no Gradio.
-    given = {"checkpoint": checkpoint, "architecture": architecture, "host": [host], "port": [port]}
+    given = {"checkpoint": checkpoint, "architecture": architecture}
+    given |= {"host": [host], "port": [port], "collect": [collect]}
+    switches = ["--mcp"] * mcp + ["--collect-from-others"] * collect_from_others
     options = [f"--{name}={value}" for name, values in given.items() for value in values if value is not None]
-    serve([*options, *["--mcp"] * mcp])
+    serve([*options, *switches])
     return 0
 
 

@@ -73,6 +73,14 @@ class LevelReport:
     verdict: Verdict
     reasons: tuple[str, ...]
 
+    @property
+    def review_order(self) -> float:
+        """The lower, the sooner a person should look: films to be checked, reliable ones, then other pictures.
+
+        Among those of one verdict the film comes first whose least confident vertebra is less so.
+        """
+        return 2.0 * (CHECK, RELIABLE, NOT_LUMBAR).index(self.verdict) + min(self.confidence)
+
 
 @dataclass(frozen=True, eq=False)
 class Decoded:

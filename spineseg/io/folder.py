@@ -6,15 +6,18 @@ A simulated film of a sick spine has its findings in `findings/<film>.json`.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 
-from spineseg.film import BadInput, Case, Finding
+from spineseg.film import BadInput, Case, Finding, Masks
 from spineseg.io.dicom_write import write_film
-from spineseg.io.discovery import FoundFilm, LeftOut, files_in, no_film, search, stem_of
-from spineseg.io.files import write_text
+from spineseg.io.discovery import FoundFilm, LeftOut, files_in, no_film, read_head, search, stem_of
+from spineseg.io.files import replacing, write_text
 from spineseg.io.films import read_film
+from spineseg.io.kinds import kind_of
 from spineseg.io.label_formats import LABEL_SUFFIXES, either, films_of_label
 from spineseg.io.labels import read_label, write_mat
 
@@ -168,3 +171,32 @@ def write_case(folder: Path, case: Case) -> None:
         (folder / FINDINGS / case.name).parent.mkdir(parents=True, exist_ok=True)
         lines = ",\n ".join(json.dumps(asdict(finding)) for finding in case.findings)
         write_text(folder / FINDINGS / f"{case.name}.json", f"[{lines}]\n")
+
+
+def make_folder(folder: Path) -> None:
+    """Make `img` and `label`, and try whether they can be written. Raises OSError."""
+    for part in (IMAGES, LABELS):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder / part).close()
+
+
+def add_film(folder: Path, name: str, film: Path, masks: Masks) -> bool:
+    """Copy a film's file into the folder, byte for byte, with its label as .mat; whether a label was replaced.
+
+    name: of both, without ending; one film's alone. A film of that name stays as it is. Where anything fails, the
+    folder is as it was. Raises OSError.
+    """
+    images, label = folder / IMAGES, folder / LABELS / f"{name}.mat"
+    if known := any(images.glob(f"{name}.*")):
+        write_mat(label, masks)
+        return known
+    with open(film, "rb") as source, replacing(images / f"{name}{_ending(film)}") as copy:
+        shutil.copyfileobj(source, copy)
+        copy.flush()
+        write_mat(label, masks)  # before the film appears: where the disk is full, neither does
+    return known
+
+
+def _ending(film: Path) -> str:
+    kind = kind_of(read_head(film)).name
+    return ".dcm" if kind == "dicom" else f".{kind}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote
 from urllib.request import getproxies
@@ -59,6 +60,19 @@ def account(environment: Mapping[str, str] = os.environ) -> tuple[str, str] | No
             f"expected a password of at least {MIN_PASSWORD} characters, got a shorter one; choose another"
         )
     return user, password
+
+
+def reachable_by_others(host: str | None, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the page is made for visitors on other machines: on a Space, beyond the loopback, or behind a server.
+
+    host: as `serve` takes it.
+    """
+    name = (host or environment.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
+    try:
+        alone = name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        alone = False
+    return not alone or any(environment.get(key) for key in ("SPACE_ID", "GRADIO_ROOT_PATH"))
 
 
 def bypass_proxy(host: str | None) -> None:

@@ -27,13 +27,17 @@ def _head(figure: Definition, code: str) -> str:
 
 
 def table_row(state: SessionState) -> dict[str, Any]:
-    """A film's line in films.csv and, as `measured`, in the table of measurements; the browser adds its name."""
+    """A film's line in films.csv and, as `measured`, in the table of measurements; the browser adds its name.
+
+    review: the film's place in the list where those to look at come first.
+    """
     assert state.layer is not None and state.layer.levels is not None and state.bits is not None
     levels, seen = state.layer.levels, int(np.bitwise_or.reduce(state.bits, axis=None))
     return {
         "rows": state.film.shape[0],
         "columns": state.film.shape[1],
         "verdict": levels.verdict,
+        "review": levels.review_order,
         "reasons": "; ".join(levels.reasons),
         "remarks": "; ".join(_remarks(state)),
         "present": [bool(seen >> k & 1) and not state.held_back for k in range(len(VERTEBRAE))],

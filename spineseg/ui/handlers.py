@@ -67,6 +67,8 @@ def with_user_errors(function: Callable[_Arguments, _Returned]) -> Callable[_Arg
     def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Returned:
         try:
             return function(*args, **kwargs)
+        except gr.Error:
+            raise
         except Exception as error:
             message = error_sentence(error, function.__name__)
         raise gr.Error(html.escape(message, quote=False), print_exception=False)  # shown as HTML

@@ -26,7 +26,7 @@ from spineseg.allocator import limit_arenas
 from spineseg.film import BadInput
 from spineseg.io.files import shipped
 from spineseg.io.isolation import close_readers, read_film_isolated, read_label_isolated, start_ahead
-from spineseg.ui.access import account
+from spineseg.ui.access import account, reachable_by_others
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         login = account()
     except BadInput as error:
         parser.error(str(error))
-    shipped_ones = [str(path) for path in shipped_checkpoints(shipped("checkpoints"))]
-    checkpoints = chosen.checkpoint or from_environment() or shipped_ones
+    by_name = {Path(path).stem: path for path in shipped_checkpoints(shipped("checkpoints"))}
+    checkpoints = [by_name.get(name, name) for name in chosen.checkpoint or from_environment() or by_name]
     missing = [name for name in checkpoints if not name.startswith("hf://") and not Path(name).is_file()]
     if missing or not checkpoints:
         parser.error(f"expected a checkpoint, found none at {', '.join(missing) or 'checkpoints/'}; give --checkpoint")
@@ -56,9 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     limit_arenas()
     if problem := address_problem(chosen.host, os.environ.get("GRADIO_SERVER_PORT", "")):
         parser.error(problem)
+    if chosen.collect and not chosen.collect_from_others and reachable_by_others(chosen.host):
+        parser.error(
+            "--collect keeps the films of all who can open this page, and others can; "
+            "leave it out, or add --collect-from-others"
+        )
     threading.Thread(target=start_ahead, daemon=True).start()
     try:
-        page, address = asyncio.run(start(loaders, offered, chosen.host, chosen.port or None, login, mcp=chosen.mcp))
+        serving = start(
+            loaders, offered, chosen.host, chosen.port or None, login, mcp=chosen.mcp, collect_in=chosen.collect
+        )
+        page, address = asyncio.run(serving)
     except BadInput as error:
         parser.error(str(error))
     except (OSError, OverflowError):
@@ -75,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint",
         action="append",
         metavar="FILE",
-        help="*.safetensors, or hf://owner/name@revision; repeatable "
+        help="*.safetensors, hf://owner/name@revision, or a shipped one by name, as spineseg; repeatable "
         "(default: SPINESEG_CHECKPOINT, several separated by commas; else all of checkpoints/)",
     )
     parser.add_argument(
@@ -87,6 +95,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")
     parser.add_argument("--port", type=int, help="0: a free one (default: GRADIO_SERVER_PORT, else one from 7860)")
+    parser.add_argument(
+        "--collect",
+        type=Path,
+        metavar="DIR",
+        help="training folder: the page adds films to it with their masks, one press each",
+    )
+    parser.add_argument(
+        "--collect-from-others", action="store_true", help="let --collect keep films of visitors on other machines too"
+    )
     parser.add_argument("--mcp", action="store_true", help="offer /segment and /measure as MCP tools too")
     return parser
 
@@ -106,6 +123,17 @@ def address_problem(host: str | None, port: str) -> str:
     except OSError:
         return f"expected an address of this machine, got {name}; choose another with --host"
     return ""
+
+
+def make_collection(folder: Path) -> None:
+    """Make the folder of `--collect`, and try whether it can be written. Raises BadInput."""
+    from spineseg.io.folder import make_folder  # loads pydicom
+
+    try:
+        make_folder(folder)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise BadInput(f"expected a folder that can be written as --collect, got: {reason}; name another") from None
 
 
 def own_upload_folder() -> str | None:
@@ -142,10 +170,11 @@ async def start(
     login: tuple[str, str] | None,
     *,
     mcp: bool = False,
+    collect_in: Path | None = None,
 ) -> tuple[gr.Blocks, str]:
     """The page, served in a thread, and its address. Raises BadInput, or OSError where the port is taken.
 
-    loaders, checkpoints: by name, what loads a model and its file.
+    loaders, checkpoints: by name, what loads a model and its file. collect_in: the training folder of `--collect`.
 
     A coroutine because Gradio makes an event loop for each lock where none runs, and never closes it. The garbage
     collector may close such a loop's sockets before the loop, which Python 3.12 then reports at length.
@@ -158,11 +187,13 @@ async def start(
 
     if mcp:
         require_mcp(login)
+    if collect_in:
+        make_collection(collect_in)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     filter_logs()
     models = on_borrowed_gpu(loaders) if ON_ZERO_GPU else LazyModels(loaders)
     published = next((name for name, file in checkpoints.items() if is_published(Path(file))), PUBLISHED)
-    page = build_page(models, read_film_isolated, read_label_isolated, shipped("examples"), published)
+    page = build_page(models, read_film_isolated, read_label_isolated, shipped("examples"), published, collect_in)
     return page, serve(page, host, port, login, mcp=mcp)
 
 

@@ -15,6 +15,7 @@ from spineseg.inference.prediction import Prediction
 from spineseg.io.labels import Label
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui import texts
+from spineseg.ui.collect import Collection
 from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN
 from spineseg.ui.examples import PUBLISHED, Example
 from spineseg.ui.handlers import Handlers, Model
@@ -64,12 +65,14 @@ def build_page(
     read_label: Callable[[Path, tuple[int, int]], Label],
     examples: Path | None = None,
     published: str = PUBLISHED,
+    collect_in: Path | None = None,
 ) -> gr.Blocks:
     """The whole page.
 
     segmenters: by name, in the order offered; may still be loading. read: file to film; read_label: file and size to
     label; both raise BadInput. examples: a folder of *.dcm to click; nothing is shown where it is
-    missing or empty. published: the model that made the results (`Handlers`).
+    missing or empty. published: the model that made the results (`Handlers`). collect_in: where films go that a visitor
+    adds to a training folder; without it there is no button for that.
     """
     shipped = tuple(map(Example, sorted(examples.glob("*.dcm")))) if examples else ()
 
@@ -81,7 +84,8 @@ def build_page(
     with gr.Blocks(
         title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)
     ) as page:
-        Layout(handlers, SessionStore(float(FORGET_AFTER_S), most=SESSIONS)).connect(page)
+        collection = collect_in and Collection(collect_in, handlers)
+        Layout(handlers, SessionStore(float(FORGET_AFTER_S), most=SESSIONS), collection).connect(page)
         _add_api(handlers)
     return page.queue(max_size=QUEUE_LENGTH, api_open=False)
 
@@ -92,8 +96,9 @@ class Layout:
     opening: the film that the page opens with. A session takes it up with the first thing that is done to it.
     """
 
-    def __init__(self, handlers: Handlers, store: SessionStore) -> None:
+    def __init__(self, handlers: Handlers, store: SessionStore, collection: Collection | None = None) -> None:
         self.handlers, self.store, self.opening = handlers, store, handlers.opening()
+        self.collection, collects = collection, collection is not None
         names = list(handlers.segmenters)
         names_of_languages = {code: language.name for code, language in catalogues().items()}
         self.header = fixed_text("header", elem_id="header", languages=names_of_languages)
@@ -101,9 +106,9 @@ class Layout:
             with gr.Column(elem_id="side"):
                 most = DEFAULT_LIMITS.max_bytes
                 self.film = upload_field("film", most, several=True)
-                self.batch = batch_panel(most)
+                self.batch = batch_panel(most, collects=collects)
             with gr.Column(elem_id="middle"):
-                self.viewer = viewer(update(None, self.opening))
+                self.viewer = viewer(update(None, self.opening), collects=collects)
                 self.values = values_receiver()
             with gr.Column(elem_id="results"):
                 self._add_results(names)
@@ -276,6 +281,9 @@ class Layout:
     def _connect_downloads(self) -> None:
         download = on_shown(self.store, self.handlers.download, self.opening)
         self._then_forget(self.viewer.download(download, None, self.viewer, **_READ, **_HIDDEN))
+        if self.collection:
+            collect = on_shown(self.store, self.collection.collect, self.opening)
+            self._then_forget(self.viewer.collect(collect, None, self.viewer, **_READ, **_HIDDEN))
 
     def _connect_values(self) -> None:
         """The browser asks for the film's values part by part, and behind the last one for nothing.

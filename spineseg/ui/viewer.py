@@ -38,7 +38,7 @@ a, b: the model's masks and those they are
 compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are
 shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless the viewer has them already, maps
 (probability maps: their grid's size, and where it lies on the film). lines: measurement lines. corners: of the
-vertebrae that were measured. file: a file to save.
+vertebrae that were measured. file: a file to save. collected: the sentence that the film is in the training folder.
 """
 UNCHANGED: Payload = {"unchanged": True}
 """Leaves the viewer as it is, but replaces the last value, which Gradio keeps for the length of the session."""
@@ -78,20 +78,20 @@ def upload_field(kind: str, max_bytes: int, *, several: bool = False, elem_id: s
     return _component("upload", sections, elem_id=elem_id or kind, kind=kind, max_bytes=max_bytes, several=several)
 
 
-def batch_panel(max_bytes: int) -> gr.HTML:
+def batch_panel(max_bytes: int, *, collects: bool = False) -> gr.HTML:
     """Films one after the other into a list, one table and one ZIP, which the browser writes.
 
-    Its value is the file to be segmented next.
+    Its value is the file to be segmented next. collects: films are mended to train on, so those to check come first.
     """
     tables = {"heads": figure_heads(), "measured": csv_columns(), "names": list(VERTEBRAE)}
-    return _component("batch", ("batch",), elem_id="batch", max_bytes=max_bytes, **tables)
+    return _component("batch", ("batch",), elem_id="batch", max_bytes=max_bytes, collects=collects, **tables)
 
 
-def viewer(value: Payload | None = None) -> gr.HTML:
-    """A viewer of this film; an empty one without."""
+def viewer(value: Payload | None = None, *, collects: bool = False) -> gr.HTML:
+    """A viewer of this film; an empty one without. collects: with a button that fires `collect`."""
     colours = [LEGEND[name].hex for name in CHANNELS]
     differences = [{"name": name, "colour": colour.hex} for name, colour in DIFFERENCES.items()]
-    options = {"names": list(CHANNELS), "colours": colours, "differences": differences}
+    options = {"names": list(CHANNELS), "colours": colours, "differences": differences, "collects": collects}
     return _component("viewer", ("viewer",), elem_id="viewer", value=value, **options)
 
 

@@ -11,6 +11,7 @@ from small import write_checkpoint
 from experiments.few_films import __main__ as few_films
 from experiments.few_films.__main__ import (
     AS_IT_IS,
+    MENDED,
     PAGE,
     SMOKE,
     TUNED,
@@ -22,7 +23,9 @@ from experiments.few_films.__main__ import (
 )
 from experiments.few_films.other_films import other
 from experiments.records import Row, fill, read_rows
-from spineseg.io.folder import BadDataset, labelled_films, write_case
+from spineseg.inference.segmenter import Segmenter
+from spineseg.io.films import read_film
+from spineseg.io.folder import BadDataset, labelled_films, read_case, write_case
 from spineseg.model.config import GridConfig
 from spineseg.simulate import SimulateConfig, simulate_case
 from spineseg.simulate import write_folder as simulate_folder
@@ -60,11 +63,23 @@ def test_larger_folders_hold_the_films_of_smaller_ones(place: Path, tmp_path: Pa
     assert few < more == {film.name for film in films.pool}
 
 
+def test_those_to_check_first_are_mended_with_their_true_masks(place: Path) -> None:
+    films, checkpoint = films_of(place / "data", SMOKE), place / "small.safetensors"
+    segmenter = Segmenter.load(checkpoint)
+    order = [segmenter(read_film(film.film)).levels.review_order for film in films.unmended]
+    expected = [read_case(films.unmended[k]) for k in np.argsort(order, kind="stable")[:2]]
+    few_films.collect(films, 2, place / "collected", checkpoint)
+    made = [read_case(film) for film in labelled_films(place / "collected")]
+    for case in expected:
+        (same,) = (one for one in made if np.array_equal(one.film.image, case.film.image))
+        assert np.array_equal(same.masks, case.masks)
+
+
 def test_each_count_has_its_row(place: Path) -> None:
     made = read_rows(place / "cells.jsonl")
     assert [(row["arm"], row["count"]) for row in made] == [
         (AS_IT_IS, 0),
-        *((TUNED, count) for count in SMOKE.counts),
+        *((arm, count) for count in SMOKE.counts for arm in (TUNED, MENDED)),
     ]
     assert all(len(row["loss"]) == SMOKE.epochs for row in made[1:])
     assert all(0 <= row["dice"] <= 1 and row["tested"] == SMOKE.test_films for row in made)

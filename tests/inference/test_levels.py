@@ -14,6 +14,7 @@ from spineseg.evaluation.metrics import anatomy_faults, dice
 from spineseg.inference.grid import film_box, grid_fit, grid_to_film
 from spineseg.inference.levels import (
     LevelConfig,
+    LevelReport,
     best_path,
     bone_confidence,
     decode_ordered,
@@ -22,7 +23,7 @@ from spineseg.inference.levels import (
     path_margin,
 )
 from spineseg.inference.masks import film_masks, largest_component
-from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE
+from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, Verdict
 from spineseg.model.config import GridConfig
 
 L1, L2, L3, L4, L5, S1 = range(6)
@@ -331,3 +332,10 @@ def test_the_masks_end_where_the_network_s_own_bone_does():
     channels, fit = spine(), grid_fit((8 * ROWS, 8 * COLUMNS), GridConfig(rows=ROWS, columns=COLUMNS))
     masks = film_masks(decode_ordered(channels).channels, fit, one_component=True)
     np.testing.assert_array_equal(masks.any(0), grid_to_film(channels.sum(0)[None], fit)[0] > 0.5)
+
+
+def test_films_to_check_come_first_then_those_of_less_confidence() -> None:
+    in_order: list[tuple[Verdict, float]] = [(CHECK, 0.0), (CHECK, 1.0), (RELIABLE, 0.0), (RELIABLE, 1.0)]
+    in_order.append((NOT_LUMBAR, 0.0))
+    reports = [LevelReport((True,) * 6, (1.0, least, 1.0), 1.0, verdict, ()) for verdict, least in in_order]
+    assert sorted(reversed(reports), key=lambda each: each.review_order) == reports

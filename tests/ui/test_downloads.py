@@ -103,6 +103,12 @@ def test_a_zip_s_entry_inflates_to_the_file() -> None:
     assert (entry["size"], entry["crc"], entry["ending"]) == (len(content), zlib.crc32(content), ".npy")
 
 
+def test_why_masks_that_came_with_the_request_are_refused_is_said() -> None:
+    overlapping = {"kind": "npz", "film": "token", "masks": runs_of(np.repeat(bands()[:1], len(VERTEBRAE), axis=0))}
+    with pytest.raises(gr.Error, match="A pixel of these masks is in two vertebrae"):
+        handlers().download(segmented(), overlapping)
+
+
 def test_nothing_to_download_is_said() -> None:
     with pytest.raises(BadInput, match="press Run again"):
         downloads.file(opened(), "npz")

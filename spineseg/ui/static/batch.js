@@ -5,7 +5,7 @@ const part = (selector) => box.querySelector(selector);
 const [lead, bar, list, table] = ['.lead', 'progress', '.films', '.measured table'].map(part);
 const NOTHING_SHOWN = Symbol('nothing shown');
 let saying = () => ''; // the line above the list
-let batch = null; // { films, stems, copies, cancelled, over }; a film: { name, size, read or error, item, stem, row, entries, token, masks, corrected, stale }
+let batch = null; // { films, stems, copies, cancelled, over }; a film: { name, size, read or error, item, stem, row, entries, token, masks, corrected, stale, collected }
 let request = null; // { token, resolve } of the film that is being segmented
 let opening = null; // { film, file } that is on its way to the stage
 let shownToken = NOTHING_SHOWN;
@@ -54,7 +54,7 @@ document.addEventListener('spineseg:language', () => {
 const showButtons = ({ cancel = false, close = false, save: good = false }) => {
   part('.cancel').hidden = !cancel;
   part('.close').hidden = !close;
-  part('.save').hidden = part('.tables').hidden = !good;
+  part('.save').hidden = part('.tables').hidden = part('.order').hidden = !good;
 };
 
 // Each file and each file of an archive: { name, size, read } or { name, error }.
@@ -100,9 +100,19 @@ function report(film, text, failed = false) {
 // The server says a verdict in English, as it stands in the tables; it is none on names that a person moved.
 const verdictOf = ({ corrected, renumbered, row }) => (renumbered ? say('correctedRemark') : corrected ? say('corrected', { verdict: say(row.verdict) }) : say(row.verdict));
 const stateOf = (film) => {
-  const state = verdictOf(film);
+  const state = film.collected ? say('collected', { state: verdictOf(film) }) : verdictOf(film);
   return film.stem === stemOf(film.name) ? state : say('renamed', { state, stem: film.stem });
 };
+
+// As they came, or first those that a person should look at; what could not be used comes last.
+function orderList() {
+  const films = [...batch.films];
+  if (part('.review').checked) films.sort((a, b) => (a.row?.review ?? 9) - (b.row?.review ?? 9));
+  list.replaceChildren(...films.map(({ item }) => item));
+  focusRow(0);
+}
+part('.review').checked = props.collects;
+part('.review').addEventListener('change', orderList);
 
 // One stop of the Tab key; arrows go from film to film.
 function focusRow(n) {
@@ -141,7 +151,14 @@ document.addEventListener('spineseg:measured', ({ detail: { film: token, cells, 
   const film = batch?.films.find((each) => each.token === token);
   if (!film?.row || film.row.error) return;
   film.row.measured = cells;
-  Object.assign(film, { corrected, renumbered, masks: corrected ? masks : null, stale: true });
+  Object.assign(film, { corrected, renumbered, masks: corrected ? masks : null, stale: true, collected: false });
+  report(film, () => stateOf(film));
+});
+
+document.addEventListener('spineseg:collected', ({ detail: token }) => {
+  const film = batch?.films.find((each) => each.token === token);
+  if (!film) return;
+  film.collected = true;
   report(film, () => stateOf(film));
 });
 
@@ -207,7 +224,7 @@ function finish(mine) {
   bar.hidden = true;
   showButtons({ close: true, save: ready > 0 });
   for (const film of mine.films) if (!film.row && !film.item.classList.contains('begun')) report(film, () => say('skipped'));
-  if (mine.films.length) focusRow(0);
+  if (mine.films.length) orderList();
   if (ready && !mine.cancelled) saveAll(mine);
 }
 

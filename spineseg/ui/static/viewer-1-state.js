@@ -40,6 +40,7 @@ function enqueue() {
 async function apply(value) {
   if (!value) return clear();
   if (value.file) return saveFile(value);
+  if (value.collected) return collected(value);
   if (value.lost) return value.film === shown.film && reopen();
   if ('forgotten' in value) return answered(value);
   const began = performance.now(), fresh = 'picture' in value, same = value.film === shown.film;

@@ -12,19 +12,20 @@ const nameOfFilm = () => shown.name || stemOf(NAMED.get(shown.film)?.name ?? 'fi
 
 function download(kind) {
   if (kind === 'npy') save([npy()], `${nameOfFilm()}${shown.a.corrected ? '-corrected' : ''}.npy`, 'application/octet-stream');
-  else if (kind === 'seg') downloadSegmentation();
+  else if (kind === 'seg') triggerWithFilm('download', kind);
+  else if (kind === 'collect') triggerWithFilm('collect', kind);
   else trigger('download', asked(kind));
 }
 
 const asked = (kind) => ({ kind, film: shown.film, ...(edits.steps.length ? sentMasks() : {}) });
 
-// It refers to the film by what only its file holds, and the server keeps no file: it is sent once more.
-async function downloadSegmentation() {
-  const file = NAMED.get(shown.film), request = asked('seg');
-  if (shown.name) return trigger('download', request); // an example
-  if (!file) return announce(say('saySegNeedsFile'));
+// For what only the film's file holds; the server keeps no file, so it is sent once more.
+async function triggerWithFilm(event, kind) {
+  const file = NAMED.get(shown.film), request = asked(kind);
+  if (shown.name) return trigger(event, request); // an example
+  if (!file) return announce(say('sayNeedsFile'));
   try {
-    trigger('download', { ...request, upload: await sendUnnamed(file) });
+    trigger(event, { ...request, upload: await sendUnnamed(file) });
   } catch {
     announce(say('sayOffline'));
   }
@@ -34,6 +35,12 @@ async function downloadSegmentation() {
 async function saveFile({ film, file }) {
   if (film !== shown.film) return;
   save([await bytesOf(file.content)], nameOfFilm() + file.ending, TYPES[file.ending.split('.').pop()]);
+}
+
+find('[data-download="collect"]').hidden = !props.collects;
+function collected({ film, collected: said }) {
+  document.dispatchEvent(new CustomEvent('spineseg:collected', { detail: film }));
+  if (film === shown.film) announce(said);
 }
 
 // The bytes of numpy.save of the uint8 array (rows, columns, channels): NumPy format 1.0, whose header leaves room for
