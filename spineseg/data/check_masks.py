@@ -178,8 +178,9 @@ def _pieces(name: str, bodies: Sequence[_Body]) -> Iterator[Finding]:
             large = body.pieces_px[1] >= _PIECE_ABSURD * body.area_px
             absurd = large and body.parted_px > _APART * math.sqrt(body.area_px)
             sizes = f"{body.pieces_px[0]} px and {len(body.pieces_px) - 1} more of at most {body.pieces_px[1]} px"
-            advice = "a fracture, or a body at the border; else " if large and not absurd else ""
-            sentence = f"expected {body.name} in one piece, got {sizes}; {advice}remove what is not the body"
+            sentence = f"expected {body.name} in one piece, got {sizes}; remove what is not the body"
+            if large and not absurd:
+                sentence += ", unless it is a fracture, or a body at the border"
             yield Finding(name, "error" if absurd else "warning", "pieces", sentence)
 
 
