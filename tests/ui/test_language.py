@@ -252,7 +252,8 @@ NOT_SHOWN = re.compile(
     r"|Vertebral bodies|Artificial Intel|Anatomical Str|DICOM segmentation$"
     r"|(upper|lower) endplate$|(anterior|posterior) wall$|⟨0⟩: ⟨1⟩$|a lumbar$|a higher$"
     r"|expected ⟨0⟩ as large as the other bodies, got ⟨1⟩ times their median$|⟨0⟩, got|⟨0⟩; look at it"
-    r"|expected ⟨0⟩ in one piece|, unless it is a fracture|the film ends at ⟨0⟩, so it may be ⟨1⟩|⟨0⟩ further vertebra-like|⟨0⟩ of ⟨1⟩: values"
+    r"|expected ⟨0⟩ in one piece|, unless it is a fracture|the film ends at ⟨0⟩, so it may be ⟨1⟩"
+    r"|⟨0⟩ further vertebra-like|⟨0⟩ of ⟨1⟩: values"
     r"|; if it is NIfTI| \(spineseg convert|⟨0⟩ px and ⟨1⟩ more of at most ⟨2⟩ px$"
     r"|expected ⟨0⟩ to ⟨1⟩ down the film$|⟨0⟩ times"
 )
@@ -264,8 +265,8 @@ WHOLE = (
     "expected L1 to S1 down the film, got them across it; transpose the label, or turn the film",
     "expected L3 as large as the other bodies, got 3.1 times their median; look at it",
     "expected L3 in one piece, got 40 px and 2 more of at most 7 px; remove what is not the body",
-    "expected L3 in one piece, got 40 px and 2 more of at most 7 px; remove what is not the body, unless it is a fracture,"
-    " or a body at the border",
+    "expected L3 in one piece, got 40 px and 2 more of at most 7 px; remove what is not the body, unless it is a"
+    " fracture, or a body at the border",
     "the film ends at S1, so it may be a lumbar vertebra",
     "the film has 70 x 40 rows x columns, the label 40 x 70; its axes are exchanged, so transpose it to rows x columns",
     "the label file has image, but no label_separated; save the masks as label_separated",
