@@ -21,13 +21,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from experiments.few_films import monai_recipe
 from experiments.records import Row, digest, epochs_done, fill, logged, read_rows, table, write_rows
 from spineseg.evaluation.evaluate import evaluate
 from spineseg.inference.segmenter import Segmenter
 from spineseg.io.files import write_text
 from spineseg.io.films import read_film
 from spineseg.io.folder import BadDataset, FilmFiles, labelled_films, make_folder, read_case
-from spineseg.model.card import read_card
+from spineseg.model.card import UNET, read_card
 from spineseg.training.config import TrainConfig
 from spineseg.training.loop import train
 from spineseg.ui.collect import add_to
@@ -35,6 +36,7 @@ from spineseg.ui.correction import masks_to_bits
 from spineseg.ui.session import SessionState
 
 AS_IT_IS, TUNED, MENDED = "as it is", "fine-tuned", "fine-tuned, those to check first"
+MONAI = "MONAI BasicUNet from scratch, as long"
 MENDING_S = 11.4
 """To mend one body of a film, by a script at a person's pace (LOG.md, "How long does a person take to mend an S1")."""
 PAGE = Path(__file__).with_name("README.md")
@@ -44,15 +46,18 @@ PAGE = Path(__file__).with_name("README.md")
 class Budget:
     """What all cells share."""
 
-    counts: tuple[int, ...] = (5, 10, 20)
+    counts: tuple[int, ...] = (5, 10, 20, 50, 100)
     """Films in the folder that is trained on, those held back included."""
+    mended: tuple[int, ...] = (5, 10, 20)
+    compared: tuple[int, ...] = (20, 100)
+    """Counts at which MONAI is trained for as many seconds."""
     test_films: int = 40
     epochs: int | None = None
     """None for what `train` chooses."""
     seed: int = 0
 
 
-SMOKE = Budget((2, 4), test_films=2, epochs=1)
+SMOKE = Budget((2, 4), (2,), (4,), test_films=2, epochs=1)
 """Shows that the program runs; its numbers mean nothing."""
 
 
@@ -102,13 +107,13 @@ def collect(films: Films, count: int, folder: Path, checkpoint: Path) -> None:
 def settings(arm: str, count: int, budget: Budget, films: Films, checkpoint: Path) -> Row:
     """All that a result depends on, as JSON has it; count: 0 for the checkpoint as it is."""
     weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:12]
-    shared = {key: value for key, value in asdict(budget).items() if key != "counts"}
+    shared = {key: value for key, value in asdict(budget).items() if key not in ("counts", "mended", "compared")}
     return {"arm": arm, "count": count, "films": films.digest, "weights": weights, "budget": shared}
 
 
-def scores(weights: Path, films: Films, out: Path) -> Row:
+def scores(weights: Path, films: Films, out: Path, architecture: str = UNET) -> Row:
     """Of a checkpoint on the films to test on, at their own size."""
-    summary = evaluate(Segmenter.load(weights), films.test, out)
+    summary = evaluate(Segmenter.load(weights, architecture=architecture), films.test, out)
     return {
         "dice": round(summary.dice.mean, 4),
         "dice_interval": [round(summary.dice.low, 4), round(summary.dice.high, 4)],
@@ -136,20 +141,32 @@ def cell(arm: str, count: int, budget: Budget, films: Films, checkpoint: Path, w
     }
 
 
+def monai_cell(row: Row, budget: Budget, films: Films, work: Path) -> Row:
+    """MONAI's network on the films of `row`, for as long as fine-tuning on them took."""
+    out = work / "monai" / f"{row['count']}-{films.digest}"
+    write_folder(films, row["count"], folder := out / "films")
+    weights = monai_recipe.train_for(row["seconds"], folder, out, budget.seed)
+    return {**scores(weights, films, out / "scores", monai_recipe.ARCHITECTURE), "seconds": row["seconds"]}
+
+
 def run_cells(budget: Budget, films: Films, checkpoint: Path, work: Path, results: Path) -> list[Row]:
     """Every result, made or found: first the checkpoint as it is, then fine-tuned on few films to many."""
     rows: list[Row] = []
-    cells = [(AS_IT_IS, 0), *((arm, count) for count in budget.counts for arm in (TUNED, MENDED))]
+    cells = [(AS_IT_IS, 0), *((TUNED, count) for count in budget.counts)]
+    cells += [*((MONAI, count) for count in budget.compared), *((MENDED, count) for count in budget.mended)]
     for arm, count in tqdm(cells, desc="cells"):
         named, kept = settings(arm, count, budget, films, checkpoint), read_rows(results)
         row = next((row for row in kept if named.items() <= row.items()), None)
         if row is None:
             with logged(work / "train.log"):
-                made = (
-                    cell(arm, count, budget, films, checkpoint, work)
-                    if count
-                    else scores(checkpoint, films, work / AS_IT_IS.replace(" ", "-"))
-                )
+                if arm == AS_IT_IS:
+                    made = scores(checkpoint, films, work / AS_IT_IS.replace(" ", "-"))
+                elif arm == MONAI:
+                    made = monai_cell(
+                        next(one for one in of(rows, TUNED) if one["count"] == count), budget, films, work
+                    )
+                else:
+                    made = cell(arm, count, budget, films, checkpoint, work)
             write_rows(results, [*kept, row := {**named, **made}])
         rows.append(row)
         tqdm.write(f"{arm:34} {count:4} films  Dice {row['dice']:.3f}  right {row['right']} of {row['tested']}")
@@ -167,12 +184,12 @@ def results_table(rows: Sequence[Row]) -> str:
         {
             "films": row["count"] or "none",
             "training": row["arm"],
-            "minutes of mending": f"{row['count'] * MENDING_S / 60:.0f}" if row["count"] else "",
+            "minutes of mending": f"{row['count'] * MENDING_S / 60:.0f}" if row["arm"] in (TUNED, MENDED) else "",
             "mean Dice": f"{row['dice']:.3f}",
             "95 % interval": "{:.2f} to {:.2f}".format(*row["dice_interval"]),
             "levels right": f"{row['right']} of {row['tested']}",
         }
-        for arm in (AS_IT_IS, TUNED, MENDED)
+        for arm in (AS_IT_IS, TUNED, MENDED, MONAI)
         for row in of(rows, arm)
     ]
     return table(lines)

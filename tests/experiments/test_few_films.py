@@ -12,6 +12,7 @@ from experiments.few_films import __main__ as few_films
 from experiments.few_films.__main__ import (
     AS_IT_IS,
     MENDED,
+    MONAI,
     PAGE,
     SMOKE,
     TUNED,
@@ -51,7 +52,7 @@ def test_films_are_dealt_out_once(place: Path) -> None:
     films = films_of(place / "data", SMOKE)
     names = [film.name for part in (films.test, films.pool) for film in part]
     assert len(names) == len(set(names)) == SMOKE.test_films + max(SMOKE.counts)
-    with pytest.raises(BadDataset, match="expected at least 60 labelled films, got 6"):
+    with pytest.raises(BadDataset, match="expected at least 140 labelled films, got 6"):
         films_of(place / "data", Budget())
 
 
@@ -79,9 +80,11 @@ def test_each_count_has_its_row(place: Path) -> None:
     made = read_rows(place / "cells.jsonl")
     assert [(row["arm"], row["count"]) for row in made] == [
         (AS_IT_IS, 0),
-        *((arm, count) for count in SMOKE.counts for arm in (TUNED, MENDED)),
+        *((TUNED, count) for count in SMOKE.counts),
+        *((MONAI, count) for count in SMOKE.compared),
+        *((MENDED, count) for count in SMOKE.mended),
     ]
-    assert all(len(row["loss"]) == SMOKE.epochs for row in made[1:])
+    assert all(len(row["loss"]) == SMOKE.epochs for row in made if row["arm"] in (TUNED, MENDED))
     assert all(0 <= row["dice"] <= 1 and row["tested"] == SMOKE.test_films for row in made)
 
 
