@@ -49,7 +49,7 @@ class LevelConfig:
     """The level of a body counts as reliable if its channel holds more than this share of all probability on it."""
     sure_bone: float = 0.90
     """Least mean probability of bone, over all that is above 0.5, at which bone outlines count as reliable."""
-    sure_strongest: float = 0.84
+    sure_strongest: float = 0.86
     """The same of the strongest channel. `tools/calibrate_verdict.py` calibrates these four on simulated films."""
     merged_size: float = 1.35
     """A body larger than this share of a typical one is split where its strongest channel changes."""
