@@ -148,13 +148,22 @@ def _torch(
 
 
 def _onnxruntime(rival: Rival, folder: Path, device: str, threads: int) -> Answer:
-    import onnxruntime  # pyright: ignore[reportMissingImports]
+    import onnxruntime
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(folder / "ours.onnx", settings, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(_graph(), settings, providers=["CPUExecutionProvider"])
     batch = _given(rival, folder)
-    return lambda: session.run(None, {"channels": batch})[0]
+    return lambda: np.asarray(session.run(None, {"channels": batch})[0])
+
+
+def _graph() -> bytes:
+    """Of the published network, as the program builds it."""
+    from spineseg.model.onnx_graph import unet_graph
+    from spineseg.model.weights import read_unet
+
+    weights, card = read_unet(CHECKPOINT)
+    return unet_graph(card.network, weights)
 
 
 def _openvino(rival: Rival, folder: Path, device: str, threads: int, precision: str = "f32") -> Answer:
@@ -162,7 +171,7 @@ def _openvino(rival: Rival, folder: Path, device: str, threads: int, precision: 
     import openvino  # pyright: ignore[reportMissingImports]
 
     wish = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    compiled = openvino.Core().compile_model(folder / "ours.onnx", "CPU", wish)
+    compiled = openvino.Core().compile_model(_graph(), "CPU", wish)
     batch = _given(rival, folder)
     return lambda: compiled(batch)[0]
 
@@ -174,7 +183,7 @@ RIVALS = (
     Rival("ours, bfloat16", _ours, partial(_torch, half=True), exact=False),
     Rival("ours, bfloat16, channels_last", _ours, partial(_torch, half=True, channels_last=True), exact=False),
     Rival("ours, torch.compile", _ours, partial(_torch, compiled=True)),
-    Rival("ours, ONNX Runtime", _ours, _onnxruntime, ("onnxruntime",), cuda=False),
+    Rival("ours, ONNX Runtime", _ours, _onnxruntime, cuda=False),
     Rival("ours, OpenVINO", _ours, _openvino, ("openvino",), cuda=False),
     Rival(
         "ours, OpenVINO, bfloat16", _ours, partial(_openvino, precision="bf16"), ("openvino",), exact=False, cuda=False
@@ -183,8 +192,6 @@ RIVALS = (
     Rival("MONAI BasicUNet", _basic_unet, _torch, ("monai",), same=False),
     Rival("smp Unet, resnet34", _smp_unet, _torch, ("segmentation-models-pytorch",), same=False),
 )
-EXPORTING = ("onnx", "onnxscript")
-"""What writing the ONNX file needs; running it needs none of them."""
 
 
 def absent(packages: Sequence[str]) -> list[str]:
@@ -200,8 +207,7 @@ def absent(packages: Sequence[str]) -> list[str]:
 
 def without(rival: Rival, device: str) -> str | None:
     """Why a rival cannot take part, or None."""
-    exported = EXPORTING if {"onnxruntime", "openvino"} & {*rival.needs} else ()
-    if missing := absent([*rival.needs, *exported]):
+    if missing := absent(rival.needs):
         return f"{', '.join(missing)} not installed"
     return None if rival.cuda or device == "cpu" else "runs on the CPU alone"
 
@@ -289,12 +295,9 @@ def _turn(process: subprocess.Popen[str]) -> Row:
 # In this process
 
 
-def prepare(folder: Path, *, export: bool) -> float:
-    """Write both inputs, made of an example, and our network as ONNX if asked; the seconds of that export."""
-    import torch
-
+def prepare(folder: Path) -> None:
+    """Write both inputs, made of an example."""
     from benchmarks.films import EXAMPLE
-    from benchmarks.networks import Probabilities
     from experiments.the_report.recipes import GRID as REPORT_GRID
     from spineseg.inference.grid import film_to_grid, normalise
     from spineseg.io.films import read_film
@@ -304,14 +307,6 @@ def prepare(folder: Path, *, export: bool) -> float:
     for name, grid in ((OURS, read_card(CHECKPOINT).grid), (REPORT, REPORT_GRID)):
         image, fit = film_to_grid(film, grid)
         np.save(folder / f"{name}.npy", normalise(image, fit.inside(), grid)[None])
-    if not export:
-        return 0.0
-    example = torch.from_numpy(np.load(folder / f"{OURS}.npy"))
-    began = time.perf_counter()
-    torch.onnx.export(
-        Probabilities(_ours()).eval(), (example,), folder / "ours.onnx", input_names=["channels"], verbose=False
-    )
-    return time.perf_counter() - began
 
 
 def agreement(answer: np.ndarray, ours: np.ndarray) -> Row:
@@ -377,12 +372,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rivals = [rival for rival in wanted if rival.name not in missing]
     for name, why in missing.items():
         print(f"left out: {name} ({why})")
-    place = surroundings(chosen.device, [*EXPORTING, *(need for rival in rivals for need in rival.needs)])
+    place = surroundings(chosen.device, [need for rival in rivals for need in rival.needs])
     with tempfile.TemporaryDirectory() as scratch:
-        export_s = prepare(Path(scratch), export=any("ONNX" in r.name or "OpenVINO" in r.name for r in rivals))
+        prepare(Path(scratch))
         rows = compare(rivals, Path(scratch), chosen.device, chosen.threads, chosen.repeats)
     settings = {"repeats": chosen.repeats, "device": chosen.device, "threads": chosen.threads, "missing": missing}
-    tell("rivals", settings | {"export_s": round(export_s, 2)}, place, {"Rivals": rows}, chosen.json)
+    tell("rivals", settings, place, {"Rivals": rows}, chosen.json)
     wrong = [
         rival.name
         for rival, row in zip(rivals, rows, strict=True)

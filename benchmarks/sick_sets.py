@@ -65,7 +65,7 @@ def merged(predicted: Masks, reference: Masks) -> int:
 def skipped(predicted: Masks, reference: Masks) -> int:
     """True bodies that no mask covers, while those above and below are covered."""
     there = reference.any((1, 2))
-    covered = coverage(predicted.any(0)[None], reference)[0] >= COVERED
+    covered = np.asarray(coverage(np.asarray(predicted.any(0))[None], reference)[0] >= COVERED)
     beside = np.pad(covered | ~there, 1, constant_values=True)
     known = np.pad(covered, 1, constant_values=False)
     neighbours = beside[:-2] & beside[2:] & (known[:-2] | known[2:])

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.films import BITS, enlarged, write_jpeg
-from benchmarks.networks import finished
+from benchmarks.networks import Probabilities, finished
 from benchmarks.timing import CHECKPOINT, memory_of, options, peak_mb, python, spread, surroundings, take_turns, tell
 from experiments.records import Row
 from spineseg.film import Film
@@ -32,6 +32,7 @@ from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
 from spineseg.io.isolation import read_film_isolated, start_ahead
 from spineseg.io.labels import write_array
+from spineseg.model.checkpoint import load_checkpoint
 
 KINDS = ("uncompressed", "JPEG lossless")
 APART, HERE = "read, in a process of its own", "read, in this process"
@@ -182,7 +183,7 @@ def folder_rows(films: dict[str, list[Path]], out: Path, device: str, repeats: i
             write_array(out / f"{path.stem}.npy", segmenter(read_film_isolated(path)).masks)
 
     def command(paths: Sequence[Path]) -> None:
-        said = python(_COMMAND, "predict", *paths, "--out", out, "--device", device)
+        said = python(_COMMAND, "predict", *paths, "--out", tempfile.mkdtemp(dir=out), "--device", device)
         assert said["exit"] == 0
         peaks[len(paths)] = said["peak MB"]
 
@@ -202,17 +203,17 @@ def folder_rows(films: dict[str, list[Path]], out: Path, device: str, repeats: i
 
 def batch_rows(path: Path, device: str, repeats: int) -> list[Row]:
     """Grid and network on the device, from films in memory to probabilities in memory."""
-    walk = Walk(path, path, device)
-    walk.read()
-    grid = walk.card.grid
+    film = read_film(path)
+    network, card = load_checkpoint(CHECKPOINT)
+    network, grid = Probabilities(network).to(device), card.grid
 
     @torch.inference_mode()
     def run(films: int) -> None:
         channels = []
         for _ in range(films):
-            image, fit = film_to_grid(walk.film, grid)
+            image, fit = film_to_grid(film, grid)
             channels.append(normalise(image, fit.inside(), grid))
-        walk.network(torch.from_numpy(np.stack(channels)).to(device)).cpu()
+        network(torch.from_numpy(np.stack(channels)).to(device)).cpu()
 
     took = take_turns({str(films): lambda films=films: run(films) for films in BATCHES}, repeats)
     return [

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--commit", help="where the code is, if the run's own commit is in no public history")
     parser.add_argument("--films", type=int, help="how many films all runs used, where the last one was not alone")
     parser.add_argument("--seconds", type=int, help="how long all runs took")
-    parser.add_argument("--most-traces", type=float, help="what tools/calibrate_resemblance.py showed for these weights")
+    parser.add_argument("--most-traces", type=float, help="chosen by tools/calibrate_resemblance.py for these weights")
     parser.add_argument("--out", type=Path, default=Path("checkpoints"))
     chosen = parser.parse_args()
     network, card = load_checkpoint(chosen.weights)
