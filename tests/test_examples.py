@@ -68,7 +68,7 @@ def test_the_result_of_an_example_is_what_the_published_weights_give(
     assert np.array_equal(state.film.image, film.image) and state.film.spacing == film.spacing
     assert state.measurements
     stored, fresh = state.measurements.figures, measure_prediction(prediction, film.spacing).figures
-    assert stored.keys() == fresh.keys() and len(stored) > 10
+    assert stored.keys() == fresh.keys() and (len(stored) > 10 or not prediction.levels.present[-1])
     for key, figure in fresh.items():
         assert stored[key].value == pytest.approx(figure.value, abs=0.1 * (figure.error or 0) + 1e-6), key
         assert (stored[key].error or 0) == pytest.approx(figure.error or 0, rel=0.1), key  # a grade has none

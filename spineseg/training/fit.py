@@ -22,20 +22,18 @@ from spineseg.training.config import SCRATCH, TrainConfig, validated
 class _Usual:
     """What a kind of training does where nothing else is asked for.
 
-    steps: of the whole run, at least. passes: over all films, at least. epochs: at least. steps_per_epoch: at least so
-    many; few films are repeated.
+    steps: of the whole run, at least `epochs` passes. steps_per_epoch: at least so many; few films are repeated.
     """
 
     steps: int
-    passes: int
     epochs: int
     steps_per_epoch: int
     batch: int
     learning_rate: float
 
 
-_FINE_TUNING = _Usual(steps=80, passes=12, epochs=4, steps_per_epoch=20, batch=4, learning_rate=5e-4)
-_FROM_SCRATCH = _Usual(steps=2000, passes=20, epochs=20, steps_per_epoch=20, batch=8, learning_rate=2e-3)
+_FINE_TUNING = _Usual(steps=80, epochs=4, steps_per_epoch=20, batch=4, learning_rate=5e-4)
+_FROM_SCRATCH = _Usual(steps=2000, epochs=20, steps_per_epoch=20, batch=8, learning_rate=2e-3)
 CACHE = "spineseg-cache"
 """Folder beside a run's for films on the grid."""
 _WARMUP_SHARE, _MOST_WARMUP = 0.1, 100
@@ -91,8 +89,7 @@ def with_steps(config: TrainConfig, films: int) -> TrainConfig:
     batch = min(config.batch or usual.batch, films)
     each = films // batch
     repeats = config.repeats or (1 if config.epochs else math.ceil(usual.steps_per_epoch / each))
-    wanted = max(usual.steps, usual.passes * each)
-    epochs = config.epochs or max(usual.epochs, math.ceil(wanted / (each * repeats)))
+    epochs = config.epochs or max(usual.epochs, math.ceil(usual.steps / (each * repeats)))
     steps = step_count(films, batch, repeats) * epochs
     warmup = min(_MOST_WARMUP, int(steps * _WARMUP_SHARE)) if config.warmup_steps is None else config.warmup_steps
     if warmup > steps:

@@ -389,11 +389,11 @@ class Handlers:
 
 
 def _faults(label: Label) -> tuple[str, ...]:
-    """What `check` calls an error in a label that can be compared with. Raises BadRequest for one that cannot."""
-    errors = [finding for finding in mask_findings("", label.masks) if finding.severity == "error"]
-    if unfit := [error for error in errors if error.kind in MISPLACED or not label.masks.any()]:
+    """What `check` finds wrong in a label that can be compared with. Raises BadRequest for one that cannot."""
+    found = [each for each in mask_findings("", label.masks) if "error" in each.severity or each.kind == "pieces"]
+    if unfit := [each for each in found if each.kind in MISPLACED or not label.masks.any()]:
         raise BadRequest(unfit[0].sentence)
-    return tuple(error.sentence for error in errors)
+    return tuple(each.sentence for each in found)
 
 
 def _inverted(state: SessionState, inverted: bool) -> SessionState:

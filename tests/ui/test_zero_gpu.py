@@ -24,7 +24,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from ui_fakes import FILM
 
-from spineseg.inference import segmenter as inference
+from spineseg.inference.onnx_network import OnnxNetwork
 from spineseg.inference.segmenter import Segmenter
 from spineseg.inference.views import Channels, Probabilities
 from spineseg.io.films import read_film
@@ -206,7 +206,7 @@ def test_where_no_gpu_was_lent_no_network_runs_here(segmenter: Segmenter, monkey
     def full(_: Channels) -> Probabilities:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(inference, "_run", lambda *_: pytest.fail("the network ran here"))
+    monkeypatch.setattr(OnnxNetwork, "__call__", lambda *_: pytest.fail("the network ran here"))
     monkeypatch.setattr(segmenter, "device", "cuda")
     with pytest.raises(BadRequest, match=r"^The GPU that .* \(GPU task aborted\); try again later$"):
         Borrowing(segmenter, refused)(FILM)
