@@ -301,7 +301,7 @@ def test_the_largest_component_agrees_with_scipy(seed: int):
 
 
 def test_masks_of_crossing_channels_are_disjoint_and_whole():
-    """The lower body loses what the upper has taken, then its smaller half, and the tips of two corners; holes are filled."""
+    """The lower body loses what the upper has taken, then its smaller half, and two corners; holes are filled."""
     channels = np.zeros((6, 60, 60), np.float32)
     channels[L1, 20:40, 5:55] = channels[L2, 5:58, 20:40] = 1
     channels[L2, 45:48, 25:28] = 0
