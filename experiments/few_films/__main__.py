@@ -144,6 +144,7 @@ def cell(arm: str, count: int, budget: Budget, films: Films, checkpoint: Path, w
 def monai_cell(row: Row, budget: Budget, films: Films, work: Path) -> Row:
     """MONAI's network on the films of `row`, for as long as fine-tuning on them took."""
     out = work / "monai" / f"{row['count']}-{films.digest}"
+    shutil.rmtree(out, ignore_errors=True)
     write_folder(films, row["count"], folder := out / "films")
     weights = monai_recipe.train_for(row["seconds"], folder, out, budget.seed)
     return {**scores(weights, films, out / "scores", monai_recipe.ARCHITECTURE), "seconds": row["seconds"]}
