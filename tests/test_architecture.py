@@ -27,7 +27,6 @@ OTHER_LENGTHS = {
     "allocator.py": "belongs to none of the folders",
     "__main__.py": "Python asks for it by name",
     "data/preview.py": "pictures of batches, which training needs none of",
-    "inference/masks.py": "the last step, which measurements use too",
     "inference/onnx_network.py": "ONNX Runtime, which only the processor needs",
     "inference/torch_network.py": "torch, which only a card or a network of one's own needs",
     "inference/prediction.py": "read without torch, which the segmenter needs",
