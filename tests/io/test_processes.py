@@ -31,20 +31,9 @@ def test_processes_that_are_not_connected_are_refused(monkeypatch: pytest.Monkey
 
 
 def two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "spineseg",
-    ]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "spineseg"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run(
-        [*launcher, "-m", "spineseg", *arguments], capture_output=True, text=True, env=environment, timeout=300
-    )
+    return subprocess.run([*launcher, *arguments], capture_output=True, text=True, env=environment, timeout=300)
 
 
 def results(out: Path) -> dict[str, bytes]:
@@ -56,9 +45,7 @@ def table(path: Path, *apart_from: str) -> list[dict[str, str]]:
         return [{key: cell for key, cell in row.items() if key not in apart_from} for row in csv.DictReader(stream)]
 
 
-def test_two_processes_answer_as_one_and_go_on_where_they_were_ended(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_two_processes_answer_as_one_and_a_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     data = simulate_films(tmp_path / "data", 5)
     write_checkpoint(checkpoint := tmp_path / "tiny.safetensors", contrast=20)
     (data / "img" / "bad.dcm").write_bytes((data / "img" / "S001-00001.dcm").read_bytes()[:3000])
