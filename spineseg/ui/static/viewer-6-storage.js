@@ -59,6 +59,7 @@ async function storeEdits() {
   const record = { hash, model, start, steps, at, beyond, rows: shown.rows, columns: shown.columns, saved: Date.now() };
   if (!(await stored('readwrite', (films) => answer(films.put(record))))) return sayNotStored(hash);
   root.dataset.stored = Number(root.dataset.stored ?? 0) + 1;
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a BroadcastChannel is of one origin
   otherTabs.postMessage(hash);
 }
 
