@@ -29,7 +29,7 @@ if ! ls "$work"/run12/state*/progress.json >/dev/null 2>&1; then
   resume=()
 fi
 python -m spineseg train --data "$work/mix" --out "$work/run12" --from checkpoints/spineseg.safetensors --tune all --keep 0 \
-  --epochs 4 --batch 8 --learning-rate 1.2e-3 --warmup-steps 50 --seed 12 "${resume[@]}"
+  --epochs 3 --batch 8 --learning-rate 1.2e-3 --warmup-steps 50 --seed 12 "${resume[@]}"
 python -m benchmarks.sick_sets --checkpoint "$work/run12/last.safetensors" --meshes "$meshes" --json "$work/sick_sets.json"
 python -m benchmarks.accuracy --checkpoint "$work/run12/last.safetensors" --meshes "$meshes" \
   ${3:+--films "$3"} --json "$work/accuracy.json"
