@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ import tyro
 
 from spineseg.film import CHANNELS, BadInput
 from spineseg.io.files import DEFAULT_CHECKPOINT
-from spineseg.model.card import UNET
+from spineseg.io.processes import available_cores
+from spineseg.model.card import UNET, card_path
 
 if TYPE_CHECKING:
     from spineseg.inference.segmenter import Segmenter
@@ -58,7 +58,7 @@ class Model:
         from spineseg.model.hub import resolve
 
         weights = resolve(self.checkpoint)
-        content = b"".join(path.read_bytes() for path in (weights, weights.with_suffix(".json")))
+        content = b"".join(path.read_bytes() for path in (weights, card_path(weights)))
         return hashlib.sha256(__version__.encode() + content).hexdigest()
 
 
@@ -68,7 +68,7 @@ PUBLISHED = Model()
 def readers(wanted: int | None, processes: int = 1) -> int:
     """Films that this process reads at the same time. Raises BadInput for fewer than one."""
     if wanted is None:
-        return max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2) // processes)
+        return max(1, min(8, available_cores()) // processes)
     if wanted < 1:
         raise BadInput(f"expected one worker or more, got {wanted}; leave --workers out for as many as there are cores")
     return wanted

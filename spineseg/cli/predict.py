@@ -146,12 +146,13 @@ class _Opened:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """One run of the command. keys: of all films in their order, those of other processes too."""
+    """One run of the command. keys: of all films in their order, those of other processes too. readers: at a time."""
 
     arguments: PredictArguments
     segmenter: Segmenter
     answers: Answers
     keys: list[str]
+    readers: int
 
     @classmethod
     def prepare(cls, arguments: PredictArguments, processes: Processes) -> _Run:
@@ -159,12 +160,12 @@ class _Run:
         from spineseg.io.answers import Answers
         from spineseg.io.isolation import start_ahead
 
-        start_ahead(readers(arguments.workers, processes.count))
+        start_ahead(count := readers(arguments.workers, processes.count))
         segmenter = arguments.model.load()
         arguments.out.mkdir(parents=True, exist_ok=True)
         options = {**asdict(arguments), "films": None, "out": None, "workers": None}
         settings = [options, arguments.model.identity()]
-        return cls(arguments, segmenter, Answers(arguments.out, settings, processes), [])
+        return cls(arguments, segmenter, Answers(arguments.out, settings, processes), [], count)
 
     def listed(self, films: Iterable[FoundFilm]) -> Iterator[tuple[FoundFilm, str]]:
         """Each with its key, which is kept."""
@@ -177,8 +178,7 @@ class _Run:
         from spineseg.io.ahead import ahead
 
         wanted = (each for each in films if not self._answered(*each))
-        count = readers(self.arguments.workers, self.answers.processes.count)
-        opened = ahead(lambda each: self._open(each[0]), wanted, count)
+        opened = ahead(lambda each: self._open(each[0]), wanted, self.readers)
         for (found, key, _), written in ahead(self._write, self._segmented(opened), 1):
             try:
                 line, answer = written.result()

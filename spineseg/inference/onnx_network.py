@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 
 from spineseg.inference.views import Channels, Probabilities
+from spineseg.io.processes import available_cores
 from spineseg.model.config import UNetConfig
 from spineseg.model.onnx_graph import INPUT, unet_graph
 
@@ -20,7 +21,7 @@ class OnnxNetwork:
 
     def __init__(self, config: UNetConfig, weights: Mapping[str, np.ndarray]) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cores()
+        options.intra_op_num_threads = _threads()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave cores to others
         self._session = onnxruntime.InferenceSession(
             unet_graph(config, weights), options, providers=["CPUExecutionProvider"]
@@ -40,9 +41,9 @@ class OnnxNetwork:
         return self
 
 
-def cores() -> int:
-    """Those that this process may use; fewer where OMP_NUM_THREADS says so, as for torch."""
+def _threads() -> int:
+    """One for each core; fewer where OMP_NUM_THREADS says so, as for torch."""
     stated = os.environ.get("OMP_NUM_THREADS", "")
     if stated.isdecimal() and int(stated):
         return int(stated)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cores()

@@ -96,8 +96,11 @@ class Segmenter:
         HubError, MissingDevice.
         """
         weights, device = resolve(path), pick_device(device)
-        load = _on_processor if architecture == UNET and device == "cpu" else _in_torch
-        network, card = load(weights, architecture, device)
+        network, card = (
+            _on_processor(weights)
+            if architecture == UNET and device == "cpu"
+            else _in_torch(weights, architecture, device)
+        )
         return cls(network, with_revision(card, weights), views)
 
     def __call__(self, film: Film, run: Callable[[Channels], Probabilities] | None = None) -> Prediction:
@@ -152,7 +155,7 @@ class Segmenter:
         return averaged(channels, views, on_cpu), on_cpu.device
 
 
-def _on_processor(weights: Path, _architecture: str, _device: str) -> tuple[Network, Card]:
+def _on_processor(weights: Path) -> tuple[Network, Card]:
     from spineseg.inference.onnx_network import OnnxNetwork
 
     values, card = read_unet(weights)

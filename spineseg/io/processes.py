@@ -39,6 +39,11 @@ class Processes:
 ALONE = Processes()
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def connected() -> Processes:
     """The processes that the environment states, connected, each with a graphics card of its own where there are some.
 

@@ -390,7 +390,7 @@ class Handlers:
 
 def _faults(label: Label) -> tuple[str, ...]:
     """What `check` finds wrong in a label that can be compared with. Raises BadRequest for one that cannot."""
-    found = [each for each in mask_findings("", label.masks) if "error" in each.severity or each.kind == "pieces"]
+    found = [each for each in mask_findings("", label.masks) if each.severity == "error" or each.kind == "pieces"]
     if unfit := [each for each in found if each.kind in MISPLACED or not label.masks.any()]:
         raise BadRequest(unfit[0].sentence)
     return tuple(each.sentence for each in found)
