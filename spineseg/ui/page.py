@@ -35,7 +35,6 @@ from spineseg.ui.panels import panels, status
 from spineseg.ui.progress import tells, tells_views
 from spineseg.ui.session import SessionState, SessionStore
 from spineseg.ui.viewer import (
-    UNCHANGED,
     batch_panel,
     fixed_text,
     script,
@@ -158,7 +157,7 @@ class Layout:
         return [self.viewer, self.findings, self.comparison, self.measurements]
 
     def connect(self, page: gr.Blocks) -> None:
-        """Which control calls what. After most answers the viewer's value is replaced (see `_forget`)."""
+        """Which control calls what. After most answers Gradio's record of the viewer's value is emptied."""
         handlers, store = self.handlers, self.store
         always: dict[str, Any] = {"concurrency_limit": None, **_HIDDEN}
         for event in (page.load, self.header.language):
@@ -274,8 +273,7 @@ class Layout:
         show = on_session(self.store, self.handlers.show_anyway, self.opening, of_shown=True)
         self._then_forget(self._on_film(self.findings.show, show, [], self.outputs, **_READ, **_HIDDEN))
         options: dict[str, Any] = {"concurrency_id": "correct", "concurrency_limit": 2, **_HIDDEN}
-        # The viewer sends the next masks from within the answer to the last, while Gradio holds that for pending. That
-        # answer would be lost if `_forget` of the one before came at the same moment; it holds lines and corners only.
+        # The viewer sends the next masks from within the answer to the last, while Gradio holds that for pending.
         self.viewer.correct(correct, None, self.outputs, trigger_mode="multiple", **options)
 
     def _connect_downloads(self) -> None:
@@ -300,12 +298,12 @@ class Layout:
         sent.failure(lambda: {"error": texts.BUSY}, None, self.batch, queue=False, **_HIDDEN)
 
     def _then_forget(self, event: Any) -> None:
-        event.then(_forget, None, self.viewer, queue=False, **_HIDDEN)
+        """The viewer is sent nothing: a second answer could take the place of the next masks before it saw them."""
+        event.then(_forget, self.viewer, None, js="() => [null]", queue=False, **_HIDDEN)
 
 
-def _forget() -> dict[str, Any]:
-    """Leaves the viewer as it is, but empties Gradio's own record of it."""
-    return UNCHANGED
+def _forget(nothing: None) -> None:
+    """Gradio records what comes as the viewer's value, in place of the last answer."""
 
 
 def _hidden() -> dict[str, Any]:

@@ -40,8 +40,8 @@ shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless
 (probability maps: their grid's size, and where it lies on the film). lines: measurement lines. corners: of the
 vertebrae that were measured. file: a file to save. collected: the sentence that the film is in the training folder.
 """
-UNCHANGED: Payload = {"unchanged": True}
-"""Leaves the viewer as it is, but replaces the last value, which Gradio keeps for the length of the session."""
+UNCHANGED: Payload = gr.skip()
+"""Leaves the viewer as it is."""
 SCRIPTS = {
     "upload": ("language.js", "files.js", "folders.js", "unzip.js", "upload.js"),
     "batch": ("language.js", "files.js", "folders.js", "unzip.js", "zip.js", "batch-table.js", "batch.js"),
@@ -124,7 +124,8 @@ def update(before: SessionState | None, after: SessionState | None) -> Payload |
         known = before is not None and shown_before is shown
         payload["a"] = shown and _layer(shown, after.bits, after.corrected is not None, with_maps=not known)
         payload |= _measured(after)
-    return payload | _changed_sides(before, after)
+    payload |= _changed_sides(before, after)
+    return payload if len(payload) > 1 else UNCHANGED
 
 
 _DEFAULT_SIDES: dict[str, MaskLayer | str | None] = {"A": SHOWN, "B": None}

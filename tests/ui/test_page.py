@@ -40,6 +40,16 @@ def test_only_segment_and_measure_can_be_called_from_outside(page: gr.Blocks) ->
     assert [event["api_name"] for event in events if event["api_visibility"] != "private"] == ["segment", "measure"]
 
 
+def test_no_answer_takes_the_place_of_masks_before_the_viewer_saw_them(page: gr.Blocks) -> None:
+    """The browser may hand two answers that come together to the viewer as one: only the last."""
+    (viewer,) = (key for key, b in page.blocks.items() if isinstance(b, gr.HTML) and b.elem_id == "viewer")
+    events = page.get_config_file().get("dependencies", [])
+    forgetting = [event for event in events if str(event["api_name"]).startswith("_forget")]
+    assert len(forgetting) > 8
+    assert {(*event["inputs"], *event["outputs"]) for event in forgetting} == {(viewer,)}
+    assert all(event["js"] == "() => [null]" for event in forgetting)
+
+
 def test_examples_and_model_choice_appear_only_where_there_are_some(page: gr.Blocks, tmp_path: Path) -> None:
     def labels(page: gr.Blocks) -> set[str]:
         blocks = [block for block in page.blocks.values() if isinstance(block, gr.HTML)]

@@ -172,8 +172,8 @@ def test_the_page_works_under_a_path_in_a_browser(behind: str, chromium: str) ->
         page, asked = browser.new_page(), []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"{behind}/")
-        page.click("#examples button >> nth=0", timeout=60_000)
-        page.wait_for_selector('[data-download="npy"]:not([disabled])', timeout=60_000)
+        page.click("#examples button >> nth=1", timeout=60_000)
+        page.wait_for_selector('.viewer[data-example="2-leaning"][data-masks="yes"]', timeout=60_000)
         with page.expect_download() as waited:
             page.click('[data-download="npy"]')
         assert Path(waited.value.path()).read_bytes().startswith(b"\x93NUMPY")

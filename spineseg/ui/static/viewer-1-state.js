@@ -32,8 +32,7 @@ const pixelOf = ([red, green, blue], alpha = 255) => ((alpha << 24) | (blue << 1
 // Values are applied one after the other: masks may arrive while their film is still being decoded.
 let queue = Promise.resolve();
 function enqueue() {
-  const value = props.value;
-  if (value && value.unchanged) return;
+  const { value } = props;
   queue = queue.then(() => apply(value)).catch((error) => console.error('viewer:', error));
 }
 
