@@ -326,7 +326,7 @@ def decode_ordered(
     confidence, present = [0.0] * len(VERTEBRAE), [False] * len(VERTEBRAE)
     for body, level in enumerate(path):
         if level >= 0:
-            channels[level] = bone * _with_rim(bodies == body + 1, no_bone)
+            channels[level] = bone * with_rim(bodies == body + 1, no_bone)
             confidence[level], present[level] = round(float(agreement[body, level]), 4), True
     odd_sized = _odd_sized(channels, config)
     reasons = _reasons(present, confidence, margin, odd_sized, _unexplained(path), config)
@@ -350,7 +350,7 @@ def _agreement(probabilities: Channels, bodies: Numbered, count: int) -> tuple[A
     return sums / np.maximum(sums.sum(1, keepdims=True), 1e-6), weight
 
 
-def _with_rim(
+def with_rim(
     body: Bool[np.ndarray, "rows columns"], no_bone: Bool[np.ndarray, "rows columns"]
 ) -> Bool[np.ndarray, "rows columns"]:
     """The body and its neighbouring pixels that are no bone.

@@ -8,20 +8,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from spineseg.film import BadInput, Film
+from spineseg.film import BadInput, Film, Masks
+from spineseg.inference.close_up import close_channels, close_field
 from spineseg.inference.grid import GridFit, Image, film_to_grid, normalise
-from spineseg.inference.levels import decode_ordered, decode_raw
+from spineseg.inference.levels import Decoded, decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks
 from spineseg.inference.polarity import bone_is_dark
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.verdict import NOT_LUMBAR
-from spineseg.inference.views import ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged
+from spineseg.inference.views import CLOSE_VIEWS, FIRST_VIEWS, ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged
 from spineseg.inference.visible_field import visible_field
 from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.card import UNET, Card
 from spineseg.model.hub import resolve, with_revision
 from spineseg.model.weights import read_unet
 
+Run = Callable[[Channels, Sequence[View]], Probabilities]
+"""`Segmenter.probabilities`, or what calls it in another process."""
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 """What a graphics card that torch calls cuda has on Linux."""
 
@@ -72,13 +75,15 @@ class Network(Protocol):
 class Segmenter:
     """A checkpoint made callable: film in, prediction out. One film at a time; safe to share between threads.
 
-    views: the turns and mirror images in which the network sees a film; None for `VIEWS`, or for one view where the
-    card's decoder is "none".
+    views: the turns and mirror images in which the network sees a film, once. None for one view where the card's
+    decoder is "none", else `VIEWS`; or, where its grid has a second look, `FIRST_VIEWS` and then `CLOSE_VIEWS`.
     """
 
     def __init__(self, network: Network, card: Card, views: Sequence[View] | None = None) -> None:
         self.card, self.name, self.device = card, card.name, network.device
-        self.views = views or (VIEWS if card.decoder == "ordered" else ONE_VIEW)
+        ordered = card.decoder == "ordered"
+        self.looks_twice = ordered and views is None and card.grid.second_look
+        self.views = views or (FIRST_VIEWS if self.looks_twice else VIEWS if ordered else ONE_VIEW)
         self._network = network
 
     @classmethod
@@ -103,7 +108,7 @@ class Segmenter:
         )
         return cls(network, with_revision(card, weights), views)
 
-    def __call__(self, film: Film, run: Callable[[Channels], Probabilities] | None = None) -> Prediction:
+    def __call__(self, film: Film, run: Run | None = None) -> Prediction:
         """Segment one film, inverted where its picture shows bone dark and no person said otherwise.
 
         run: calls `probabilities` in another process, which has the device that this one lacks. Where it fails, nothing
@@ -113,9 +118,9 @@ class Segmenter:
         ordered = self.card.decoder == "ordered"
         image, fit = film_to_grid(film, self.card.grid)
         if inverted := ordered and not film.polarity_known and self._bone_is_dark(image, fit, run):
-            image, fit = film_to_grid(film.inverted(), self.card.grid)
-        channels = normalise(image, fit.inside(), self.card.grid)
-        probabilities, device = (run(channels), self.device) if run else self._probabilities(channels)
+            film = film.inverted()
+            image, fit = film_to_grid(film, self.card.grid)
+        probabilities, device = self._look(image, fit, self.views, run)
         visible = visible_field(image, fit)
         if ordered:
             decoded = decode_ordered(
@@ -124,35 +129,43 @@ class Segmenter:
         else:
             decoded = decode_raw(probabilities)
         masks = film_masks(decoded.channels, fit, one_component=ordered)
+        if self.looks_twice and masks.any() and decoded.report.verdict != NOT_LUMBAR:
+            masks = self._close_up(film, masks, decoded, fit, run)
         inverted = inverted and decoded.report.verdict != NOT_LUMBAR  # any other picture is shown as it is stored
         seconds = time.perf_counter() - began
         return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted)
 
-    def _bone_is_dark(self, image: Image, fit: GridFit, run: Callable[[Channels], Probabilities] | None) -> bool:
+    def _close_up(self, film: Film, masks: Masks, decoded: Decoded, fit: GridFit, run: Run | None) -> Masks:
+        """The masks as a second look sees them, with the names of the first."""
+        image, close_fit = film_to_grid(film, self.card.grid, close_field(masks, film.field))
+        close, _ = self._look(image, close_fit, CLOSE_VIEWS, run)
+        return film_masks(close_channels(decoded.channels, fit, close, close_fit), close_fit, one_component=True)
+
+    def _bone_is_dark(self, image: Image, fit: GridFit, run: Run | None) -> bool:
         """`polarity.bone_is_dark`, for which one view suffices."""
-        inside = fit.inside()
 
         def look(image: Image) -> Probabilities:
-            channels = normalise(image, inside, self.card.grid)
-            return run(channels) if run else self._probabilities(channels, ONE_VIEW)[0]
+            return self._look(image, fit, ONE_VIEW, run)[0]
 
-        return bone_is_dark(image, inside, look if self.card.most_traces is not None else None)
+        return bone_is_dark(image, fit.inside(), look if self.card.most_traces is not None else None)
 
-    def probabilities(self, channels: Channels) -> Probabilities:
-        """Of each vertebra, from what the network sees of a film. Raises torch.OutOfMemoryError."""
-        return averaged(channels, self.views, self._network)
-
-    def _probabilities(self, channels: Channels, views: Sequence[View] | None = None) -> tuple[Probabilities, str]:
-        """Of each vertebra, and the device that they were computed on."""
-        views = views or self.views
+    def _look(self, image: Image, fit: GridFit, views: Sequence[View], run: Run | None) -> tuple[Probabilities, str]:
+        """Probabilities of each vertebra, and the device that they were computed on."""
+        channels = normalise(image, fit.inside(), self.card.grid)
+        if run:
+            return run(channels, views), self.device
         try:
-            return averaged(channels, views, self._network), self.device
+            return self.probabilities(channels, views), self.device
         except RuntimeError as error:
             if not self._network.lacks_memory(error):
                 raise
         # Outside of the handler, which keeps the failed attempt's tensors alive.
         on_cpu = self._network.on_cpu()
         return averaged(channels, views, on_cpu), on_cpu.device
+
+    def probabilities(self, channels: Channels, views: Sequence[View] | None = None) -> Probabilities:
+        """Of each vertebra, from what the network sees of a film. Raises torch.OutOfMemoryError."""
+        return averaged(channels, views or self.views, self._network)
 
 
 def _on_processor(weights: Path) -> tuple[Network, Card]:

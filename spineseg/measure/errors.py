@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from spineseg.exposed_field import Box
 from spineseg.film import VERTEBRAE
+from spineseg.inference.corners import Body, intersection
 from spineseg.inference.grid import GridFit
-from spineseg.measure.corners import Body, intersection
 from spineseg.measure.spine import Spine
 
 _SAMPLES = 400

@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Float
 
 from spineseg.film import CHANNELS, VERTEBRAE, BadInput, Masks, Spacing
+from spineseg.inference.corners import SIDES, Body, Fit, fit_body
 from spineseg.inference.levels import LevelConfig, LevelReport
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.verdict import NOT_LUMBAR
-from spineseg.measure.corners import SIDES, Body, Fit, fit_body
 from spineseg.measure.errors import BoneMap, sample_bodies, side_errors
 from spineseg.measure.figures import DEFINED, DEFINITIONS, JOINTS, PRESACRAL, SOURCES, Figure, Row
 from spineseg.measure.spine import Facing, Spine, read_spine

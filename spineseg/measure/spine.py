@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from spineseg.film import VERTEBRAE, Masks, bounding_box, down_at
+from spineseg.inference.corners import Body, Fit, Mask, NoBody, Sharpness, fit_body
 from spineseg.inference.grid import Box
 from spineseg.inference.masks import largest_component
-from spineseg.measure.corners import Body, Fit, Mask, NoBody, Sharpness, fit_body
 
 Facing = Literal["left", "right"]
 """The side of the film that the front of the body is on."""

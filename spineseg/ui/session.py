@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from spineseg.film import VERTEBRAE, Film
+from spineseg.inference.corners import KeptFits
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.verdict import NOT_LUMBAR
-from spineseg.measure.corners import KeptFits
 from spineseg.measure.errors import BoneMap
 from spineseg.measure.measurements import Measurements, measure, sure_vertebrae
 from spineseg.ui import texts

@@ -10,8 +10,8 @@ import pytest
 from scipy import ndimage
 
 from spineseg.film import VERTEBRAE
+from spineseg.inference.corners import KeptFits, NoBody, contour, fit_body
 from spineseg.io.folder import labelled_films, read_case
-from spineseg.measure.corners import KeptFits, NoBody, contour, fit_body
 from spineseg.measure.spine import read_spine, touches_edge
 from spineseg.simulate import SimulateConfig, true_corners
 
