@@ -152,7 +152,11 @@ def read_and_check(files: FilmFiles) -> tuple[Checked, Case | None]:
     except BadInput as error:
         findings.append(Finding(files.name, "error", "unreadable label", str(error)))
         return Checked(tuple(findings), thumbnail), None
-    findings += [*mask_findings(files.name, label.masks), *_background(files.name, label), *_dark_bone(files.name, film)]
+    findings += [
+        *mask_findings(files.name, label.masks),
+        *_background(files.name, label),
+        *_dark_bone(files.name, film),
+    ]
     return Checked(tuple(findings), thumbnail, _digest(label)), Case(files.name, film, label.masks, label.remarks)
 
 
@@ -188,7 +192,9 @@ def _dark_bone(name: str, film: Film) -> Iterator[Finding]:
     """A film whose brightness leaves no doubt that its file states bone the wrong way round."""
     image, fit = film_to_grid(film, GridConfig())
     if looks_bright(-image, fit.inside()) and not looks_bright(image, fit.inside()):
-        sentence = "expected bright bone, got dark, which training reads as stored; save the film inverted, or leave it out"
+        sentence = (
+            "expected bright bone, got dark, which training reads as stored; save the film inverted, or leave it out"
+        )
         yield Finding(name, "warning", "dark bone", sentence)
 
 

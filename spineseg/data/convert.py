@@ -39,7 +39,7 @@ _PART = re.compile(rf"(?:(?P<film>.+)[_.-])?(?P<vertebra>{'|'.join(VERTEBRAE)})"
 
 
 class NotConverted(BadInput):
-    """Nothing was written. failed: a sentence for each pair that cannot be converted, and each file left out, by name."""
+    """Nothing was written. failed: a sentence for each pair that cannot be converted or file left out, by name."""
 
     def __init__(self, failed: Mapping[str, str], pairs: int, left_out: Mapping[str, str]) -> None:
         super().__init__(
@@ -50,7 +50,7 @@ class NotConverted(BadInput):
 
 @dataclass(frozen=True)
 class Converted:
-    """names: films written. left_out: a sentence for each film or label that was not, by file name. films: all there."""
+    """names: films written, of so many films. left_out: a sentence for each film or label that was not, by file name."""
 
     names: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)

@@ -93,7 +93,7 @@ def stem_of(name: str) -> str:
 
 
 def composed(name: str) -> str:
-    """The name as most systems write it; macOS stores an accent or a part of a Korean syllable as a letter of its own."""
+    """The name as most systems write it; macOS stores accents and parts of Korean syllables as letters of their own."""
     return unicodedata.normalize("NFC", name)
 
 
