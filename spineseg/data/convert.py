@@ -45,12 +45,12 @@ class NotConverted(BadInput):
         super().__init__(
             f"expected all of {pairs} pairs to convert, {len(failed)} do not; correct them, or --skip them"
         )
-        self.failed = dict(sorted((left_out | failed).items()))
+        self.failed = dict(sorted({**left_out, **failed}.items()))
 
 
 @dataclass(frozen=True)
 class Converted:
-    """names: films written, of so many films. left_out: a sentence for each film or label that was not, by file name."""
+    """names: films written, out of `films`. left_out: a sentence for each film or label that was not, by file."""
 
     names: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
