@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -78,7 +79,7 @@ def convert(config: Annotated[ConvertConfig, Flat]) -> int:
         raise
     for name, sentence in done.left_out.items():
         print(f"{name}: left out: {sentence}", file=sys.stderr)
-    print(f"{len(done.names)} films in {config.out}")
+    print(f"{len(done.names)} of {done.films} films in {config.out}")
     return 1 if done.left_out else 0
 
 
@@ -100,7 +101,7 @@ def train(config: Annotated[TrainConfig, Flat], settings: SettingsPath = None, d
     if config.start != SCRATCH:
         config = replace(config, start=resolve(config.start))
     if dry_run:
-        return check(config.data) or _print_plan(config)
+        return _check_and_plan(config)
     disable_mmap_and_trim()
     run = cross_validate if config.folds and not config.fold else train
     with listing_faults():
@@ -108,10 +109,18 @@ def train(config: Annotated[TrainConfig, Flat], settings: SettingsPath = None, d
     return 0
 
 
-def _print_plan(config: TrainConfig) -> int:
+def _check_and_plan(config: TrainConfig) -> int:
+    """Settings and names first, before any film is read; their faults in the folder are among those of `check`."""
+    from spineseg.data.findings import FaultyFolder
+    from spineseg.training.fit import fit_to_folder
     from spineseg.training.plan import make_plan
 
-    print(make_plan(replace(config, fold=1) if config.folds and not config.fold else config))
+    config = replace(config, fold=1) if config.folds and not config.fold else config
+    with suppress(FaultyFolder):
+        fit_to_folder(config)
+    if check(config.data):
+        return 1
+    print(make_plan(config))
     return 0
 
 

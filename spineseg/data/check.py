@@ -16,9 +16,12 @@ from jaxtyping import Float32
 from spineseg.data.check_masks import mask_findings
 from spineseg.data.findings import Finding, FindingCounts, Severity, not_used, sorted_findings, without_errors
 from spineseg.film import BadInput, Case, Film
+from spineseg.inference.grid import film_to_grid
+from spineseg.inference.polarity import looks_bright
 from spineseg.io.films import read_film
 from spineseg.io.folder import LABELS, DataFolder, FilmFiles, no_labels, read_folder
 from spineseg.io.labels import Label, read_label
+from spineseg.model.config import GridConfig
 
 _FLAT = 0.98
 """Share of pixels with one and the same value above which a film shows nothing."""
@@ -149,7 +152,11 @@ def read_and_check(files: FilmFiles) -> tuple[Checked, Case | None]:
     except BadInput as error:
         findings.append(Finding(files.name, "error", "unreadable label", str(error)))
         return Checked(tuple(findings), thumbnail), None
-    findings += [*mask_findings(files.name, label.masks), *_background(files.name, label)]
+    findings += [
+        *mask_findings(files.name, label.masks),
+        *_background(files.name, label),
+        *_dark_bone(files.name, film),
+    ]
     return Checked(tuple(findings), thumbnail, _digest(label)), Case(files.name, film, label.masks, label.remarks)
 
 
@@ -179,6 +186,16 @@ def _background(name: str, label: Label) -> Iterator[Finding]:
     if px := label.background_disagreement_px:
         wanted = "expected the complement of the vertebrae as background"
         yield Finding(name, "warning", "background", f"{wanted}, got another in {px} pixels; the complement is used")
+
+
+def _dark_bone(name: str, film: Film) -> Iterator[Finding]:
+    """A film whose brightness leaves no doubt that its file states bone the wrong way round."""
+    image, fit = film_to_grid(film, GridConfig())
+    if looks_bright(-image, fit.inside()) and not looks_bright(image, fit.inside()):
+        sentence = (
+            "expected bright bone, got dark, which training reads as stored; save the film inverted, or leave it out"
+        )
+        yield Finding(name, "warning", "dark bone", sentence)
 
 
 # Duplicates

@@ -22,7 +22,7 @@ from spineseg.data.check_masks import MISPLACED, mask_findings
 from spineseg.data.config import ConvertConfig
 from spineseg.film import VERTEBRAE, BadInput, Film, Masks
 from spineseg.io.dicom_write import write_film
-from spineseg.io.discovery import LeftOut, files_in, search, stem_of
+from spineseg.io.discovery import LeftOut, composed, files_in, search, stem_of
 from spineseg.io.files import naming
 from spineseg.io.films import read_film
 from spineseg.io.folder import IMAGES, LABELS
@@ -39,21 +39,22 @@ _PART = re.compile(rf"(?:(?P<film>.+)[_.-])?(?P<vertebra>{'|'.join(VERTEBRAE)})"
 
 
 class NotConverted(BadInput):
-    """Nothing was written. failed: a sentence for each pair that cannot be converted, by name."""
+    """Nothing was written. failed: a sentence for each pair that cannot be converted or file left out, by name."""
 
-    def __init__(self, failed: Mapping[str, str], pairs: int) -> None:
+    def __init__(self, failed: Mapping[str, str], pairs: int, left_out: Mapping[str, str]) -> None:
         super().__init__(
             f"expected all of {pairs} pairs to convert, {len(failed)} do not; correct them, or --skip them"
         )
-        self.failed = failed
+        self.failed = dict(sorted({**left_out, **failed}.items()))
 
 
 @dataclass(frozen=True)
 class Converted:
-    """names: films written. left_out: a sentence for each film or label that was not, by file name."""
+    """names: films written, out of `films`. left_out: a sentence for each film or label that was not, by file."""
 
     names: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    films: int = 0
 
 
 def convert_folder(config: ConvertConfig, *, progress: Callable[[Iterable[str]], Iterable[str]] = iter) -> Converted:
@@ -65,18 +66,14 @@ def convert_folder(config: ConvertConfig, *, progress: Callable[[Iterable[str]],
     table = value_table(config.values)
     films, left_out = _films_by_stem(config)
     labels = _labels_by_stem(config, films)
-    alone = [(films[n], config.films, "label") for n in films.keys() - labels.keys()]
-    alone += [(labels[n][0], config.labels, "film") for n in labels.keys() - films.keys()]
-    left_out |= {
-        _below(path, top): f"expected a {what} of its name that can be converted, found none"
-        for path, top, what in alone
-    }
+    left_out = _unpaired(config, films, labels) | left_out
     pairs = sorted(films.keys() & labels.keys())
     if not pairs:
         raise BadInput(
             f"expected films and labels of the same names, got {len(films)} films and {len(labels)} labels without a "
             "pair; see --film-suffix and --label-suffix"
         )
+    films_there = len(set(films.values()) - {path for name in pairs for path in labels[name]})
     written: list[str] = []
     failed: dict[str, str] = {}
     with _whole_folder(config.out, config.force) as folder:
@@ -87,8 +84,8 @@ def convert_folder(config: ConvertConfig, *, progress: Callable[[Iterable[str]],
             except BadInput as error:
                 failed[name] = str(error)
         if failed and (not config.skip or not written):
-            raise NotConverted(failed, len(pairs))
-    return Converted(tuple(written), dict(sorted((left_out | failed).items())))
+            raise NotConverted(failed, len(pairs), left_out)
+    return Converted(tuple(written), dict(sorted((left_out | failed).items())), films_there)
 
 
 def _convert_one(
@@ -171,17 +168,23 @@ def _stem(name: str, suffixes: Sequence[str]) -> str | None:
 
 
 def _below(path: Path, top: Path) -> str:
-    return path.relative_to(top).as_posix()
+    return composed(path.relative_to(top).as_posix())
+
+
+def _paths(folder: Path) -> dict[str, Path]:
+    """Every file at any depth by its name below the folder."""
+    return {each[1]: each[0] for each in files_in(folder) if not isinstance(each, LeftOut)}
 
 
 def _films_by_stem(config: ConvertConfig) -> tuple[dict[str, Path], dict[str, str]]:
     """Films at any depth by name, told by content but for PNG and NIfTI; and what each other file is."""
     found: dict[str, Path] = {}
     left_out: dict[str, str] = {}
+    paths = _paths(config.films)
     for each in search([config.films], archives=False):
         stem = _stem(each.name, (".png", *NIFTI_SUFFIXES)) if isinstance(each, LeftOut) else stem_of(each.name)
         if stem is not None and stem.endswith(config.film_suffix):
-            _add(found, stem.removesuffix(config.film_suffix), config.films / each.name)
+            _add(found, stem.removesuffix(config.film_suffix), paths[each.name])
         elif isinstance(each, LeftOut):
             left_out[each.name] = each.reason
     return found, left_out
@@ -198,10 +201,10 @@ def _add(found: dict[str, Path], name: str, path: Path) -> None:
 def _maps_by_stem(config: ConvertConfig) -> dict[str, Path]:
     """Label maps at any depth by the name of their film."""
     found: dict[str, Path] = {}
-    for each in files_in(config.labels):
-        stem = None if isinstance(each, LeftOut) else _stem(each[1], MAP_SUFFIXES)
-        if not isinstance(each, LeftOut) and stem is not None and stem.endswith(config.label_suffix):
-            _add(found, stem.removesuffix(config.label_suffix), each[0])
+    for name, path in _paths(config.labels).items():
+        stem = _stem(name, MAP_SUFFIXES)
+        if stem is not None and stem.endswith(config.label_suffix):
+            _add(found, stem.removesuffix(config.label_suffix), path)
     return found
 
 
@@ -215,6 +218,26 @@ def _labels_by_stem(config: ConvertConfig, films: Collection[str]) -> dict[str, 
     if twice := maps.keys() & parts.keys():
         raise BadInput(f"expected a label map or one PNG per vertebra for {min(twice)}, got both; remove one kind")
     return {name: (path,) for name, path in maps.items()} | {name: tuple(paths) for name, paths in parts.items()}
+
+
+def _unpaired(config: ConvertConfig, films: Mapping[str, Path], labels: Mapping[str, Sequence[Path]]) -> dict[str, str]:
+    """A sentence for each film and label that belongs to no pair, by file name."""
+    paired = films.keys() & labels.keys()
+    used = {path for name in paired for path in (films[name], *labels[name])}
+    none = "expected a {} of its name that can be converted, found none"
+    said = {path: (name, _no_map(name)) for name, path in _paths(config.labels).items()}
+    said |= {path: (_below(path, config.labels), none.format("film")) for paths in labels.values() for path in paths}
+    said |= {path: (_below(path, config.films), none.format("label")) for path in films.values()}
+    return dict(said[path] for path in said.keys() - used)
+
+
+def _no_map(name: str) -> str:
+    """Why a file beside the label maps is none of them."""
+    if _stem(name, MAP_SUFFIXES) is not None:
+        return "its name does not end with --label-suffix"
+    if name.lower().endswith((".mat", ".npy", ".npz")):
+        return "no label map, but train reads it as it is; copy it into label/"
+    return "expected a label map as PNG, TIFF or NIfTI, got another file; save it as PNG"
 
 
 def _film_of_part(stem: str, path: Path, films: Collection[str]) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -89,6 +90,11 @@ def stem_of(name: str) -> str:
     ending = next((ending for ending in FILM_ENDINGS if name.lower().endswith(ending)), "")
     stem = name[: len(name) - len(ending)]
     return stem if PurePosixPath(name).name != ending and stem and not stem.endswith("/") else name
+
+
+def composed(name: str) -> str:
+    """The name as most systems write it; macOS stores accents and parts of Korean syllables as letters of their own."""
+    return unicodedata.normalize("NFC", name)
 
 
 def search(
@@ -176,14 +182,14 @@ class _Search:
             head = read_head(path)
         kind = kind_of(head)
         if kind is ZIP:
-            yield from self._archive(path, path.name, "")
+            yield from self._archive(path, composed(path.name), "")
         elif kind.article == _DICOMDIR:
             yield from self._tree(path.parent)
         elif os.path.abspath(path) in self.files:
             yield LeftOut(path.name, "a file that was named already")
         else:
             self.files.add(os.path.abspath(path))
-            yield self._film(path.name, path)
+            yield self._film(composed(path.name), path)
 
     def _tree(self, root: Path) -> Iterator[Found]:
         for each in self.walk(root):
@@ -206,7 +212,7 @@ class _Search:
                 continue
             inside = list[tuple[Path, str]]()
             for path in entries:
-                below = f"{name}/{path.name}" if name else path.name
+                below = composed(f"{name}/{path.name}" if name else path.name)
                 if _is_folder(path):
                     (links if path.is_symlink() else inside).append((path, below))
                 else:
@@ -265,7 +271,7 @@ class _Search:
             yield LeftOut(name, "a ZIP archive without a film", advice=held)
 
     def _member(self, path: Path, member: Member, prefix: str) -> Found:
-        name = prefix + member.name
+        name = prefix + composed(member.name)
         if member.refused:
             return LeftOut(name, member.refused, lost=True, advice="unpack the archive and name the folder")
         kind = kind_of(member.head)

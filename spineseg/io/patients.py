@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
+import locale
 import secrets
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from pydicom.errors import InvalidDicomError
 
 from spineseg.film import BadInput
 from spineseg.io.dicom_header import without_library_messages
-from spineseg.io.discovery import stem_of
+from spineseg.io.discovery import composed, stem_of
 
 FILM, PATIENT, FOLD = "film", "patient", "fold"
 """Columns of a table of patients."""
@@ -80,10 +82,12 @@ def _columns(table: Path) -> list[str]:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
+    """The lines by column in lower case, separated by commas, or by semicolons or tabs as spreadsheets may write."""
     try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except FileNotFoundError:
+        head, _, lines = _text(table.read_bytes()).partition("\n")
+        separator = max(",;\t", key=head.count)
+        rows = list(csv.DictReader(io.StringIO(f"{head.lower()}\n{lines}", newline=""), delimiter=separator))
+    except OSError:
         raise BadPatients(f"{_EXPECTED}, found none; check the path") from None
     except (UnicodeDecodeError, csv.Error):
         rows = []
@@ -92,12 +96,21 @@ def _rows(table: Path) -> list[dict[str, str]]:
     return rows
 
 
+def _text(content: bytes) -> str:
+    """UTF-8, or what a spreadsheet writes on this system. Raises UnicodeDecodeError."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        local = locale.getencoding()
+        return content.decode("cp1252" if local.lower() == "utf-8" else local)
+
+
 def _column(table: Path, column: str, films: Sequence[str]) -> list[str]:
     """The column's entry for each film, whose name in the table may have a film's ending."""
     rows = _rows(table)
     if column not in rows[0]:
         raise BadPatients(f"expected a column {column}, got a table without; add it")
-    stated = {stem_of((row[FILM] or "").strip()): (row[column] or "").strip() for row in rows}
+    stated = {stem_of(composed((row[FILM] or "").strip())): (row[column] or "").strip() for row in rows}
     missing = [film for film in films if not stated.get(film)]
     if missing:
         few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")

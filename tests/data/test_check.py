@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from spineseg.io.label_formats import LABEL_SUFFIXES
 from spineseg.io.labels import KEY, read_label, to_array, write_array
 from spineseg.io.pictures import write_png
 from spineseg.render import label_picture
+from spineseg.simulate import SimulateConfig, simulate_case
 
 SHAPE = (200, 200)
 
@@ -57,6 +59,17 @@ def only(findings: list[Finding]) -> Finding:
 def test_right_masks_pass():
     assert mask_findings("x", bodies()) == []
     assert mask_findings("x", np.ascontiguousarray(bodies()[:, :, ::-1])) == []  # facing the other way
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_a_film_whose_bone_is_dark_is_told(tmp_path: Path, index: int):
+    case = simulate_case(7, index, SimulateConfig(rows=384))
+    write_case(tmp_path / "bright", case)
+    assert check_folder(tmp_path / "bright").findings == ()
+    top = case.film.image.max()
+    write_case(tmp_path / "dark", replace(case, film=replace(case.film, image=top - case.film.image)))
+    finding = only(list(check_folder(tmp_path / "dark").findings))
+    assert (finding.severity, finding.kind) == ("warning", "dark bone")
 
 
 def test_real_films_have_no_error(shared: Path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import unicodedata
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +35,7 @@ from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
 from spineseg.io.folder import read_folder
 from spineseg.io.label_maps import read_label_map
-from spineseg.io.labels import read_label
+from spineseg.io.labels import read_label, write_mat
 from spineseg.io.nifti import Volume, film_plane, read_nifti
 from spineseg.io.picture_decoder import UnreadablePicture
 
@@ -334,7 +335,7 @@ def assert_converted(config: ConvertConfig) -> None:
 @pytest.mark.parametrize("label_format", ["mat", "npy"])
 def test_png_to_folder(config: ConvertConfig, label_format: str):
     config = replace(config, label_format=label_format)
-    assert convert_folder(config) == convert.Converted(("0", "1"), {})
+    assert convert_folder(config) == convert.Converted(("0", "1"), {}, 2)
     assert_converted(config)
     assert sorted(p.name for p in config.out.iterdir()) == ["img", "label"]
 
@@ -419,7 +420,8 @@ def test_films_and_labels_at_any_depth(config: ConvertConfig):
     write_film(config.films / "b" / "plain", Film(grey(5).astype(np.float32)))
     write_png(config.labels / "b" / "plain.png", label_map(bodies()))
     (config.films / "b" / "report").write_bytes(b"%PDF-1.7")
-    assert convert_folder(config) == convert.Converted(("a/1", "b/1", "b/plain"), {"b/report": "a PDF document"})
+    done = convert_folder(config)
+    assert done == convert.Converted(("a/1", "b/1", "b/plain"), {"b/report": "a PDF document"}, 3)
     found = read_folder(config.out)
     assert (
         [files.name for files in found.films] == ["a/1", "b/1", "b/plain"]
@@ -437,6 +439,39 @@ def test_halves_of_pairs_are_told(config: ConvertConfig):
         "7.png": "expected a label of its name that can be converted, found none",
         "8.png": "expected a film of its name that can be converted, found none",
     }
+
+
+def test_what_lies_beside_the_label_maps_is_told(config: ConvertConfig):
+    """Also where nothing is written, and none of a film in a folder that holds both."""
+    (config.labels / "0.png").rename(config.labels / "0_seg.png")
+    write_mat(config.labels / "2.mat", bodies())
+    for name in ("1.jpg", "notes.txt", ".DS_Store"):
+        (config.labels / name).write_bytes(b"another file")
+    config = replace(config, label_suffix="_seg")
+    left_out = {
+        "1.jpg": "expected a label map as PNG, TIFF or NIfTI, got another file; save it as PNG",
+        "1.png": "its name does not end with --label-suffix",
+        "2.mat": "no label map, but train reads it as it is; copy it into label/",
+        "notes.txt": "expected a label map as PNG, TIFF or NIfTI, got another file; save it as PNG",
+    }
+    left_out_film = "expected a label of its name that can be converted, found none"
+    (config.films / "1.png").rename(config.films / "3.png")
+    assert convert_folder(config) == convert.Converted(("0",), left_out | {"3.png": left_out_film}, 2)
+    write_png(config.labels / "0_seg.png", label_map(bodies(), 2))
+    with pytest.raises(NotConverted) as caught:
+        convert_folder(replace(config, out=config.out.with_name("out2")))
+    assert caught.value.failed.keys() == {"0", "3.png", *left_out}
+    for path in config.labels.glob("0_seg*"):
+        write_png(config.films / path.name, label_map(bodies()))
+    done = convert_folder(replace(config, labels=config.films, out=config.out.with_name("out3")))
+    assert done == convert.Converted(("0",), {"3.png": left_out_film}, 2)
+
+
+def test_names_of_macos_are_those_of_other_systems(config: ConvertConfig):
+    """It stores an umlaut as two letters, which look like one."""
+    (config.films / "0.png").rename(config.films / unicodedata.normalize("NFD", "Müller 0.png"))
+    (config.labels / "0.png").rename(config.labels / "Müller 0.png")
+    assert convert_folder(config).names == ("1", "Müller 0")
 
 
 SPOILT: dict[str, tuple[np.ndarray | bytes, str]] = {

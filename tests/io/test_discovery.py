@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from spineseg.film import Film
 from spineseg.io import discovery
 from spineseg.io.dicom_write import write_film
 from spineseg.io.discovery import FILM_ENDINGS, FoundFilm, LeftOut, no_film, search, stem_of
+from spineseg.io.folder import read_folder
 from spineseg.io.kinds import HEAD_BYTES
 
 REPORT, STATE = "1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.11.1"
@@ -286,3 +288,20 @@ def test_ten_thousand_files_are_listed_in_seconds_and_the_first_at_once(tmp_path
     first = time.process_time() - began
     assert sum(1 for _ in found) == 9_999
     assert first < 1 and time.process_time() - began < 10
+
+
+@pytest.mark.parametrize("name", ["Röntgen/Müller 1", "요추/환자 1"])
+def test_names_of_macos_are_those_of_other_systems(put: Callable[..., Path], tmp_path: Path, name: str):
+    """It stores an accent, or a part of a Korean syllable, as a letter of its own: the same to the eye alone."""
+    apart = unicodedata.normalize("NFD", name)
+    folder = put(f"img/{apart}.dcm", folder=tmp_path / "data")
+    assert films(folder) == {f"img/{name}.dcm": f"img/{name}"}
+    label = folder / "label" / f"{name}.mat"
+    label.parent.mkdir(parents=True)
+    label.write_bytes(b"")
+    (pair,) = read_folder(folder).films
+    assert (pair.name, pair.label) == (name, label) and pair.film.is_file()
+    archive = tmp_path / "films.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(pair.film, f"{apart}.dcm")
+    assert films(archive) == {f"{name}.dcm": name}

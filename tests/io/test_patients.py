@@ -70,3 +70,17 @@ def test_a_table_that_will_not_do_is_refused(tmp_path: Path, text: str, sentence
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(BadPatients, match=f"^{sentence}"):
         patients_in_table(tmp_path / "a.csv", ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_as_a_spreadsheet_writes_it(tmp_path: Path, separator: str, encoding: str):
+    table = tmp_path / "patients.csv"
+    lines = [("Film", "Patient"), ("Müller/1", "ä"), ("Müller/2", "b"), ("Müller/3", "ä")]
+    table.write_bytes("".join(f"{separator.join(line)}\r\n" for line in lines).encode(encoding))
+    assert patients_in_table(table, ["Müller/1", "Müller/2", "Müller/3"]) == [0, 1, 0]
+
+
+def test_a_folder_is_no_table(tmp_path: Path):
+    with pytest.raises(BadPatients, match="found none; check the path"):
+        patients_in_table(tmp_path, ["a"])
