@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import math
 import os
@@ -13,6 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from spineseg.film import BadInput
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 def shipped(folder: str) -> Path:
@@ -40,6 +46,28 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         os.replace(part, final)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool) -> Iterator[None]:
+    """While this is entered, nobody else enters it for the folder, in this process or another.
+
+    The system unlocks it where the process is ended. Where there are no locks of files, nothing is locked.
+    Raises BlockingIOError where another has it locked and `wait` is false, and OSError if there is no such folder.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):  # the file system has no locks
+                raise
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
