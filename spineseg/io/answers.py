@@ -113,7 +113,7 @@ def _whole(line: bytes) -> list[Any] | None:
     with suppress(ValueError, RecursionError):
         match json.loads(line):
             case {"digest": digest, "line": [int(), str(), dict() | None, str()] as stored}:
-                return stored if digest == _digest(stored) else None
+                return list(stored) if digest == _digest(stored) else None
     return None
 
 

@@ -7,6 +7,7 @@ import errno
 import io
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ def shipped(folder: str) -> Path:
     return inside if inside.is_dir() else package.parent / folder
 
 
+PART = re.compile(r"\.[0-9a-f]{16}\.part")
+"""Names of the files that `replacing` has not finished; one stays where the process was killed."""
 DEFAULT_CHECKPOINT = shipped("checkpoints") / "spineseg.safetensors"
 
 
