@@ -184,7 +184,7 @@ def test_films_of_others_are_collected_only_where_that_is_switched_on(
     assert line.endswith("and others can; leave it out, or add --collect-from-others")
 
     served = started(monkeypatch, [*given, "--collect-from-others"])
-    assert served["collect_in"] == tmp_path / "films"
+    assert served["collect_in"] == tmp_path / "films" and served["collect_from_others"]
 
 
 def started(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -249,6 +250,42 @@ def test_predict_replaces_its_own_results_alone(film: Path, checkpoint: Path, tm
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are no text")
+def test_predict_does_not_take_results_of_other_weights_or_films_for_its_own(
+    data: Path, film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured
+):
+    """One folder of results, two checkpoints or two films of one name in turn: what is there is of the last run."""
+    other, out, films = tmp_path / "other.safetensors", tmp_path / "out", tmp_path / "films"
+    write_checkpoint(other, contrast=-20)
+    films.mkdir()
+    result, place = out / f"{film.stem}.npy", films / film.name
+
+    def predicted(weights: Path, source: Path) -> bytes:
+        shutil.copy2(source, place)
+        assert main(["predict", str(films), "--out", str(out), "--checkpoint", str(weights)]) == 0
+        return result.read_bytes()
+
+    second = next(path for path in sorted((data / "img").iterdir()) if path.name != film.name)
+    wanted = {pair: predicted(*pair) for pair in ((checkpoint, film), (other, film), (checkpoint, second))}
+    assert len(set(wanted.values())) == 3
+    for pair in (*wanted, *reversed(wanted)):
+        assert predicted(*pair) == wanted[pair]
+    capsys.readouterr()
+    predicted(checkpoint, film)
+    assert "1 of them earlier" in capsys.readouterr().out
+
+
+def test_predict_starts_no_more_readers_than_read_at_once(
+    film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured
+):
+    given = ["predict", str(film), "--out", str(tmp_path / "out"), "--checkpoint", str(checkpoint), "--workers"]
+    for count in ("0", "65", "1000000"):
+        assert main([*given, count]) == 1
+        assert f"expected 1 to 64 workers, got {count}; leave --workers out" in capsys.readouterr().err
+    with patch("spineseg.io.isolation.start_ahead") as started:
+        assert main([*given, "64"]) == 0
+    started.assert_called_once_with(6)
+
+
 def test_predict_takes_a_picture_as_the_film_itself(film: Path, checkpoint: Path, tmp_path: Path, capsys: Captured):
     folder, out = tmp_path / "pictures", tmp_path / "out"
     folder.mkdir()

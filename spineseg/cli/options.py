@@ -65,12 +65,16 @@ class Model:
 PUBLISHED = Model()
 
 
+_MOST_READERS = 64
+
+
 def readers(wanted: int | None, processes: int = 1) -> int:
-    """Films that this process reads at the same time. Raises BadInput for fewer than one."""
+    """Films that this process reads at the same time. Raises BadInput for fewer than one, or far too many."""
     if wanted is None:
         return max(1, min(8, available_cores()) // processes)
-    if wanted < 1:
-        raise BadInput(f"expected one worker or more, got {wanted}; leave --workers out for as many as there are cores")
+    if not 1 <= wanted <= _MOST_READERS:
+        advice = "leave --workers out for as many as there are cores"
+        raise BadInput(f"expected 1 to {_MOST_READERS} workers, got {wanted}; {advice}")
     return wanted
 
 

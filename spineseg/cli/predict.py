@@ -60,7 +60,7 @@ class PredictArguments:
     copy_patient: bool = False
     """Let that object repeat the patient's name, identity and dates from the film."""
     workers: int | None = None
-    """Films that are read at the same time; as many as there are cores, up to eight, if not given."""
+    """Films that are read at the same time, six at most; as many as there are cores if not given."""
 
     @property
     def endings(self) -> tuple[str, ...]:
@@ -88,6 +88,7 @@ class PredictArguments:
 
 def predict(arguments: Annotated[PredictArguments, Flat]) -> int:
     """Segment films into arrays of rows x columns x 7."""
+    from spineseg.io.answers import only_run
     from spineseg.io.discovery import no_film, search
     from spineseg.io.processes import connected
 
@@ -101,14 +102,16 @@ def predict(arguments: Annotated[PredictArguments, Flat]) -> int:
     if (first := next(films, None)) is None:
         one_folder = len(arguments.films) == 1 and arguments.films[0].is_dir()
         raise BadInput(no_film("This folder" if one_folder else "What was named", left_out))
-    run = _Run.prepare(arguments, processes)
-    run.work(processes.share(run.listed(chain((first,), films))))
-    done, before = run.conclude()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with only_run(arguments.out, processes):
+        run = _Run.prepare(arguments, processes)
+        run.work(processes.share(run.listed(chain((first,), films))))
+        done, before = run.conclude()
     if processes.index == 0:
         earlier = f", {before} of them earlier" if before else ""
         where = printable(str(arguments.out))
-        print(f"{done} of {len(run.keys)} films segmented into {where}{earlier}, {len(left_out)} files left out")
-    return 0 if done == len(run.keys) and not any(each.lost for each in left_out) else 1
+        print(f"{done} of {len(run.films)} films segmented into {where}{earlier}, {len(left_out)} files left out")
+    return 0 if done == len(run.films) and not any(each.lost for each in left_out) else 1
 
 
 def _tables(arguments: PredictArguments) -> tuple[str, ...]:
@@ -146,12 +149,12 @@ class _Opened:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """One run of the command. keys: of all films in their order, those of other processes too. readers: at a time."""
+    """One run of the command. films: all of them by key, those of other processes too. readers: at a time."""
 
     arguments: PredictArguments
     segmenter: Segmenter
     answers: Answers
-    keys: list[str]
+    films: dict[str, FoundFilm]
     readers: int
 
     @classmethod
@@ -159,19 +162,21 @@ class _Run:
         """With the network loaded and the folder of results there."""
         from spineseg.io.answers import Answers
         from spineseg.io.isolation import start_ahead
+        from spineseg.io.limits import DEFAULT_LIMITS
 
-        start_ahead(count := readers(arguments.workers, processes.count))
+        count = min(readers(arguments.workers, processes.count), DEFAULT_LIMITS.at_once)
+        start_ahead(count)
         segmenter = arguments.model.load()
-        arguments.out.mkdir(parents=True, exist_ok=True)
         options = {**asdict(arguments), "films": None, "out": None, "workers": None}
         settings = [options, arguments.model.identity()]
-        return cls(arguments, segmenter, Answers(arguments.out, settings, processes), [], count)
+        return cls(arguments, segmenter, Answers(arguments.out, settings, processes), {}, count)
 
     def listed(self, films: Iterable[FoundFilm]) -> Iterator[tuple[FoundFilm, str]]:
-        """Each with its key, which is kept."""
+        """Each with its key, under which it is kept."""
         for film in films:
-            self.keys.append(self.answers.key(film.stem, [film.path], film.member))
-            yield film, self.keys[-1]
+            key = self.answers.key(film.stem, [film.path], film.member)
+            self.films[key] = film
+            yield film, key
 
     def work(self, films: Iterable[tuple[FoundFilm, str]]) -> None:
         """Read, segment and write those that no earlier run did, and print a line for each in their order."""
@@ -185,12 +190,15 @@ class _Run:
                 print(line)
             except BadInput as error:
                 answer = self._refused(found, error)
-            self.answers.add(key, answer)
+            self.answers.add(key, answer, found.stem)
 
     def _answered(self, found: FoundFilm, key: str) -> bool:
-        """By an earlier run, whose results are still there."""
+        """By an earlier run, whose results are still there; of others nothing is there from now on."""
         there = (self.arguments.out / f"{found.stem}{ending}" for ending in self.arguments.endings)
-        return self.answers.before(key) and all(path.exists() and is_result(path) for path in there)
+        if self.answers.before(key) and all(path.exists() and is_result(path) for path in there):
+            return True
+        self.answers.begin(key, found.stem)
+        return False
 
     def _open(self, found: FoundFilm) -> _Opened:
         """The film, its file kept where it is. Raises BadInput."""
@@ -251,18 +259,18 @@ class _Run:
 
     def conclude(self) -> tuple[int, int]:
         """Write the tables over all films; how many have results, and how many had them before."""
-        from spineseg.io.answers import ERROR
+        from spineseg.io.answers import ERROR, UNANSWERED
         from spineseg.io.files import write_table
         from spineseg.measure.measurements import csv_columns
 
         answers = self.answers.all()
-        of_films = [answers[key] for key in self.keys]
+        of_films = [answers.get(key) or self._refused(film, BadInput(UNANSWERED)) for key, film in self.films.items()]
         if self.answers.processes.index == 0:
             heads = {FILMS_TABLE: _COLUMNS, MEASUREMENTS_TABLE: csv_columns()}
             for table in _tables(self.arguments):
                 rows = (answer[table] for answer in of_films if table in answer)
                 write_table(self.arguments.out / table, heads[table], rows)
-        done = [key for key, answer in zip(self.keys, of_films, strict=True) if ERROR not in answer]
+        done = [key for key, answer in zip(self.films, of_films, strict=True) if ERROR not in answer]
         return len(done), sum(map(self.answers.before, done))
 
 

@@ -78,7 +78,7 @@ def evaluate(
     from spineseg.data.check import check_before_use
     from spineseg.data.findings import grouped
     from spineseg.evaluation.evaluate import evaluate, summary_table
-    from spineseg.io.answers import Answers
+    from spineseg.io.answers import Answers, only_run
     from spineseg.io.folder import find_films
     from spineseg.io.processes import connected
     from spineseg.training.full_size import films_to_score, trained_on_among
@@ -96,9 +96,10 @@ def evaluate(
     if seen := trained_on_among(model.checkpoint, films):
         print(f"warning: {seen}", file=sys.stderr)
     out.mkdir(parents=True, exist_ok=True)
-    answers = Answers(out, [model, model.identity()], processes)
-    count = readers(workers, processes.count)
-    summary = evaluate(model.load(), films, out, readers=count, answers=answers, progress=progress("evaluating"))
+    count, shown = readers(workers, processes.count), progress("evaluating")
+    with only_run(out, processes):
+        answers = Answers(out, [model, model.identity()], processes)
+        summary = evaluate(model.load(), films, out, readers=count, answers=answers, progress=shown)
     if processes.index == 0:
         print(summary_table(summary))
     return 1 if summary.failed else 0

@@ -30,7 +30,7 @@ from spineseg.film import VERTEBRAE, BadInput, Case, Film, Masks
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.verdict import VERDICTS, Verdict
 from spineseg.io.ahead import ahead
-from spineseg.io.answers import ERROR, Answers
+from spineseg.io.answers import ERROR, UNANSWERED, Answers
 from spineseg.io.files import nullified, write_table, write_text
 from spineseg.io.folder import FilmFiles, read_case
 
@@ -140,11 +140,12 @@ def evaluate(
     answers, films = answers or Answers(), list(films)
     unlabelled = [files.name for files in films if files.label is None]
     keys = {files.name: answers.key(files.name, [files.film, files.label]) for files in films if files.label}
-    waiting = [files for files in films if files.label and not answers.before(keys[files.name])]
-    for files, reading in ahead(read, progress(list(answers.processes.share(waiting))), readers):
+    own = answers.processes.share(files for files in films if files.label)  # whatever others have answered meanwhile
+    waiting = [files for files in own if not answers.before(keys[files.name])]
+    for files, reading in ahead(read, progress(waiting), readers):
         answers.add(keys[files.name], _answer(segmenter, reading))
     told = answers.all()
-    of_films = {name: told[key] for name, key in keys.items()}
+    of_films = {name: told.get(key, {ERROR: UNANSWERED}) for name, key in keys.items()}
     failed = {name: answer[ERROR] for name, answer in of_films.items() if ERROR in answer}
     scores = [_score(answer) for answer in of_films.values() if ERROR not in answer]
     checkpoint = getattr(segmenter, "name", None) or getattr(segmenter, "__name__", type(segmenter).__name__)

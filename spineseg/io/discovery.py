@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import ZipInfo
 
 from spineseg.io.archives import Member, UnreadableArchive, members, unpacked
+from spineseg.io.files import PART
 from spineseg.io.films import FILM_KINDS
 from spineseg.io.kinds import EMPTY, HEAD_BYTES, OTHER, ZIP, Kind, kind_of
 from spineseg.io.limits import DEFAULT_LIMITS, Limits
@@ -151,8 +152,8 @@ def _noun(what: str, *, plural: bool) -> str:
 
 
 def is_quiet(name: str) -> bool:
-    """Whether systems put a file or folder of that name beside every other."""
-    return name.startswith("._") or name.lower() in _QUIET
+    """Whether systems put a file or folder of that name beside every other, or a killed process left it unfinished."""
+    return name.startswith("._") or name.lower() in _QUIET or bool(PART.fullmatch(name))
 
 
 @dataclass

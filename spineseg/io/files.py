@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from spineseg.film import BadInput
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 def shipped(folder: str) -> Path:
@@ -22,6 +29,8 @@ def shipped(folder: str) -> Path:
     return inside if inside.is_dir() else package.parent / folder
 
 
+PART = re.compile(r"\.[0-9a-f]{16}\.part")
+"""Names of the files that `replacing` has not finished; one stays where the process was killed."""
 DEFAULT_CHECKPOINT = shipped("checkpoints") / "spineseg.safetensors"
 
 
@@ -40,6 +49,28 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         os.replace(part, final)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool) -> Iterator[None]:
+    """While this is entered, nobody else enters it for the folder, in this process or another.
+
+    The system unlocks it where the process is ended. Where there are no locks of files, nothing is locked.
+    Raises BlockingIOError where another has it locked and `wait` is false, and OSError if there is no such folder.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):  # the file system has no locks
+                raise
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

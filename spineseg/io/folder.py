@@ -15,9 +15,9 @@ from tempfile import TemporaryFile
 from spineseg.film import BadInput, Case, Finding, Masks
 from spineseg.io.dicom_write import write_film
 from spineseg.io.discovery import FoundFilm, LeftOut, files_in, no_film, read_head, search, stem_of
-from spineseg.io.files import replacing, write_text
-from spineseg.io.films import read_film
-from spineseg.io.kinds import kind_of
+from spineseg.io.files import PART, locked, replacing, write_text
+from spineseg.io.films import FILM_KINDS, read_film
+from spineseg.io.kinds import OTHER, Kind, kind_of
 from spineseg.io.label_formats import LABEL_SUFFIXES, either, films_of_label
 from spineseg.io.labels import read_label, write_mat
 
@@ -174,27 +174,53 @@ def write_case(folder: Path, case: Case) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `img` and `label`, and try whether they can be written. Raises OSError."""
-    for part in (IMAGES, LABELS):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=folder / part).close()
+    """Make `img` and `label` without what a killed process left; try whether they can be written. Raises OSError."""
+    for part in (folder / IMAGES, folder / LABELS):
+        part.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=part).close()
+        with locked(folder, wait=True):
+            for unfinished in (path for path in part.iterdir() if PART.fullmatch(path.name)):
+                unfinished.unlink(missing_ok=True)
 
 
 def add_film(folder: Path, name: str, film: Path, masks: Masks) -> bool:
     """Copy a film's file into the folder, byte for byte, with its label as .mat; whether a label was replaced.
 
-    name: of both, without ending; one film's alone. A film of that name stays as it is. Where anything fails, the
-    folder is as it was. Raises OSError.
+    name: of both, without ending; one film's alone. A film of that name stays as it is. One is added at a time, also by
+    several processes. Where anything fails, the folder is as it was. Raises OSError.
     """
-    images, label = folder / IMAGES, folder / LABELS / f"{name}.mat"
-    if known := any(images.glob(f"{name}.*")):
-        write_mat(label, masks)
+    with locked(folder, wait=True):
+        label = folder / LABELS / f"{name}.mat"
+        if known := _holds(folder / IMAGES, name):
+            write_mat(label, masks)
+        else:
+            _add_both(folder / IMAGES / f"{name}{_ending(film)}", label, film, masks)
         return known
-    with open(film, "rb") as source, replacing(images / f"{name}{_ending(film)}") as copy:
-        shutil.copyfileobj(source, copy)
-        copy.flush()
-        write_mat(label, masks)  # before the film appears: where the disk is full, neither does
-    return known
+
+
+def _holds(images: Path, name: str) -> bool:
+    """Whether a film of that name is there: another file, a folder or a link to nothing is none."""
+    return any(stem_of(path.name) == name and _kind(path) in FILM_KINDS for path in images.iterdir())
+
+
+def _kind(path: Path) -> Kind:
+    try:
+        return kind_of(read_head(path))
+    except OSError:
+        return OTHER
+
+
+def _add_both(image: Path, label: Path, film: Path, masks: Masks) -> None:
+    had_label = label.exists()
+    try:
+        with open(film, "rb") as source, replacing(image) as copy:
+            shutil.copyfileobj(source, copy)
+            copy.flush()
+            write_mat(label, masks)  # before the film appears: where the disk is full, neither does
+    except OSError:
+        if not had_label:
+            label.unlink(missing_ok=True)
+        raise
 
 
 def _ending(film: Path) -> str:

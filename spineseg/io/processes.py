@@ -49,16 +49,17 @@ def connected() -> Processes:
 
     Raises BadInput if they cannot be connected. Loads torch only where there are several.
     """
-    if (count := int(os.environ.get("WORLD_SIZE") or 1)) == 1:
+    if (stated := os.environ.get("WORLD_SIZE") or "1") == "1":
         return ALONE
     import torch
     from torch import distributed
 
     try:
+        count = int(stated)
         distributed.init_process_group("gloo", timeout=_LONGEST_WAIT)
     except (ValueError, RuntimeError) as error:
         raise BadInput(
-            f"expected {count} connected processes, as WORLD_SIZE states, got one alone; start them with torchrun"
+            f"expected {stated} connected processes, as WORLD_SIZE states, got one alone; start them with torchrun"
         ) from error
     atexit.register(distributed.destroy_process_group)
     if torch.cuda.is_available():

@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
 from spineseg.film import BadInput
@@ -73,6 +73,27 @@ def reachable_by_others(host: str | None, environment: Mapping[str, str] = os.en
     except ValueError:
         alone = False
     return not alone or any(environment.get(key) for key in ("SPACE_ID", "GRADIO_ROOT_PATH"))
+
+
+def from_this_machine(headers: Mapping[str, str]) -> bool:
+    """Whether a request was sent to this machine under a name of its own, by one of its own pages or by a program.
+
+    A page may be meant for one machine and yet be opened from others: through a server or a tunnel in front of it,
+    which says so, or by a site whose name leads here (DNS rebinding).
+    """
+    forwarded = any(
+        name in headers for name in ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+    )
+    named = [f"//{headers.get('host', '')}", *([headers["origin"]] if "origin" in headers else [])]
+    return not forwarded and all(map(_names_this_machine, named))
+
+
+def _names_this_machine(address: str) -> bool:
+    try:
+        name = urlsplit(address).hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def bypass_proxy(host: str | None) -> None:

@@ -19,11 +19,12 @@ from spineseg.data.check_masks import mask_findings
 from spineseg.film import Film, Masks
 from spineseg.io.folder import LABELS, add_film
 from spineseg.ui import texts
+from spineseg.ui.access import from_this_machine
 from spineseg.ui.correction import BadRequest, bits_to_masks
 from spineseg.ui.handlers import Handlers, with_user_errors
 from spineseg.ui.language import translated
 from spineseg.ui.session import SessionState
-from spineseg.ui.uploads import read_and_delete, uploaded
+from spineseg.ui.uploads import discard, read_and_delete, uploaded
 
 _DIGITS = 16
 """Of the digest, in a film's name."""
@@ -31,10 +32,18 @@ _DIGITS = 16
 
 @dataclass(frozen=True)
 class Collection:
-    """folder: with img/ and label/, as training reads it. handlers: of the page."""
+    """folder: with img/ and label/, as training reads it. handlers: of the page. from_others: see `refuse_others`."""
 
     folder: Path
     handlers: Handlers
+    from_others: bool = False
+
+    @with_user_errors
+    def refuse_others(self, headers: Mapping[str, str], sent: Mapping[str, Any]) -> None:
+        """Raises BadRequest for a request that does not come from this machine, unless those are wanted too."""
+        if not (self.from_others or from_this_machine(headers)):
+            discard(sent.get("upload"))
+            raise BadRequest(texts.NOT_FROM_OTHERS)
 
     @with_user_errors
     def collect(self, state: SessionState | None, sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,6 +63,8 @@ class Collection:
     def _add(self, state: SessionState | None, sent: Mapping[str, Any], path: Path | None) -> str:
         if state is not None and "masks" in sent:
             state = self.handlers.correct(state, sent)
+        elif state is not None and state.token != sent.get("film"):
+            state = None  # another film was opened meanwhile
         if state is None or state.forgotten or path is None:
             raise BadRequest(texts.NO_FILM_TO_DOWNLOAD)
         return add_to(self.folder, state, path, self.handlers.read)

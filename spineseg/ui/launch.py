@@ -63,9 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     threading.Thread(target=start_ahead, daemon=True).start()
     try:
-        serving = start(
-            loaders, offered, chosen.host, chosen.port or None, login, mcp=chosen.mcp, collect_in=chosen.collect
-        )
+        collects = {"collect_in": chosen.collect, "collect_from_others": chosen.collect_from_others}
+        serving = start(loaders, offered, chosen.host, chosen.port or None, login, mcp=chosen.mcp, **collects)
         page, address = asyncio.run(serving)
     except BadInput as error:
         parser.error(str(error))
@@ -171,10 +170,12 @@ async def start(
     *,
     mcp: bool = False,
     collect_in: Path | None = None,
+    collect_from_others: bool = False,
 ) -> tuple[gr.Blocks, str]:
     """The page, served in a thread, and its address. Raises BadInput, or OSError where the port is taken.
 
     loaders, checkpoints: by name, what loads a model and its file. collect_in: the training folder of `--collect`.
+    collect_from_others: visitors' films too.
 
     A coroutine because Gradio makes an event loop for each lock where none runs, and never closes it. The garbage
     collector may close such a loop's sockets before the loop, which Python 3.12 then reports at length.
@@ -193,7 +194,8 @@ async def start(
     filter_logs()
     models = on_borrowed_gpu(loaders) if ON_ZERO_GPU else LazyModels(loaders)
     published = next((name for name, file in checkpoints.items() if is_published(Path(file))), PUBLISHED)
-    page = build_page(models, read_film_isolated, read_label_isolated, shipped("examples"), published, collect_in)
+    read, collects = (read_film_isolated, read_label_isolated), (collect_in, collect_from_others)
+    page = build_page(models, *read, shipped("examples"), published, *collects)
     return page, serve(page, host, port, login, mcp=mcp)
 
 

@@ -65,13 +65,14 @@ def build_page(
     examples: Path | None = None,
     published: str = PUBLISHED,
     collect_in: Path | None = None,
+    collect_from_others: bool = False,
 ) -> gr.Blocks:
     """The whole page.
 
     segmenters: by name, in the order offered; may still be loading. read: file to film; read_label: file and size to
     label; both raise BadInput. examples: a folder of *.dcm to click; nothing is shown where it is
     missing or empty. published: the model that made the results (`Handlers`). collect_in: where films go that a visitor
-    adds to a training folder; without it there is no button for that.
+    adds to a training folder; without it there is no button for that. collect_from_others: than this machine's.
     """
     shipped = tuple(map(Example, sorted(examples.glob("*.dcm")))) if examples else ()
 
@@ -83,7 +84,7 @@ def build_page(
     with gr.Blocks(
         title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)
     ) as page:
-        collection = collect_in and Collection(collect_in, handlers)
+        collection = collect_in and Collection(collect_in, handlers, collect_from_others)
         Layout(handlers, SessionStore(float(FORGET_AFTER_S), most=SESSIONS), collection).connect(page)
         _add_api(handlers)
     return page.queue(max_size=QUEUE_LENGTH, api_open=False)
@@ -280,8 +281,12 @@ class Layout:
         download = on_shown(self.store, self.handlers.download, self.opening)
         self._then_forget(self.viewer.download(download, None, self.viewer, **_READ, **_HIDDEN))
         if self.collection:
-            collect = on_shown(self.store, self.collection.collect, self.opening)
-            self._then_forget(self.viewer.collect(collect, None, self.viewer, **_READ, **_HIDDEN))
+            self._then_forget(self.viewer.collect(self._collect, None, self.viewer, **_READ, **_HIDDEN))
+
+    def _collect(self, request: gr.Request, event: gr.EventData) -> dict[str, Any]:
+        assert self.collection
+        self.collection.refuse_others(request.headers, sent_by(event))
+        return on_shown(self.store, self.collection.collect, self.opening)(request, event)
 
     def _connect_values(self) -> None:
         """The browser asks for the film's values part by part, and behind the last one for nothing.

@@ -18,9 +18,11 @@ from spineseg.film import VERTEBRAE, BadInput, Case, Film, Masks, Spacing
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE
+from spineseg.io.answers import UNANSWERED, Answers
 from spineseg.io.dicom_write import write_film
 from spineseg.io.folder import FilmFiles, find_films, labelled_films, read_case
 from spineseg.io.labels import write_array, write_mat
+from spineseg.io.processes import Processes
 
 ROWS, COLUMNS = 170, 100
 L1, L2, L3, L4, L5, S1 = range(6)
@@ -86,6 +88,26 @@ def read_fake(files: FilmFiles) -> Case:
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+class Unconnected(Processes):
+    """Waits for nobody."""
+
+    def wait(self) -> None:
+        pass
+
+
+def test_a_process_that_comes_late_takes_its_own_share(tmp_path: Path):
+    """Whatever the others have answered before it began, and no film is left out."""
+    segmenter = FakeSegmenter(dict.fromkeys(range(6), same))
+    shared = films(6)
+    for files in shared:
+        for path in (files.film, files.label):
+            assert path is not None and not path.exists(), "one key for each name"
+    first = evaluate(segmenter, shared, tmp_path, read=read_fake, answers=Answers(tmp_path, "", Unconnected(0, 2)))
+    assert first.n == 3 and first.failed == dict.fromkeys(("F1", "F3", "F5"), UNANSWERED)
+    late = evaluate(segmenter, shared, tmp_path, read=read_fake, answers=Answers(tmp_path, "", Unconnected(1, 2)))
+    assert late.n == 6 and late.failed == {}
 
 
 def test_scores_known_by_hand(tmp_path: Path):

@@ -30,6 +30,12 @@ def test_processes_that_are_not_connected_are_refused(monkeypatch: pytest.Monkey
         connected()
 
 
+def test_a_number_of_processes_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(BadInput, match="expected two connected processes, as WORLD_SIZE states"):
+        connected()
+
+
 def two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "spineseg"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}

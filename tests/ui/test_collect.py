@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from spineseg.data.check import check_folder
 from spineseg.film import VERTEBRAE
 from spineseg.io import folder as folders
 from spineseg.io.dicom_write import write_film
+from spineseg.io.files import locked
 from spineseg.io.films import read_film
 from spineseg.io.folder import labelled_films, read_case
 from spineseg.io.pictures import write_png
 from spineseg.render import to_uint8
-from spineseg.ui.access import reachable_by_others
+from spineseg.ui.access import from_this_machine, reachable_by_others
 from spineseg.ui.collect import Collection
 from spineseg.ui.examples import Example
 from spineseg.ui.handlers import Handlers
@@ -211,6 +213,92 @@ def test_a_file_in_the_place_of_the_folder_is_said_at_once(tmp_path: Path) -> No
 )
 def test_whether_others_can_reach_the_page(host: str | None, environment: dict[str, str], others: bool) -> None:
     assert reachable_by_others(host, environment) is others
+
+
+LOCAL, FOREIGN = {"host": "127.0.0.1:7860"}, {"host": "evil.example:7860", "origin": "http://evil.example:7860"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "own"),
+    [
+        (LOCAL, True),
+        ({"host": "localhost:7860", "origin": "http://localhost:7860"}, True),
+        ({"host": "[::1]:7860", "origin": "http://[::1]:7860"}, True),
+        (FOREIGN, False),
+        ({**LOCAL, "origin": "https://evil.example"}, False),
+        ({**LOCAL, "origin": "null"}, False),
+        ({**LOCAL, "x-forwarded-for": "8.8.8.8"}, False),
+        ({**LOCAL, "forwarded": "for=8.8.8.8"}, False),
+        ({"host": "localhost.evil.example"}, False),
+        ({"host": "[::1"}, False),
+        ({}, False),
+    ],
+)
+def test_whether_a_request_comes_from_this_machine(headers: dict[str, str], own: bool) -> None:
+    assert from_this_machine(headers) is own
+
+
+def test_requests_that_come_from_elsewhere_collect_nothing_unless_switched_on(
+    collection: Collection, upload: dict
+) -> None:
+    collection.refuse_others(LOCAL, {"upload": upload})
+    replace(collection, from_others=True).refuse_others(FOREIGN, {"upload": upload})
+    assert Path(upload["path"]).exists()
+    with pytest.raises(gr.Error, match="only for those at the machine that serves this page; start it with"):
+        collection.refuse_others(FOREIGN, {"upload": upload})
+    assert not Path(upload["path"]).exists()
+
+
+def test_another_example_opened_meanwhile_is_not_collected(collection: Collection, tmp_path: Path) -> None:
+    make_collection(collection.folder)
+    state = replace(opened(collection.handlers, tmp_path / "simulated.dcm"), name="simulated")
+    with pytest.raises(gr.Error, match="no longer holds this film"):
+        collection.collect(state, {"film": "the one before"})
+    assert files(collection) == {}
+
+
+def test_the_same_film_from_two_files_at_once_is_there_once(collection: Collection, tmp_path: Path) -> None:
+    """As from two tabs, or two servers on one folder."""
+    make_collection(collection.folder)
+    picture = tmp_path / "picture.png"
+    write_png(picture, to_uint8(FILM))
+
+    def add(path: Path) -> bool:
+        return folders.add_film(collection.folder, "0123456789abcdef", path, MODEL.answer)
+
+    with ThreadPoolExecutor(8) as pool:
+        known = list(pool.map(add, [picture, tmp_path / "simulated.dcm"] * 8))
+    assert known.count(False) == 1 and len(files(collection)) == 2
+    with locked(collection.folder, wait=False), pytest.raises(BlockingIOError):
+        locked(collection.folder, wait=False).__enter__()
+
+
+def test_what_only_bears_the_name_of_a_film_is_none(collection: Collection, send: Callable[..., str]) -> None:
+    make_collection(collection.folder)
+    send()
+    (film,) = (collection.folder / "img").iterdir()
+    film.unlink()
+    film.symlink_to("nothing")
+    film.with_suffix(".txt").write_text("a note")
+    assert send().startswith("Added to the training folder") and film.is_file() and not film.is_symlink()
+    film.unlink()
+    film.mkdir()
+    (collection.folder / "label" / f"{film.stem}.mat").unlink()
+    with pytest.raises(gr.Error, match="cannot be written, and nothing was added"):
+        send()
+    assert list(files(collection)) == [f"img/{film.stem}.txt"], "no label without a film"
+
+
+def test_what_a_killed_server_left_is_no_film_and_goes(
+    collection: Collection, send: Callable[..., str], tmp_path: Path
+) -> None:
+    make_collection(collection.folder)
+    send()
+    for part in ("img", "label"):
+        shutil.copy(tmp_path / "simulated.dcm", collection.folder / part / ".0123456789abcdef.part")
+    assert check_folder(collection.folder).findings == () and len(labelled_films(collection.folder)) == 1
+    make_collection(collection.folder)
+    assert len(files(collection)) == 2
 
 
 def test_masks_that_are_none_are_said_in_a_sentence(collection: Collection, send: Callable[..., str]) -> None:
