@@ -18,7 +18,6 @@ import numpy as np
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
-from spineseg.data.check_masks import MISPLACED, mask_findings
 from spineseg.film import BadInput, Film
 from spineseg.inference.prediction import Prediction
 from spineseg.io.dicom_seg import obstacle
@@ -390,6 +389,8 @@ class Handlers:
 
 def _faults(label: Label) -> tuple[str, ...]:
     """What `check` finds wrong in a label that can be compared with. Raises BadRequest for one that cannot."""
+    from spineseg.data.check_masks import MISPLACED, mask_findings  # loads pydicom and SimpleITK
+
     found = [each for each in mask_findings("", label.masks) if each.severity == "error" or each.kind == "pieces"]
     if unfit := [each for each in found if each.kind in MISPLACED or not label.masks.any()]:
         raise BadRequest(unfit[0].sentence)

@@ -194,7 +194,10 @@ async def start(
     models = on_borrowed_gpu(loaders) if ON_ZERO_GPU else LazyModels(loaders)
     published = next((name for name, file in checkpoints.items() if is_published(Path(file))), PUBLISHED)
     page = build_page(models, read_film_isolated, read_label_isolated, shipped("examples"), published, collect_in)
-    return page, serve(page, host, port, login, mcp=mcp)
+    address = serve(page, host, port, login, mcp=mcp)
+    if isinstance(models, LazyModels):
+        models.start()  # not before: loading would hold up the server, as Python runs one thread at a time
+    return page, address
 
 
 def from_environment() -> list[str]:
