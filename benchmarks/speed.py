@@ -8,8 +8,8 @@ first film; `own` is what a stage adds to what was held before. A folder goes th
 in this process, and as the command from start to end with one film and with all of them. On a CUDA device grid and
 network are also timed with 1 and 16 films.
 
-With --steady nothing but the memory of `predict` on a folder of so many films is looked at, its readers' included: eight
-films of 512 rows, which the folder names again and again.
+With --steady nothing but the memory of `predict` and its readers on a folder of so many films is looked at: eight films
+of 512 rows, which the folder names again and again.
 """
 
 from __future__ import annotations
