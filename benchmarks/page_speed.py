@@ -91,9 +91,9 @@ def masks(page: Page) -> None:
 
 
 def starts(browser: Browser, folder: Path, film: Path, count: int) -> list[Row]:
-    """The program's start to the first page and to the first answer, by a new visitor, with the system's files in memory.
+    """The program's start to the first page and to the first answer, with the system's files in memory.
 
-    The answer is the overlay of a film that is chosen as soon as the page is there.
+    Each time a new visitor comes. The answer is the overlay of a film that is chosen as soon as the page is there.
     """
     took: dict[str, list[float]] = {"program says where it is": [], "first page": [], "first answer": []}
     for number in range(count):
