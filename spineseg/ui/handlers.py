@@ -9,7 +9,7 @@ import secrets
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
@@ -229,11 +229,8 @@ class Handlers:
         return replace(state, references={**others, choice: layer}, refusals=refusals, sides=sides)
 
     def _reference(self, path: Path, shape: tuple[int, int], title: str) -> MaskLayer:
-        label = read_and_delete(path, partial(self._label, shape=shape))
+        label = read_and_delete(path, lambda path: self.read_label(path, shape))
         return MaskLayer(title, masks_to_bits(label.masks), remarks=(*label.remarks, *_faults(label)))
-
-    def _label(self, path: Path, shape: tuple[int, int]) -> Label:
-        return self.read_label(path, shape)
 
     def menu(self) -> list[tuple[str, str]]:
         """What menus call each model, and its name; one that fails on purpose says so. Waits for the models."""

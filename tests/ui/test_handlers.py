@@ -549,9 +549,8 @@ def test_model_that_does_not_load_is_said_without_its_path(caplog: pytest.LogCap
         page.segment(opened(), "broken", False, "")
     assert caught.value.message == texts.UNFORESEEN
     assert "ready" in page.status()
-    object.__setattr__(
-        page, "segmenters", LazyModels({"broken": broken}).start()
-    )  # the type checker would ask for a model
+    failing = LazyModels({"broken": broken}).start()
+    object.__setattr__(page, "segmenters", failing)  # the type checker would ask for a model
     status = page.status()
     assert "failed" in status and texts.UNFORESEEN in status
     assert "its path" not in caplog.text
