@@ -8,10 +8,10 @@ the folder where packages are installed. Gradio offers no setting for it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from types import ModuleType
+from typing import Any
 
 MODULE, FUNCTION = "gradio.component_meta", "create_or_modify_pyi"
 
@@ -26,7 +26,7 @@ class _WithoutStubs(SourceFileLoader):
 
 class _Finder:
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Of Gradio's module alone, where it is a plain file; all else is left to the finders after this one."""
         found = PathFinder.find_spec(name, path, target) if name == MODULE else None
         if found is None or found.origin is None or not isinstance(found.loader, SourceFileLoader):
