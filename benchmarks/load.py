@@ -124,7 +124,7 @@ def page(uploads: Path, log: Path) -> Iterator[tuple[str, int]]:
             while "spineseg is at" not in log.read_text():
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise SystemExit(f"expected a page, got:\n{log.read_text()}")
-                time.sleep(0.2)
+                time.sleep(0.02)
             yield f"http://127.0.0.1:{port}", process.pid
         finally:
             process.terminate()

@@ -1,17 +1,23 @@
 """From film to array: time and memory of every stage.
 
 Usage: python -m benchmarks.speed [--repeats 15] [--rows 3000] [--columns 2500] [--films 8] [--device auto]
+       python -m benchmarks.speed --steady 1000
 
 A film of 12 bits, uncompressed and as JPEG lossless, whose stages take turns. Memory is that of a fresh process on its
 first film; `own` is what a stage adds to what was held before. A folder goes the way of `python -m spineseg predict`:
 in this process, and as the command from start to end with one film and with all of them. On a CUDA device grid and
 network are also timed with 1 and 16 films.
+
+With --steady nothing but the memory of `predict` and its readers on a folder of so many films is looked at: eight films
+of 512 rows, which the folder names again and again.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,8 +26,20 @@ import numpy as np
 import torch
 
 from benchmarks.films import BITS, enlarged, write_jpeg
+from benchmarks.load import megabytes, processes
 from benchmarks.networks import Probabilities, finished
-from benchmarks.timing import CHECKPOINT, memory_of, options, peak_mb, python, spread, surroundings, take_turns, tell
+from benchmarks.timing import (
+    CHECKPOINT,
+    ROOT,
+    memory_of,
+    options,
+    peak_mb,
+    python,
+    spread,
+    surroundings,
+    take_turns,
+    tell,
+)
 from experiments.records import Row
 from spineseg.film import Film
 from spineseg.inference.grid import film_to_grid, normalise
@@ -226,9 +244,56 @@ def batch_rows(path: Path, device: str, repeats: int) -> list[Row]:
     ]
 
 
+STEADY_ROWS, STEADY_COLUMNS, DIFFERENT = 512, 384, 8
+LOOKS_A_SECOND = 5
+
+
+def steady_rows(scratch: Path, films: int, marks: int, device: str) -> list[Row]:
+    """Memory of the command `predict`, without what it shares, after each of so many equal parts of the folder.
+
+    `most` is the highest of the looks since the last mark; arrays are removed as they are counted.
+    """
+    folder, out, done = scratch / "folder", scratch / "out", 0
+    folder.mkdir()
+    written = write_films(scratch / "films", STEADY_ROWS, STEADY_COLUMNS, DIFFERENT)[KINDS[0]]
+    for number in range(films):
+        (folder / f"{number:05}.dcm").hardlink_to(written[number % DIFFERENT])
+    command = [sys.executable, "-m", "spineseg", "predict", folder, "--out", out, "--device", device]
+    process, rows, looks = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL), [], []
+    while process.poll() is None:
+        time.sleep(1 / LOOKS_A_SECOND)
+        looks.append((megabytes(process.pid), sum(map(megabytes, processes(process.pid)))))
+        for array in sorted(out.glob("*.npy")):
+            array.unlink()
+            done += 1
+        if done >= (len(rows) + 1) * films / marks and done < films:
+            rows.append(memory_at(done, looks))
+            looks = []
+    assert process.returncode == 0, "predict failed"
+    return [*rows, memory_at(films, looks)]
+
+
+def memory_at(done: int, looks: Sequence[tuple[float, float]]) -> Row:
+    """looks: megabytes of the command itself and of its readers."""
+    own, readers = (sorted(each) for each in zip(*looks, strict=True))
+    middle = len(looks) // 2
+    return {"films": done, "own MB": round(own[middle]), "most": round(own[-1]), "readers MB": round(readers[middle])}
+
+
+def tell_steady(films: int, marks: int, device: str, to: Path | None) -> int:
+    """Measure and tell what --steady asks for."""
+    settings = {"films": films, "rows": STEADY_ROWS, "columns": STEADY_COLUMNS, "different": DIFFERENT}
+    with tempfile.TemporaryDirectory() as scratch:
+        memory = steady_rows(Path(scratch), films, marks, device)
+    tell("speed", settings, surroundings(device), {"Memory over a folder": memory}, to)
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, tell."""
     parser = options("speed", __doc__, 15)
+    parser.add_argument("--steady", type=int, default=0, metavar="FILMS", help="only the memory over so many films")
+    parser.add_argument("--marks", type=int, default=6, help="of --steady, at which memory is told")
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--columns", type=int, default=2500)
     parser.add_argument("--films", type=int, default=8, help="in the folder")
@@ -236,6 +301,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     chosen = parser.parse_args(arguments)
     device = pick_device(chosen.device)
+    if chosen.steady:
+        return tell_steady(chosen.steady, chosen.marks, device, chosen.json)
     start_ahead()
     with tempfile.TemporaryDirectory() as scratch:
         folder, out = Path(scratch), Path(scratch, "out")

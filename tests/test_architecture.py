@@ -38,6 +38,7 @@ OTHER_LENGTHS = {
     "io/limits.py": "every limit in one place",
     "simulate/anatomy.py": "the order in which a person is painted",
     "simulate/hardware.py": "metal, apart from anatomy",
+    "ui/component_stubs.py": "one thing that Gradio is kept from",
     "ui/films_table.py": "one line of the tables of several films",
     "ui/progress.py": "all that is said while a visitor waits",
     "ui/texts.py": "a look-up",

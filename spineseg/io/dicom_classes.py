@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from pydicom.uid import UID
-
 _PREAMBLE_BYTES = 128
 _CLASS_TAGS = (b"\x02\0\x02\0", b"\x08\0\x16\0")
 """Media Storage SOP Class UID and, in files without file meta information, SOP Class UID."""
@@ -68,6 +66,8 @@ def _value(head: bytes, at: int) -> str | None:
 @lru_cache(maxsize=256)
 def _object_of(uid: str) -> str | None:
     """By the name that the standard gives the class. Names of images hold "Image Storage"; private ones have none."""
+    from pydicom.uid import UID  # not needed to tell what else a file is, which the page does
+
     name = UID(uid).name
     if "Storage" not in name or "Image Storage" in name:
         return None

@@ -76,7 +76,7 @@ def segmentation_isolated(
 
     Raises Refused with the writer's sentence, or Unsafe; neither holds the path or a word of the header.
     """
-    from spineseg.io.kinds import HEAD_BYTES, kind_of  # loads pydicom
+    from spineseg.io.kinds import HEAD_BYTES, kind_of
 
     of_masks = replace(limits, memory_bytes=limits.label_memory_bytes)
     arguments = (os.path.abspath(path), masks, model, tuple(by_hand))

@@ -12,9 +12,7 @@ import zipfile
 from collections.abc import Iterable
 from typing import BinaryIO, cast
 
-import h5py
 import numpy as np
-import scipy.io
 from jaxtyping import Shaped
 
 from spineseg.film import BACKGROUND, CHANNELS, VERTEBRAE, BadInput
@@ -91,6 +89,8 @@ def _check_channels(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
 
 def read_mat5(stream: BinaryIO, shape: tuple[int, int]) -> Stored:
     """Variable `KEY` alone, and only where it is a plain array: nested cells can crash the process."""
+    import scipy.io  # readers alone need it, not who writes labels or serves the page
+
     listed = reversed(scipy.io.whosmat(stream))  # loadmat reads the first of two that share a name
     variables = {name: (size, kind) for name, size, kind in listed}
     if KEY not in variables:
@@ -104,6 +104,8 @@ def read_mat5(stream: BinaryIO, shape: tuple[int, int]) -> Stored:
 
 def read_mat73(stream: BinaryIO, shape: tuple[int, int]) -> Stored:
     """HDF5 dataset `KEY`, whose axes MATLAB stores in reverse. Links out of the file are not followed."""
+    import h5py  # as above
+
     with h5py.File(stream, "r") as file:
         link = file.get(KEY, getlink=True)
         if link is None:

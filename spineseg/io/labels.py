@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-import scipy.io
 from jaxtyping import Bool, Shaped, UInt8
 
 from spineseg.film import BACKGROUND, CHANNELS, VERTEBRAE, Masks
 from spineseg.io.files import replacing
-from spineseg.io.label_formats import read_array
 from spineseg.io.label_readers import KEY, UnreadableLabel
 
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, written by spineseg".ljust(116)
@@ -52,6 +50,8 @@ def read_label(path: str | os.PathLike[str], shape: tuple[int, int]) -> Label:
     Channels may hold 0 and 1, or 0 and 255, of any numeric or logical type; a label map 0 to 6.
     Raises UnreadableLabel for any other value, key or size; its sentence does not hold the path.
     """
+    from spineseg.io.label_formats import read_array  # loads pydicom and SimpleITK, which writers need not wait for
+
     try:
         stored = read_array(path, shape)
         if stored.ndim == 2:
@@ -171,6 +171,8 @@ def write_array(path: str | os.PathLike[str], masks: Masks) -> None:
 
 def mat_bytes(masks: Masks) -> bytes:
     """`to_array` as compressed MATLAB v5; the same masks give the same bytes."""
+    import scipy.io  # as above
+
     content = BytesIO()
     scipy.io.savemat(content, {KEY: to_array(masks)}, do_compression=True)
     content.seek(0)

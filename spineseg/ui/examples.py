@@ -26,7 +26,7 @@ from spineseg.inference.grid import GridFit
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.prediction import Prediction
 from spineseg.io.files import replacing
-from spineseg.io.films import read_film
+from spineseg.io.isolation import read_film_isolated
 from spineseg.measure.errors import BoneMap
 from spineseg.render import overlay
 from spineseg.ui.correction import Bits, masks_to_bits
@@ -73,7 +73,7 @@ class Example:
         """The film with the masks of its result, as if `model` had just made them; None where there are none."""
         if self.result is None:
             return None
-        film = read_film(self.path).as_told(invert=False)  # the program's own file, so it is read in this process
+        film = read_film_isolated(self.path).as_told(invert=False)  # so that this process need not load pydicom
         return SessionState(film, secrets.token_hex(12), self.path.stem, layer=_layer(model, self.result))
 
 

@@ -18,7 +18,6 @@ import numpy as np
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
-from spineseg.data.check_masks import MISPLACED, mask_findings
 from spineseg.film import BadInput, Film
 from spineseg.inference.prediction import Prediction
 from spineseg.io.dicom_seg import obstacle
@@ -230,11 +229,8 @@ class Handlers:
         return replace(state, references={**others, choice: layer}, refusals=refusals, sides=sides)
 
     def _reference(self, path: Path, shape: tuple[int, int], title: str) -> MaskLayer:
-        label = read_and_delete(path, partial(self._label, shape=shape))
+        label = read_and_delete(path, lambda path: self.read_label(path, shape))
         return MaskLayer(title, masks_to_bits(label.masks), remarks=(*label.remarks, *_faults(label)))
-
-    def _label(self, path: Path, shape: tuple[int, int]) -> Label:
-        return self.read_label(path, shape)
 
     def menu(self) -> list[tuple[str, str]]:
         """What menus call each model, and its name; one that fails on purpose says so. Waits for the models."""
@@ -390,6 +386,8 @@ class Handlers:
 
 def _faults(label: Label) -> tuple[str, ...]:
     """What `check` finds wrong in a label that can be compared with. Raises BadRequest for one that cannot."""
+    from spineseg.data.check_masks import MISPLACED, mask_findings  # loads pydicom and SimpleITK
+
     found = [each for each in mask_findings("", label.masks) if each.severity == "error" or each.kind == "pieces"]
     if unfit := [each for each in found if each.kind in MISPLACED or not label.masks.any()]:
         raise BadRequest(unfit[0].sentence)

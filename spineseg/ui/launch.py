@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import atexit
+import gc
 import logging
 import multiprocessing
 import os
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "leave it out, or add --collect-from-others"
         )
     threading.Thread(target=start_ahead, daemon=True).start()
+    gc.disable()  # looking for garbage takes a tenth of the start, which makes nearly none
     try:
         collects = {"collect_in": chosen.collect, "collect_from_others": chosen.collect_from_others}
         serving = start(loaders, offered, chosen.host, chosen.port or None, login, mcp=chosen.mcp, **collects)
@@ -72,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         taken = chosen.port or "none free from 7860"
         print(f"{parser.prog}: error: expected a free port, got {taken}; choose another with --port", file=sys.stderr)
         end(2)
+    gc.freeze()  # what was made by now stays
+    gc.enable()
     print(f"spineseg is at {address} (Ctrl+C stops it)", flush=True)
     page.block_thread()
 
@@ -196,7 +200,10 @@ async def start(
     published = next((name for name, file in checkpoints.items() if is_published(Path(file))), PUBLISHED)
     read, collects = (read_film_isolated, read_label_isolated), (collect_in, collect_from_others)
     page = build_page(models, *read, shipped("examples"), published, *collects)
-    return page, serve(page, host, port, login, mcp=mcp)
+    address = serve(page, host, port, login, mcp=mcp)
+    if isinstance(models, LazyModels):
+        models.start()  # not before: loading would hold up the server, as Python runs one thread at a time
+    return page, address
 
 
 def from_environment() -> list[str]:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -15,7 +15,6 @@ from spineseg.inference.prediction import Prediction
 from spineseg.io.labels import Label
 from spineseg.io.limits import DEFAULT_LIMITS
 from spineseg.ui import texts
-from spineseg.ui.collect import Collection
 from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN
 from spineseg.ui.examples import PUBLISHED, Example
 from spineseg.ui.handlers import Handlers, Model
@@ -43,6 +42,9 @@ from spineseg.ui.viewer import (
     values_receiver,
     viewer,
 )
+
+if TYPE_CHECKING:
+    from spineseg.ui.collect import Collection
 
 FORGET_AFTER_S = 600
 """An unused film is dropped after this time, and so is an array that a program fetched."""
@@ -84,10 +86,16 @@ def build_page(
     with gr.Blocks(
         title="spineseg", analytics_enabled=False, fill_width=True, delete_cache=(60, FORGET_AFTER_S)
     ) as page:
-        collection = collect_in and Collection(collect_in, handlers, collect_from_others)
+        collection = _collection(collect_in, handlers, collect_from_others) if collect_in else None
         Layout(handlers, SessionStore(float(FORGET_AFTER_S), most=SESSIONS), collection).connect(page)
         _add_api(handlers)
     return page.queue(max_size=QUEUE_LENGTH, api_open=False)
+
+
+def _collection(folder: Path, handlers: Handlers, from_others: bool) -> Collection:
+    from spineseg.ui.collect import Collection  # loads pydicom and SimpleITK
+
+    return Collection(folder, handlers, from_others)
 
 
 class Layout:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import gradio as gr
@@ -27,9 +28,19 @@ class LazyModels(Mapping[str, Model]):
     """Segmenters by name, loaded one after the other in a thread; asking for one waits until it is there."""
 
     def __init__(self, loaders: Mapping[str, Callable[[], Model]]) -> None:
-        pool = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._futures: dict[str, Future[Model]] = {name: pool.submit(load) for name, load in loaders.items()}
-        pool.shutdown(wait=False)
+        self._loaders, self._futures = dict(loaders), {name: Future[Model]() for name in loaders}
+
+    def start(self) -> LazyModels:
+        """Begins to load; to be called once, when nothing is left that a visitor waits for. Returns itself."""
+        threading.Thread(target=self._load, name="load").start()
+        return self
+
+    def _load(self) -> None:
+        for name, load in self._loaders.items():
+            try:
+                self._futures[name].set_result(load())
+            except Exception as error:  # raised where the model is asked for
+                self._futures[name].set_exception(error)
 
     def __getitem__(self, name: str) -> Model:
         return self._futures[name].result()

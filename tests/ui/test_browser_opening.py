@@ -83,7 +83,7 @@ class Loading:
             self.loaded.wait(120)
             return self.models[name]
 
-        return LazyModels({name: lambda name=name: load(name) for name in self.models})
+        return LazyModels({name: lambda name=name: load(name) for name in self.models}).start()
 
     @property
     def asked(self) -> int:

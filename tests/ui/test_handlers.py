@@ -532,7 +532,7 @@ def test_models_load_behind_the_page_in_order() -> None:
 
         return loaded
 
-    models = LazyModels({"b": load("b"), "a": load("a")})
+    models = LazyModels({"b": load("b"), "a": load("a")}).start()
     assert (list(models), len(models), "a" in models, "c" in models, order) == (["b", "a"], 2, True, False, [])
     begin.set()
     assert models["a"].device == "a"
@@ -543,13 +543,14 @@ def test_model_that_does_not_load_is_said_without_its_path(caplog: pytest.LogCap
     def broken() -> Bands:
         raise OSError("no file at its path")
 
-    models = LazyModels({"bands": Bands, "broken": broken})
+    models = LazyModels({"bands": Bands, "broken": broken}).start()
     page = Handlers(models, lambda path: FILM, read_label, lambda name, film: models[name](film))
     with pytest.raises(gr.Error) as caught:
         page.segment(opened(), "broken", False, "")
     assert caught.value.message == texts.UNFORESEEN
     assert "ready" in page.status()
-    object.__setattr__(page, "segmenters", LazyModels({"broken": broken}))  # the type checker would ask for a model
+    failing = LazyModels({"broken": broken}).start()
+    object.__setattr__(page, "segmenters", failing)  # the type checker would ask for a model
     status = page.status()
     assert "failed" in status and texts.UNFORESEEN in status
     assert "its path" not in caplog.text

@@ -168,3 +168,24 @@ def test_the_browser_strips_the_endings_that_the_command_line_strips() -> None:
     (listed,) = re.findall(r"\\\.\(([a-z0-9|?]+)\)\$/i", (STATIC / "files.js").read_text(encoding="utf-8"))
     assert [ending for ending in FILM_ENDINGS if not re.fullmatch(f"\\.({listed})", ending)] == []
     assert len(listed.split("|")) + listed.count("?") == len(FILM_ENDINGS)
+
+
+START = """
+import sys
+from pathlib import Path
+from spineseg.io.isolation import read_film_isolated, read_label_isolated
+from spineseg.ui.page import build_page
+from spineseg.ui.server import LazyModels
+
+page = build_page(LazyModels({"a": None}), read_film_isolated, read_label_isolated, Path("examples"))
+values = [block.value for block in page.blocks.values() if isinstance(getattr(block, "value", None), dict)]
+assert any(value.get("picture") and value["a"]["masks"] for value in values), "an example with its masks"
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+NOT_NEEDED = {"SimpleITK", "pydicom", "highdicom", "h5py", "torch", "onnx", "onnxruntime", "accelerate", "matplotlib"}
+"""For the first page: films are read by other processes, models load afterwards."""
+
+
+def test_first_page_imports_nothing_that_takes_time() -> None:
+    done = subprocess.run([sys.executable, "-c", START], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not NOT_NEEDED & set(done.stdout.split())
