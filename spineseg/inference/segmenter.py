@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from spineseg.film import BadInput, Film
 from spineseg.inference.grid import GridFit, Image, film_to_grid, normalise
 from spineseg.inference.levels import decode_ordered, decode_raw
-from spineseg.inference.masks import film_masks
+from spineseg.inference.masks import film_masks, masks_beyond
 from spineseg.inference.polarity import bone_is_dark
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.verdict import NOT_LUMBAR
@@ -124,9 +124,10 @@ class Segmenter:
         else:
             decoded = decode_raw(probabilities)
         masks = film_masks(decoded.channels, fit, one_component=ordered)
+        beyond = masks_beyond(decoded.beyond, fit, masks)
         inverted = inverted and decoded.report.verdict != NOT_LUMBAR  # any other picture is shown as it is stored
         seconds = time.perf_counter() - began
-        return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted)
+        return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted, beyond)
 
     def _bone_is_dark(self, image: Image, fit: GridFit, run: Callable[[Channels], Probabilities] | None) -> bool:
         """`polarity.bone_is_dark`, for which one view suffices."""
