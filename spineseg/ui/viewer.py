@@ -204,7 +204,7 @@ def _layer(layer: MaskLayer, bits: Bits | None, corrected: bool, *, with_maps: b
         "corrected": corrected,
         "undecoded": layer.undecoded,
         "masks": None if bits is None else _gzipped(bits),
-        "beyond": layer.beyond,
+        "beyond": {str(level): runs for level, runs in layer.beyond.items()},
     }
     return {**sent, "maps": _maps(layer)} if with_maps else sent
 
