@@ -101,4 +101,5 @@ def _sentence(named: list[int], shift: int, why: str) -> str:
 
 def _likelihood(lost: float, cut_below: bool) -> float:
     constant, weight, more = _LIKELIHOOD
-    return round(1 / (1 + math.exp(weight * lost - constant - more * cut_below)), 2)
+    likelihood = 1 / (1 + math.exp(weight * lost - constant - more * cut_below))
+    return round(min(max(likelihood, 0.01), 0.99), 2)

@@ -49,6 +49,14 @@ class Prediction:
         return np.zeros_like(self.masks) if self.levels.verdict == NOT_LUMBAR else self.masks
 
     @property
+    def other_masks(self) -> Masks | None:
+        """The masks under the other numbering; None where the numbering is not ambiguous."""
+        if not self.levels.shift:
+            return None
+        bodies, empty = {**dict(enumerate(self.masks)), **self.beyond}, np.zeros_like(self.masks[0])
+        return np.stack([bodies.get(level - self.levels.shift, empty) for level in range(len(self.masks))])
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What a user must know of how the film was segmented, as short sentences."""
         return (INVERTED,) if self.inverted else ()

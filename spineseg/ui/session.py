@@ -30,7 +30,7 @@ class MaskLayer:
     """One set of masks over a film: a model's, or a reference that the visitor uploaded.
 
     levels: None for a reference. probabilities: 0..255 for 0..1, on the model's grid. bone_map: their sum, and where
-    that grid lies on the film. remarks: what the label file said that masks cannot. beyond: run lengths (`runs_of`) of the
+    that grid lies on the film. remarks: what the label file said that masks cannot. beyond: run lengths of the
     bodies that have no name, by their level (`Prediction.beyond`).
     """
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from predictions import CERTAIN, predicted
 
 from spineseg.inference.numbering import beyond, counted, loss, other_numbering
 
@@ -82,3 +85,19 @@ def test_the_less_the_names_lose_the_likelier_is_the_other_numbering() -> None:
     assert len(likely) == 4 and likely == sorted(likely) and likely[0] < 0.02 and likely[-1] > 0.8
     ends = other_numbering(CLEAR, (0, 1, 2, 3, 4, 5), cut=(False, True))
     assert ends and ends.likelihood > likely[0], "what is called S1 at the end of a film is often L5"
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_masks_under_the_other_numbering_and_back(shift: int) -> None:
+    masks = np.zeros((6, 64, 48), bool)
+    for level, mask in enumerate(masks):
+        mask[10 * level : 10 * level + 8] = True
+    nameless = np.zeros((64, 48), bool)
+    nameless[60:] = True
+    before = predicted(masks, replace(CERTAIN, shift=shift))
+    before = replace(before, beyond={-1 if shift > 0 else 6: nameless})
+    after = before.other_masks
+    assert after is not None and np.array_equal(np.roll(after, -shift, 0)[1:-1], masks[1:-1])
+    assert np.array_equal(after[0 if shift > 0 else 5], nameless)
+    assert np.array_equal(after[5 if shift > 0 else 0], masks[4 if shift > 0 else 1])
+    assert predicted(masks).other_masks is None

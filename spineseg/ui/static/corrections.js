@@ -6,8 +6,10 @@ element.addEventListener('click', (event) => {
   const { correct: action, vertebra } = button.dataset;
   if (action === 'show') return trigger('show');
   const keepFocus = new MutationObserver(() => {
+    if (button.isConnected) return;
     keepFocus.disconnect();
-    if (document.activeElement === document.body) element.querySelector('[data-correct="undo"]')?.focus();
+    const next = element.querySelector('[data-correct="undo"]') ?? element.querySelector('[data-correct]');
+    if (document.activeElement === document.body) next?.focus();
   });
   if (button.matches(':focus-visible')) keepFocus.observe(element, { childList: true, subtree: true });
   document.dispatchEvent(new CustomEvent('spineseg:correct', { detail: { action, vertebra: vertebra === undefined ? null : Number(vertebra) } }));
