@@ -76,8 +76,10 @@ def film_masks(
 
 def masks_beyond(channels: Mapping[int, Channel], fit: GridFit, masks: Masks) -> dict[int, Mask]:
     """Smooth outlines of bodies that have no name, by their level, without the pixels of `masks`; none is empty."""
+    if not channels:
+        return {}
     found = {level: np.zeros(masks.shape[1:], bool) for level in channels}
-    taken = masks.any(0) if channels else masks[0]
+    taken = np.asarray(masks.any(0))
     for level, channel in channels.items():
         _draw(found[level], channel, fit, taken, one_component=True)
     return {level: mask for level, mask in found.items() if mask.any()}

@@ -104,7 +104,7 @@ def test_after_own_changes_and_a_new_load_the_nameless_body_is_still_there(
     page.wait_for_function("Number(document.querySelector('.viewer').dataset.stored) > 0")
     page.reload()
     page.wait_for_selector('.viewer[data-masks="yes"]')
-    page.wait_for_selector('.edit-note:has-text("Your contours of this film are back.")')
+    page.wait_for_selector('#findings .absent:has-text("L3")')
     settled(page)
     page.locator('#findings [data-correct="lower"]').last.click()
     page.wait_for_function("!document.querySelector('#findings tr:first-of-type.absent')")
