@@ -29,7 +29,6 @@ OTHER_LENGTHS = {
     "data/preview.py": "pictures of batches, which training needs none of",
     "inference/onnx_network.py": "ONNX Runtime, which only the processor needs",
     "inference/torch_network.py": "torch, which only a card or a network of one's own needs",
-    "inference/prediction.py": "read without torch, which the segmenter needs",
     "inference/verdict.py": "the words that every other folder uses",
     "inference/visible_field.py": "one question, asked of the whole picture",
     "io/ahead.py": "predict and evaluate share it",

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     """A film with its key, and what was made of it or why nothing was."""
 
 FILMS_TABLE, MEASUREMENTS_TABLE = "films.csv", "measurements.csv"
-_COLUMNS = ("film", "rows", "columns", "verdict", "reasons", "remarks", *VERTEBRAE, "seconds", "error")
+_SHIFT = ("shift", "shift_likelihood")
+_COLUMNS = ("film", "rows", "columns", "verdict", "reasons", *_SHIFT, "remarks", *VERTEBRAE, "seconds", "error")
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,8 @@ def _written(found: FoundFilm, read: _Opened, prediction: Prediction, run: _Run)
         patient, name = arguments.copy_patient, run.segmenter.name
         write_segmentation(out / f"{stem}.seg.dcm", read.path, prediction.masks, model=name, copy_patient=patient)
     present = [int(mask.any()) for mask in prediction.drawn]
-    said = [levels.verdict, "; ".join(levels.reasons), "; ".join(remarks)]
+    shift = [levels.shift, levels.shift_likelihood] if levels.shift else ["", ""]
+    said = [levels.verdict, "; ".join(levels.reasons), *shift, "; ".join(remarks)]
     answer = {FILMS_TABLE: [cell(stem), *film.shape, *said, *present, round(prediction.seconds, 2), ""]}
     if arguments.measure:
         answer[MEASUREMENTS_TABLE] = list(_write_measurements(stem, prediction, film, arguments))
@@ -310,8 +312,7 @@ def _write_measurements(stem: str, prediction: Prediction, film: Film, arguments
     levels, facing = prediction.levels, arguments.facing
     measurements = measure_prediction(prediction, film.spacing, row_to_column=film.row_to_column, facing=facing)
     remarks = (*film.remarks, *prediction.remarks)
-    stated = {"film": stem, "verdict": levels.verdict, "reasons": levels.reasons, "remarks": remarks}
-    content = {**stated, **measurements.as_dict()}
+    content = {"film": stem, **levels.stated, "remarks": remarks, **measurements.as_dict()}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(arguments.out / f"{stem}.json", text + "\n")
     return csv_row(cell(stem), levels, measurements, remarks)

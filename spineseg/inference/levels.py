@@ -8,7 +8,9 @@ arXiv 2402.16368). The margin to the second-best path measures how ambiguous the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,13 +18,13 @@ from jaxtyping import Bool, Float, Float32, Int, Int32
 from scipy import ndimage
 
 from spineseg.film import VERTEBRAE
+from spineseg.inference.numbering import Agreement, LevelPath, OtherNumbering, beyond, other_numbering
 from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, Verdict, traces
 
 Channels = Float32[np.ndarray, "vertebra rows columns"]
-Agreement = Float[np.ndarray, "body vertebra"]
+Channel = Float32[np.ndarray, "rows columns"]
 Weights = Float[np.ndarray, "body"]
 Numbered = Int32[np.ndarray, "rows columns"]
-LevelPath = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,25 @@ class LevelConfig:
 
 @dataclass(frozen=True)
 class LevelReport:
-    """present, confidence (0..1): per vertebra in channel order. reasons: why to check the numbering, as sentences."""
+    """present, confidence (0..1): per vertebra in channel order. reasons: why to check the numbering, as sentences.
+
+    shift: levels by which all names move caudally in the other numbering, 0 where the numbering is not ambiguous;
+    shift_likelihood: 0..1, that of the two it is the right one.
+    """
 
     present: tuple[bool, ...]
     confidence: tuple[float, ...]
     margin: float
     verdict: Verdict
     reasons: tuple[str, ...]
+    shift: int = 0
+    shift_likelihood: float = 0.0
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """What JSON files and programs are told."""
+        told = {"verdict": self.verdict, "reasons": self.reasons}
+        return {**told, "shift": self.shift, "shift_likelihood": self.shift_likelihood}
 
     @property
     def review_order(self) -> float:
@@ -84,10 +98,14 @@ class LevelReport:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """channels: each vertebra's probability within its own body and 0 elsewhere."""
+    """channels: each vertebra's probability within its own body and 0 elsewhere.
+
+    beyond: the same of bodies above the first vertebra of all (-1, -2, ...) and below the last, by their level.
+    """
 
     channels: Channels
     report: LevelReport
+    beyond: Mapping[int, Channel] = field(default_factory=dict)
 
 
 def _components(mask: Bool[np.ndarray, "rows columns"]) -> Numbered:
@@ -251,19 +269,17 @@ def _unexplained(path: LevelPath) -> int:
     return path.count(-1) - expected
 
 
-def _film_ends(channels: Channels, visible_rows: tuple[float, float], config: LevelConfig) -> list[str]:
-    """Reasons to doubt the levels of a film that shows nothing above the first or below the last vertebra."""
+def _film_ends(channels: Channels, visible_rows: tuple[float, float], config: LevelConfig) -> tuple[bool, bool]:
+    """Whether the film shows nothing above the first vertebra, and nothing below the last, where these are found."""
     masks = channels > 0.5
     areas = masks.sum((1, 2))
     if not areas.any():
-        return []
-    side, reasons = float(np.sqrt(np.median(areas[areas > 0]))), []
-    if areas[0] and np.flatnonzero(masks[0].any(1))[0] - visible_rows[0] < config.room_above * side:
-        reasons.append(f"the film ends at {VERTEBRAE[0]}, so it may be a lower vertebra")
-    if areas[-1] and visible_rows[1] - 1 - np.flatnonzero(masks[-1].any(1))[-1] < config.room_below * side:
-        other = "a lumbar" if VERTEBRAE[-1] == "S1" else "a higher"
-        reasons.append(f"the film ends at {VERTEBRAE[-1]}, so it may be {other} vertebra")
-    return reasons
+        return False, False
+    side = float(np.sqrt(np.median(areas[areas > 0])))
+    first, last = np.flatnonzero(masks[0].any(1)), np.flatnonzero(masks[-1].any(1))
+    above = first.size > 0 and first[0] - visible_rows[0] < config.room_above * side
+    below = last.size > 0 and visible_rows[1] - 1 - last[-1] < config.room_below * side
+    return bool(above), bool(below)
 
 
 def _reasons(
@@ -272,16 +288,17 @@ def _reasons(
     margin: float,
     odd_sized: list[str],
     unnamed: int,
+    other: OtherNumbering | None,
     config: LevelConfig,
 ) -> list[str]:
-    reasons = []
+    reasons = [other.sentence] if other else []
     absent = [v for v, here in zip(VERTEBRAE, present, strict=True) if not here]
     if absent:
         reasons.append(f"not found: {', '.join(absent)}")
     weak = [v for v, here, c in zip(VERTEBRAE, present, confidence, strict=True) if here and c <= config.sure_agreement]
     if weak:
         reasons.append(f"level uncertain: {', '.join(weak)}")
-    if any(present) and margin < config.sure_margin:
+    if any(present) and margin < config.sure_margin and not other:
         reasons.append("another naming of the vertebrae fits nearly as well")
     if odd_sized:
         reasons.append(f"unusual size: {', '.join(odd_sized)}")
@@ -324,18 +341,25 @@ def decode_ordered(
     path, margin = path_margin(agreement, weight, config)
     channels, no_bone = np.zeros_like(probabilities), (bodies == 0) & (bone <= 0.5)
     confidence, present = [0.0] * len(VERTEBRAE), [False] * len(VERTEBRAE)
+
+    def channel(body: int) -> Channel:
+        return bone * with_rim(bodies == body + 1, no_bone)
+
     for body, level in enumerate(path):
         if level >= 0:
-            channels[level] = bone * with_rim(bodies == body + 1, no_bone)
+            channels[level] = channel(body)
             confidence[level], present[level] = round(float(agreement[body, level]), 4), True
+    cut = _film_ends(channels, visible_rows or (0.0, float(probabilities.shape[1])), config)
+    other = other_numbering(agreement, path, cut=cut)
     odd_sized = _odd_sized(channels, config)
-    reasons = _reasons(present, confidence, margin, odd_sized, _unexplained(path), config)
+    reasons = _reasons(present, confidence, margin, odd_sized, _unexplained(path), other, config)
     reasons += _faint(probabilities, config)
-    reasons += _film_ends(channels, visible_rows or (0.0, float(probabilities.shape[1])), config)
     verdict = CHECK if reasons else RELIABLE
     if most_traces is not None and traces(bone) > most_traces:
-        verdict, reasons = NOT_LUMBAR, []
-    return Decoded(channels, LevelReport(tuple(present), tuple(confidence), round(margin, 4), verdict, tuple(reasons)))
+        verdict, reasons, other = NOT_LUMBAR, [], None
+    shift = (other.shift, other.likelihood) if other else (0, 0.0)
+    report = LevelReport(tuple(present), tuple(confidence), round(margin, 4), verdict, tuple(reasons), *shift)
+    return Decoded(channels, report, {level: channel(body) for level, body in beyond(path).items()})
 
 
 def _agreement(probabilities: Channels, bodies: Numbered, count: int) -> tuple[Agreement, Weights]:

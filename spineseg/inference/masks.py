@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -10,6 +12,7 @@ from spineseg.film import Masks, bounding_box
 from spineseg.inference.grid import GridFit, film_box, grid_to_film
 
 Channel = Float32[np.ndarray, "grid_rows grid_columns"]
+Mask = Bool[np.ndarray, "rows columns"]
 _SPUR, _NOTCH = 0.35, 0.3
 """Radius of discs that fit into no spur, and into no notch, as a share of that of the largest disc in the body."""
 _CORNER = 0.4
@@ -67,11 +70,27 @@ def film_masks(
     masks = np.zeros((len(channels), fit.film_rows, fit.film_columns), bool)
     taken = np.zeros(masks.shape[1:], bool)
     for mask, channel in zip(masks, channels, strict=True):
-        channel = smoothed(channel) if one_component else channel
-        box = film_box(channel, fit)
-        if not mask[box].size:
-            continue
-        found = (grid_to_film(channel[None], fit, box)[0] > 0.5) & ~taken[box]
-        mask[box] = largest_component(found) & ~taken[box] if one_component else found
-        taken[box] |= mask[box]
+        _draw(mask, channel, fit, taken, one_component=one_component)
     return masks
+
+
+def masks_beyond(channels: Mapping[int, Channel], fit: GridFit, masks: Masks) -> dict[int, Mask]:
+    """Smooth outlines of bodies that have no name, by their level, without the pixels of `masks`; none is empty."""
+    if not channels:
+        return {}
+    found = {level: np.zeros(masks.shape[1:], bool) for level in channels}
+    taken = np.asarray(masks.any(0))
+    for level, channel in channels.items():
+        _draw(found[level], channel, fit, taken, one_component=True)
+    return {level: mask for level, mask in found.items() if mask.any()}
+
+
+def _draw(mask: Mask, channel: Channel, fit: GridFit, taken: Mask, *, one_component: bool) -> None:
+    """Fill an empty mask with those of the channel's pixels that are not taken yet, and take them."""
+    channel = smoothed(channel) if one_component else channel
+    box = film_box(channel, fit)
+    if not mask[box].size:
+        return
+    found = (grid_to_film(channel[None], fit, box)[0] > 0.5) & ~taken[box]
+    mask[box] = largest_component(found) & ~taken[box] if one_component else found
+    taken[box] |= mask[box]

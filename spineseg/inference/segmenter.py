@@ -12,7 +12,7 @@ from spineseg.film import BadInput, Film, Masks
 from spineseg.inference.close_up import close_channels, close_field
 from spineseg.inference.grid import GridFit, Image, film_to_grid, normalise
 from spineseg.inference.levels import Decoded, decode_ordered, decode_raw
-from spineseg.inference.masks import film_masks
+from spineseg.inference.masks import film_masks, masks_beyond
 from spineseg.inference.polarity import bone_is_dark
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.verdict import NOT_LUMBAR
@@ -131,9 +131,10 @@ class Segmenter:
         masks = film_masks(decoded.channels, fit, one_component=ordered)
         if self.looks_twice and masks.any() and decoded.report.verdict != NOT_LUMBAR:
             masks = self._close_up(film, masks, decoded, fit, run)
+        beyond = masks_beyond(decoded.beyond, fit, masks)
         inverted = inverted and decoded.report.verdict != NOT_LUMBAR  # any other picture is shown as it is stored
         seconds = time.perf_counter() - began
-        return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted)
+        return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted, beyond)
 
     def _close_up(self, film: Film, masks: Masks, decoded: Decoded, fit: GridFit, run: Run | None) -> Masks:
         """The masks as a second look sees them, with the names of the first."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from spineseg.film import VERTEBRAE, BadInput, Masks
 from spineseg.ui import texts
@@ -40,11 +41,18 @@ def shifted(bits: Bits, levels: int) -> Bits:
     return (bits << levels if levels >= 0 else bits >> -levels) & _ALL_BITS
 
 
+def runs_of(mask: Bool[np.ndarray, "rows columns"]) -> list[int]:
+    """How many pixels lie outside, inside, outside ... in reading order, as the viewer has it (`runsOf`)."""
+    edges = np.flatnonzero(np.diff(mask.ravel().view(np.int8), prepend=0, append=0))
+    return np.diff(np.concatenate([[0], edges, [mask.size]])).tolist()
+
+
 @dataclass(frozen=True)
 class Changes:
     """What a person changed in a model's masks.
 
-    sources: for each name, which of the model's vertebrae bears it now; None for one drawn by hand and for none.
+    sources: for each name, which of the model's vertebrae bears it now, by its level (-1, or one too many, for one that
+    had no name); None for one drawn by hand and for none.
     by_hand: for each name, whether it has pixels that are not just those of its source. found: the vertebrae of the
     model.
     """
@@ -99,7 +107,7 @@ class Changes:
     def _renamed(self) -> list[str]:
         """Each vertebra that moved by another number of levels than all."""
         pairs = [] if self.shift else [(k, j) for k, j in enumerate(self.sources) if j is not None and j != k]
-        return [texts.NAME_AND_FORMER.format(VERTEBRAE[k], VERTEBRAE[j]) for k, j in pairs]
+        return [texts.NAME_AND_FORMER.format(VERTEBRAE[k], former_name(j)) for k, j in pairs]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -109,34 +117,46 @@ class Changes:
             "names moved down the spine by": self.shift,
             "left out (the model's names)": self.left_out,
             "vertebrae": {
-                name: {"model's name": None if j is None else VERTEBRAE[j], "outline": "by hand" if hand else "model"}
+                name: {"model's name": j if j is None else former_name(j), "outline": "by hand" if hand else "model"}
                 for name, j, hand in rows
                 if hand or j is not None
             },
         }
 
 
-def changes(model: Bits, corrected: Bits) -> Changes:
+def former_name(source: int) -> str:
+    """What the model called one of its vertebrae."""
+    return VERTEBRAE[source] if 0 <= source < len(VERTEBRAE) else texts.NO_NAME
+
+
+def changes(model: Bits, corrected: Bits, beyond: Mapping[int, Sequence[int]] | None = None) -> Changes:
     """What turns the model's masks into the corrected ones, both disjoint.
 
     A name's source is the vertebra of the model that it shares most pixels with, and that shares most with it.
+    beyond: run lengths of the model's vertebrae that have no name, by their level.
     """
-    shared = _shared(model, corrected)
+    beyond = beyond or {}
+    levels = [*range(len(VERTEBRAE)), *beyond]
+    shared = _shared(model, corrected, list(beyond.values()))
     areas, found = shared.sum(1)[1:], shared.sum(0)[1:]
     inner = shared[1:, 1:]
     best = inner.argmax(1)
     mutual = [inner[k, j] > 0 and inner[:, j].argmax() == k for k, j in enumerate(best)]
-    sources = tuple(int(j) if both else None for j, both in zip(best, mutual, strict=True))
-    same = [j is not None and inner[k, j] == areas[k] == found[j] for k, j in enumerate(sources)]
+    sources = tuple(levels[j] if both else None for j, both in zip(best, mutual, strict=True))
+    same = [both and inner[k, j] == areas[k] == found[j] for k, (j, both) in enumerate(zip(best, mutual, strict=True))]
     by_hand = tuple(bool(area) and not equal for area, equal in zip(areas, same, strict=True))
-    return Changes(sources, by_hand, tuple(map(bool, found)))
+    return Changes(sources, by_hand, tuple(map(bool, found[: len(VERTEBRAE)])))
 
 
-def _shared(model: Bits, corrected: Bits) -> Int[np.ndarray, "corrected model"]:
-    """How many pixels each pair has in common; 0 is the background, vertebra k is k + 1."""
-    count = len(VERTEBRAE) + 1
+def _shared(model: Bits, corrected: Bits, beyond: Sequence[Sequence[int]]) -> Int[np.ndarray, "corrected model"]:
+    """How many pixels each pair has in common; 0 is the background, vertebra k is k + 1, those beyond come last."""
+    named = len(VERTEBRAE) + 1
+    count = named + len(beyond)
     number = np.zeros(256, np.uint8)
-    number[[1 << k for k in range(len(VERTEBRAE))]] = np.arange(1, count)
-    either = np.flatnonzero(model | corrected)
-    pairs = number[corrected.ravel()[either]].astype(np.intp) * count + number[model.ravel()[either]]
-    return np.bincount(pairs, minlength=count * count).reshape(count, count)
+    number[[1 << k for k in range(len(VERTEBRAE))]] = np.arange(1, named)
+    modelled, after = number[model.ravel()], number[corrected.ravel()]
+    for n, runs in enumerate(beyond):
+        modelled[np.repeat(np.arange(len(runs)) % 2 == 1, runs)] = named + n
+    either = np.flatnonzero(modelled | after)
+    pairs = after[either].astype(np.intp) * count + modelled[either]
+    return np.bincount(pairs, minlength=named * count).reshape(named, count)

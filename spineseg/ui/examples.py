@@ -29,7 +29,7 @@ from spineseg.io.files import replacing
 from spineseg.io.isolation import read_film_isolated
 from spineseg.measure.errors import BoneMap
 from spineseg.render import overlay
-from spineseg.ui.correction import Bits, masks_to_bits
+from spineseg.ui.correction import Bits, masks_to_bits, runs_of
 from spineseg.ui.session import MaskLayer, SessionState
 
 RESULTS = Path(__file__).with_name("results")
@@ -99,6 +99,7 @@ def write_result(path: Path, film: Film, prediction: Prediction, weights: Path, 
         "weights": digest(weights),
         "card": card,
         "levels": asdict(prediction.levels),
+        "beyond": {level: runs_of(mask) for level, mask in prediction.beyond.items()},
         "seconds": round(prediction.seconds, 2),
         "device": prediction.device,
         "fit": {**asdict(prediction.fit), "field": _plain(prediction.fit.field)},
@@ -131,6 +132,7 @@ def _layer(model: str, result: dict[str, Any]) -> MaskLayer:
         stated["card"],
         probabilities,
         BoneMap(bone, fit, _box(stated["visible"])),
+        beyond={int(level): runs for level, runs in stated["beyond"].items()},
     )
 
 

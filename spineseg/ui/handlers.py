@@ -26,7 +26,7 @@ from spineseg.io.labels import Label, to_array
 from spineseg.measure.measurements import bone_map_of, measure_prediction
 from spineseg.ui import downloads, panels, texts
 from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN
-from spineseg.ui.correction import BadRequest, masks_to_bits
+from spineseg.ui.correction import BadRequest, masks_to_bits, runs_of
 from spineseg.ui.examples import PUBLISHED, Example
 from spineseg.ui.films_table import table_row
 from spineseg.ui.language import ENGLISH, speaking, translated
@@ -342,12 +342,11 @@ class Handlers:
             invert: True for inverted grayscale (bone dark) as the file states it; else the picture decides
 
         Returns:
-            JSON: verdict, reasons, remarks, and figures by key, each with name, value, unit, error (half the width of
-            the 95 % interval) and source
+            JSON: verdict, reasons, shift (of all names in the other numbering, 0 for none), shift_likelihood, remarks,
+            and figures by key, each with name, value, unit, error (half the width of the 95 % interval) and source
         """
         read, prediction = self._read_and_predict(film, model, invert)
-        levels, remarks = prediction.levels, (*read.remarks, *prediction.remarks)
-        stated = {"verdict": levels.verdict, "reasons": levels.reasons, "remarks": remarks}
+        stated = {**prediction.levels.stated, "remarks": (*read.remarks, *prediction.remarks)}
         return {**stated, **measure_prediction(prediction, read.spacing).as_dict()}
 
     def _read_and_predict(self, film: Mapping[str, Any], model: str, invert: bool) -> tuple[Film, Prediction]:
@@ -381,6 +380,7 @@ class Handlers:
             asdict(self.segmenters[name].card),
             np.rint(prediction.probabilities * 255).astype(np.uint8),
             bone_map_of(prediction),
+            beyond={level: runs_of(mask) for level, mask in prediction.beyond.items()},
         )
 
 

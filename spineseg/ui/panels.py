@@ -18,6 +18,7 @@ from spineseg.inference.verdict import VERDICTS
 from spineseg.render import LEGEND
 from spineseg.ui import texts
 from spineseg.ui.compare import NOTHING, REFERENCES, SHOWN, Comparison, mean
+from spineseg.ui.correction import former_name
 from spineseg.ui.examples import Example
 from spineseg.ui.language import translated
 from spineseg.ui.measures import measurements
@@ -84,8 +85,18 @@ def _found(state: SessionState, levels: LevelReport) -> str:
     if state.held_back:
         return f'<div class="corrections">{_button("show", texts.SHOW_ANYWAY, texts.SHOW_ANYWAY_TITLE)}</div>'
     corrected = state.changes.sentences if state.changes else ()
-    reasons = () if state.renumbered else levels.reasons
-    return _sentences("reasons", reasons) + _sentences("corrected", corrected) + _vertebrae(state)
+    reasons = "" if state.renumbered else _sentences("reasons", levels.reasons) + _other_numbering(levels)
+    return reasons + _sentences("corrected", corrected) + _vertebrae(state)
+
+
+def _other_numbering(levels: LevelReport) -> str:
+    """A button that moves all names; nothing where the numbering is not ambiguous."""
+    if not levels.shift:
+        return ""
+    way = "lower" if levels.shift > 0 else "higher"
+    change, likelihood = texts.MOVE_TITLE[way], f"{levels.shift_likelihood:.0%}"
+    text = texts.OTHER_NUMBERING.format(change=change, likelihood=likelihood)
+    return f'<div class="corrections">{_button(way, text, texts.OTHER_NUMBERING_TITLE)}</div>'
 
 
 def _note(text: str) -> str:
@@ -149,7 +160,7 @@ def _origin(state: SessionState, k: int) -> str:
     source = changed.sources[k] if changed else k
     if source is None:
         return f"<span>{texts.DRAWN_BY_HAND}</span>"
-    former = [texts.FORMER_NAME.format(VERTEBRAE[source])] if source != k else []
+    former = [texts.FORMER_NAME.format(former_name(source))] if source != k else []
     reshaped = [texts.RESHAPED] if changed and changed.by_hand[k] else []
     if former or reshaped:
         return f"<span>{', '.join([*former, *reshaped])}</span>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -30,7 +30,8 @@ class MaskLayer:
     """One set of masks over a film: a model's, or a reference that the visitor uploaded.
 
     levels: None for a reference. probabilities: 0..255 for 0..1, on the model's grid. bone_map: their sum, and where
-    that grid lies on the film. remarks: what the label file said that masks cannot.
+    that grid lies on the film. remarks: what the label file said that masks cannot. beyond: run lengths of the
+    bodies that have no name, by their level (`Prediction.beyond`).
     """
 
     title: str
@@ -42,6 +43,7 @@ class MaskLayer:
     probabilities: UInt8[np.ndarray, "vertebra grid_rows grid_columns"] | None = None
     bone_map: BoneMap | None = None
     remarks: tuple[str, ...] = ()
+    beyond: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
     @property
     def undecoded(self) -> bool:
@@ -120,7 +122,7 @@ class SessionState:
         """What a person changed; None where nothing was, or where the model's masks are not known here."""
         if self.corrected is None or self.layer is None:
             return None
-        return changes(self.layer.bits, self.corrected)
+        return changes(self.layer.bits, self.corrected, self.layer.beyond)
 
     @property
     def renumbered(self) -> bool:

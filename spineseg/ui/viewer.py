@@ -36,9 +36,10 @@ can be downloaded, or "") and values (see `values.about_values`; the values them
 lost: the server has that film no more.
 a, b: the model's masks and those they are
 compared with, None to remove them: title, corrected, undecoded (a model without a decoder, whose probability maps are
-shown in a comparison), masks (gzip of one byte per pixel in base64) and, unless the viewer has them already, maps
-(probability maps: their grid's size, and where it lies on the film). lines: measurement lines. corners: of the
-vertebrae that were measured. file: a file to save. collected: the sentence that the film is in the training folder.
+shown in a comparison), masks (gzip of one byte per pixel in base64), beyond (see `MaskLayer`) and, unless the viewer
+has them already, maps (probability maps: their grid's size, and where it lies on the film). lines: measurement lines.
+corners: of the vertebrae that were measured. file: a file to save. collected: the sentence that the film is in the
+training folder.
 """
 UNCHANGED: Payload = gr.skip()
 """Leaves the viewer as it is."""
@@ -205,6 +206,7 @@ def _layer(layer: MaskLayer, bits: Bits | None, corrected: bool, *, with_maps: b
         "corrected": corrected,
         "undecoded": layer.undecoded,
         "masks": None if bits is None else _gzipped(bits),
+        "beyond": {str(level): runs for level, runs in layer.beyond.items()},
     }
     return {**sent, "maps": _maps(layer)} if with_maps else sent
 

@@ -22,7 +22,7 @@ from spineseg.inference.levels import (
     find_bodies,
     path_margin,
 )
-from spineseg.inference.masks import film_masks, largest_component
+from spineseg.inference.masks import film_masks, largest_component, masks_beyond
 from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, Verdict
 from spineseg.model.config import GridConfig
 
@@ -134,6 +134,7 @@ def bridged(width: int) -> np.ndarray:
 
 
 FURTHER = "1 further vertebra-like shape without a level"
+MORE = "S1 or L5: the lowest vertebra may be either, as there are more bodies than levels"
 SHARED_L3 = np.eye(6, dtype=np.float32)
 SHARED_L3[L3, L3], SHARED_L3[L4, L3] = 0.46, 0.5
 """L3's body has a little more of L4's channel than of L3's; its neighbours leave it no other name."""
@@ -143,7 +144,7 @@ L3_IN_L2[L3, L3], L3_IN_L2[L2, L3] = 0, 1
 CASES: dict[str, tuple[Callable[[], np.ndarray], tuple[bool, ...], tuple[str, ...] | None, float]] = {
     "six clear bodies": (spine, ALL, (), 0.98),
     "T12 above L1": (lambda: put(spine(1), L1, BODIES[0] + BODIES[1]), ALL, (), 0.0),
-    "a body below S1": (lambda: put(spine(), S1, BODIES[5] + BODIES[6]), ALL, (FURTHER,), 0.95),
+    "a body below S1": (lambda: put(spine(), S1, BODIES[5] + BODIES[6]), ALL, (MORE, FURTHER), 0.95),
     "bone of no name": (lambda: put(spine(), L1, BODIES[0] + BODIES[6]), ALL, None, 0.98),
     "a shape beside the spine": (lambda: put(spine(), L1, BODIES[0] + np.roll(BODIES[2], -70, 1)), ALL, None, 0.98),
     "merged bodies": (merged, ALL, None, 0.0),
@@ -190,14 +191,41 @@ def test_confidence_and_margin_tell_how_clear_a_level_is():
 
 @pytest.mark.parametrize(
     ("visible_rows", "reason"),
-    [((0.0, 256.0), None), ((0.0, 214.0), "the film ends at S1"), ((10.0, 256.0), "the film ends at L1")],
+    [
+        ((0.0, 256.0), None),
+        ((0.0, 214.0), "S1 or L5: the lowest vertebra may be either, as the film ends there"),
+        ((10.0, 256.0), "L1 or L2: the uppermost vertebra may be either, as the film ends there"),
+    ],
 )
 def test_a_film_that_ends_at_the_last_body_is_a_reason(visible_rows: tuple[float, float], reason: str | None):
     rows = np.flatnonzero((spine() > 0.5).any((0, 2)))
     assert (rows[0], rows[-1]) == (12, 208)
     report = decode_ordered(spine(), visible_rows=visible_rows).report
     assert report.present == ALL
-    assert [r.startswith(reason or "") for r in report.reasons] == [True] * (reason is not None)
+    assert report.reasons == ((reason,) if reason else ())
+    assert (report.verdict == CHECK, report.shift != 0) == (reason is not None, reason is not None)
+
+
+def test_the_other_numbering_names_the_body_that_had_no_name():
+    """Seven bodies of which the lowest six are in view as L1 to L5 and one above them: no sacrum."""
+    channels = spine(1)
+    channels[L1] += BODIES[0]
+    channels[S1] = 0
+    decoded = decode_ordered(channels, visible_rows=(0.0, 300.0))
+    assert list(decoded.beyond) == [-1] and decoded.report.present == (*ALL[:5], False)
+    assert decoded.report.shift in (-1, 1)
+    assert decoded.report.reasons[0].endswith("may be either, as the sacrum is not in view")
+    fit = grid_fit((ROWS, COLUMNS), GridConfig(rows=ROWS, columns=COLUMNS))
+    masks = grid_masks(decoded.channels)
+    apart = masks_beyond({**decoded.beyond, 6: decoded.channels[L5]}, fit, masks)
+    assert list(apart) == [-1], "what has a name is not beyond the names"
+    assert dice(apart[-1][None].repeat(6, 0), (BODIES[:1] > 0.5).repeat(6, 0)).min() > 0.95
+    assert masks_beyond({}, fit, masks) == {}
+
+
+def test_a_picture_that_is_no_lumbar_film_offers_no_numbering():
+    report = decode_ordered(spine(), visible_rows=(0.0, 214.0), most_traces=0.0).report
+    assert (report.verdict, report.reasons, report.shift) == (NOT_LUMBAR, (), 0)
 
 
 def test_bodies_that_touch_along_a_whole_edge_are_split_by_their_channels():

@@ -240,7 +240,7 @@ REACH_THE_PAGE = (
     *(f"io/{name}.py" for name in ("films", "kinds", "dicom_classes", "dicom_header", "dicom_pixels")),
     *(f"io/{name}.py" for name in ("picture_films", "picture_decoder", "labels", "label_formats", "label_readers")),
     *(f"io/{name}.py" for name in ("label_maps", "dicom_seg", "dicom_seg_read", "nifti")),
-    *(f"inference/{name}.py" for name in ("levels", "prediction", "verdict")),
+    *(f"inference/{name}.py" for name in ("levels", "numbering", "prediction", "verdict")),
     *(f"measure/{name}.py" for name in ("corners", "measurements", "spine")),
     "data/check_masks.py",
 )
@@ -250,9 +250,9 @@ NOT_SHOWN = re.compile(
     r"|JPEG XL (Loss|JPEG)|import json|rows columns|upside down|same bone|half the width"
     r"|above 0 anterolisthesis|expected boolean masks|expected highdicom|spineseg ⟨"
     r"|Vertebral bodies|Artificial Intel|Anatomical Str|DICOM segmentation$"
-    r"|(upper|lower) endplate$|(anterior|posterior) wall$|⟨0⟩: ⟨1⟩$|a lumbar$|a higher$"
+    r"|(upper|lower) endplate$|(anterior|posterior) wall$|⟨0⟩: ⟨1⟩$"
     r"|expected ⟨0⟩ as large as the other bodies, got ⟨1⟩ times their median$|⟨0⟩, got|⟨0⟩; look at it"
-    r"|expected ⟨0⟩ in one piece|, unless it is a fracture|the film ends at ⟨0⟩, so it may be ⟨1⟩"
+    r"|expected ⟨0⟩ in one piece|, unless it is a fracture"
     r"|⟨0⟩ further vertebra-like|⟨0⟩ of ⟨1⟩: values"
     r"|; if it is NIfTI| \(spineseg convert|⟨0⟩ px and ⟨1⟩ more of at most ⟨2⟩ px$"
     r"|expected ⟨0⟩ to ⟨1⟩ down the film$|⟨0⟩ times"
@@ -267,7 +267,7 @@ WHOLE = (
     "expected L3 in one piece, got 40 px and 2 more of at most 7 px; remove what is not the body",
     "expected L3 in one piece, got 40 px and 2 more of at most 7 px; remove what is not the body, unless it is a"
     " fracture, or a body at the border",
-    "the film ends at S1, so it may be a lumbar vertebra",
+    "S1 or L5: the lowest vertebra may be either, as the film ends there",
     "the film has 70 x 40 rows x columns, the label 40 x 70; its axes are exchanged, so transpose it to rows x columns",
     "the label file has image, but no label_separated; save the masks as label_separated",
     "1 further vertebra-like shape without a level",

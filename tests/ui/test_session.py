@@ -12,7 +12,7 @@ from ui_fakes import FILM, bands
 from spineseg.film import VERTEBRAE
 from spineseg.inference.levels import LevelReport
 from spineseg.inference.verdict import CHECK
-from spineseg.ui.correction import bits_to_masks, changes, masks_to_bits, shifted
+from spineseg.ui.correction import bits_to_masks, changes, masks_to_bits, runs_of, shifted
 from spineseg.ui.session import MaskLayer, SessionState, SessionStore
 
 BITS = masks_to_bits(bands())
@@ -96,6 +96,21 @@ def test_sources_and_what_is_drawn_by_hand() -> None:
     moved = changes(BITS, shifted(BITS, 1))
     assert moved.sources == (None, 0, 1, 2, 3, 4)
     assert (moved.drawn, moved.settled, moved.left_out) == ((), VERTEBRAE[1:], ("S1",))
+
+
+def test_a_body_that_had_no_name_keeps_its_outline_and_says_so() -> None:
+    """The model's names are one too low: L1 had none, S1 was left over."""
+    model, beyond = shifted(BITS, -1), {-1: runs_of(bands()[0])}
+    assert beyond[-1][:3] == [2 * 40 + 5, 16, 24] and sum(beyond[-1]) == 70 * 40
+    found = changes(shifted(model, 1), BITS, {-1: runs_of(bands()[0])})
+    assert (found.sources, found.drawn) == ((-1, 1, 2, 3, 4, 5), ())
+    assert found.sentences == ("renamed: L1 (was without a name)",)
+    found = changes(model, BITS, beyond)
+    assert (found.sources, found.drawn, found.left_out) == ((-1, 0, 1, 2, 3, 4), (), ())
+    assert (found.sentences, found.settled) == (("every name 1 level lower",), VERTEBRAE)
+    assert found.as_dict()["vertebrae"]["L1"] == {"model's name": "without a name", "outline": "model"}
+    assert changes(model, model, beyond).sources == (0, 1, 2, 3, 4, None)
+    assert changes(model, elsewhere("L1"), beyond).drawn == ("L1",)
 
 
 def test_what_a_person_names_or_draws_is_sure_and_nothing_else_becomes_so() -> None:

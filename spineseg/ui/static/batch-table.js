@@ -6,8 +6,8 @@ const csvText = (rows) => rows.map((row) => row.map((value) => `"${plain(value).
 const tabbed = (rows) => rows.map((row) => row.map((value) => plain(value).replace(/[\t\r\n]+/g, ' ')).join('\t')).join('\n') + '\n';
 
 function filmRows(films) {
-  const head = ['file', 'rows', 'columns', 'verdict', 'reasons', 'remarks', ...props.names, 'seconds', 'error'];
-  const lines = films.map(({ name, row }) => [name, row.rows, row.columns, row.verdict, row.reasons, row.remarks, ...props.names.map((_, k) => (row.present ? Number(row.present[k]) : '')), row.seconds, row.error]);
+  const head = ['file', 'rows', 'columns', 'verdict', 'reasons', 'shift', 'shift_likelihood', 'remarks', ...props.names, 'seconds', 'error'];
+  const lines = films.map(({ name, row }) => [name, row.rows, row.columns, row.verdict, row.reasons, ...(row.shift ?? ['', '']), row.remarks, ...props.names.map((_, k) => (row.present ? Number(row.present[k]) : '')), row.seconds, row.error]);
   return [head, ...lines];
 }
 

@@ -112,8 +112,8 @@ async function layerOf(sent, columns, there = null) {
   if (!sent) return null;
   const [bits, maps] = await Promise.all([gunzip(sent.masks), sent.maps ? gunzip(sent.maps.values) : null]);
   const kept = sent.maps === undefined ? there : null;
-  const { title, corrected, undecoded } = sent;
-  return { title, corrected, undecoded, bits, corners: [], outlines: [], vertebrae: vertebraeIn(bits, columns), maps: maps ? mapsOf(sent.maps, maps) : kept };
+  const { title, corrected, undecoded, beyond } = sent;
+  return { title, corrected, undecoded, beyond, bits, corners: [], outlines: [], vertebrae: vertebraeIn(bits, columns), maps: maps ? mapsOf(sent.maps, maps) : kept };
 }
 
 // Probability maps with their largest value (0..1), and pictures drawn of them so far.

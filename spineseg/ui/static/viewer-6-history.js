@@ -1,5 +1,6 @@
 // What a person changed in the masks shown: steps that can each be undone and redone. A step is a patch, so undoing gives
-// back the very same pixels, and masks that were moved beyond the first or last name, by level, are kept beside them.
+// back the very same pixels, and masks beyond the first or last name, by level, are kept beside them: those that the model
+// found there, and those that were moved there.
 const MOST_STEPS = 300, MOST_RUNS = 500_000; // of one film
 const NO_STEPS = { hash: null, model: null, start: null, steps: [], at: 0, beyond: {} };
 const edits = { ...NO_STEPS }; // model, start: run lengths of the model's masks and of those before the first step
@@ -14,7 +15,7 @@ const isCorrected = () => allRuns(shown.a).some((runs, k) => runs.length !== edi
 // A film's masks as the model gave them; what was done to other masks is no longer of use.
 function beginHistory(layer) {
   const runs = allRuns(layer);
-  Object.assign(edits, NO_STEPS, { hash: shown.hash, model: runs, start: runs, steps: [], beyond: {} });
+  Object.assign(edits, NO_STEPS, { hash: shown.hash, model: runs, start: runs, steps: [], beyond: layer.beyond });
 }
 
 // Make a step of what was changed within the box since `before`. Returns whether anything was.
@@ -120,11 +121,11 @@ function shiftAll(levels) {
   commit(before, back.size ? wholeFilm() : box, say('stepShift'), beyond);
 }
 
-// Put other masks in place of those shown, as one step.
+// Put the model's masks in place of those shown, as one step.
 function replaceMasks(bits, text) {
   if (edit.gesture) cancelEdit();
   const before = shown.a.bits.slice();
   shown.a.bits.set(bits);
-  return commit(before, wholeFilm(), text, {});
+  return commit(before, wholeFilm(), text, shown.a.beyond);
 }
 const backToModel = () => replaceMasks(bitsOf(edits.model, shown.a.bits.length), say('stepOriginal'));

@@ -56,7 +56,7 @@ async function storeEdits() {
   const { hash, model, start, steps, at, beyond } = edits;
   if (!hash) return;
   if (!steps.length) return stored('readwrite', (films) => answer(films.delete(hash)));
-  const record = { hash, model, start, steps, at, beyond, rows: shown.rows, columns: shown.columns, saved: Date.now() };
+  const record = { hash, model, start, steps, at, beyond, own: shown.a.beyond, rows: shown.rows, columns: shown.columns, saved: Date.now() };
   if (!(await stored('readwrite', (films) => answer(films.put(record))))) return sayNotStored(hash);
   root.dataset.stored = Number(root.dataset.stored ?? 0) + 1;
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a BroadcastChannel is of one origin
@@ -134,7 +134,7 @@ async function restoreTab(value) {
   await apply(value);
   const bits = replayed(record, value.rows * value.columns, value);
   Object.assign(shown, { opening: false, awaited: false }); // no model was asked
-  shown.a = { title: say('byHand'), corrected: true, undecoded: false, bits, maps: null, vertebrae: vertebraeIn(bits, value.columns), corners: [], outlines: [] };
+  shown.a = { title: say('byHand'), corrected: true, undecoded: false, beyond: record.own ?? {}, bits, maps: null, vertebrae: vertebraeIn(bits, value.columns), corners: [], outlines: [] };
   Object.assign(edits, record);
   refreshControls();
   redraw();
