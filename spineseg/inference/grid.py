@@ -131,12 +131,12 @@ def _to_grid(image: Image, down: sparse.csr_array, across: sparse.csr_array) -> 
     return np.ascontiguousarray((across @ (down @ image).T).T, dtype=np.float32)
 
 
-def film_to_grid(film: Film, config: GridConfig, field: Box | None = None) -> tuple[GridImage, GridFit]:
-    """A field of the film, or its exposed one, on the grid in the film's units, 0 off the field; and where it lies.
+def film_to_grid(film: Film, config: GridConfig) -> tuple[GridImage, GridFit]:
+    """The film's field on the grid in its own units, 0 off the field; and where it lies.
 
     A pixel at the border holds the mean of what the field covers of it, so that no dark rim appears.
     """
-    fit = grid_fit(film.shape, config, film.row_to_column, field or film.field)
+    fit = grid_fit(film.shape, config, film.row_to_column, film.field)
     down, across = _weights(fit)
     covered = np.outer(down.sum(1), across.sum(1)).astype(np.float32)
     return _to_grid(film.image[fit.field], down, across) / np.maximum(covered, 1e-6), fit
@@ -185,15 +185,6 @@ def grid_to_film(channels: GridChannels, fit: GridFit, box: Box | None = None) -
     for at_film, channel in zip(warped, channels, strict=True):  # written in place: a copy of all would be 180 MB
         cv2.warpAffine(channel, matrix, (wide, high), dst=at_film, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return warped
-
-
-def onto(channels: GridChannels, fit: GridFit, other: GridFit) -> GridChannels:
-    """Interpolate channels of one grid at the pixel centres of another of the same film; 0 off the first."""
-    row = fit.grid_row((0.5 - other.row_offset) / other.row_scale + other.field[0].start) - 0.5
-    column = fit.grid_column((0.5 - other.column_offset) / other.column_scale + other.field[1].start) - 0.5
-    matrix = np.array([[fit.column_scale / other.column_scale, 0, column], [0, fit.row_scale / other.row_scale, row]])
-    flags, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (other.columns, other.rows)
-    return np.stack([cv2.warpAffine(channel, matrix, size, flags=flags) for channel in channels])
 
 
 OFF_FILM = (-1.0, 0.0)

@@ -343,7 +343,7 @@ def decode_ordered(
     confidence, present = [0.0] * len(VERTEBRAE), [False] * len(VERTEBRAE)
 
     def channel(body: int) -> Channel:
-        return bone * with_rim(bodies == body + 1, no_bone)
+        return bone * _with_rim(bodies == body + 1, no_bone)
 
     for body, level in enumerate(path):
         if level >= 0:
@@ -374,7 +374,7 @@ def _agreement(probabilities: Channels, bodies: Numbered, count: int) -> tuple[A
     return sums / np.maximum(sums.sum(1, keepdims=True), 1e-6), weight
 
 
-def with_rim(
+def _with_rim(
     body: Bool[np.ndarray, "rows columns"], no_bone: Bool[np.ndarray, "rows columns"]
 ) -> Bool[np.ndarray, "rows columns"]:
     """The body and its neighbouring pixels that are no bone.

@@ -6,6 +6,9 @@ import os
 from collections.abc import Mapping
 
 import numpy as np
+
+# Its builds report to their maker and write into the temporary folder, unless this is set before they load.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
 from spineseg.inference.views import Channels, Probabilities

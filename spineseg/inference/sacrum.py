@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy import ndimage, optimize
 
-from spineseg.inference.corners import NoBody, fit_body
+from spineseg.inference.corners import NoBody, Sharpness, fit_body
 
 Image = Float32[np.ndarray, "rows columns"]
 Channels = Float32[np.ndarray, "vertebra rows columns"]
@@ -49,10 +49,11 @@ class SacrumConfig:
     """Least intersection over union with the network's mask; below it S1 stays as the network saw it."""
 
 
-def completed(channels: Channels, bone: Image, config: SacrumConfig = SacrumConfig()) -> Image:
+def completed(channels: Channels, bone: Image, seen: Mask, config: SacrumConfig = SacrumConfig()) -> Image:
     """S1's channel as area fractions of its outline; as it is where no outline agrees with it.
 
-    channels: each vertebra's probability within its own body, S1 last. bone: the network's probability of bone.
+    channels: each vertebra's probability within its own body, S1 last. bone: the network's probability of bone. seen:
+    where the film lies; beyond its edge the shape alone decides.
     """
     l5, s1 = channels[-2] > 0.5, channels[-1] > 0.5
     if not (l5.any() and s1.any()):
@@ -60,10 +61,10 @@ def completed(channels: Channels, bone: Image, config: SacrumConfig = SacrumConf
     above, here = (np.array(ndimage.center_of_mass(mask)) for mask in (l5, s1))
     down = (here - above) / np.linalg.norm(here - above)
     try:
-        upper = fit_body(s1, down).corners[:2] + 0.5
+        upper = fit_body(s1, down, sharpness=_sharpness(bone)).corners[:2] + 0.5
     except NoBody:
         return channels[-1]
-    log_odds = _log_odds(bone, channels[:-1].max(0) > 0.5, config)
+    log_odds = _log_odds(bone, channels[:-1].max(0) > 0.5, seen, config)
     fits = [_Fit(log_odds, endplate, down, float(l5.sum()), config) for endplate in (upper, upper[::-1])]
     _, corners = min((fit.best() for fit in fits), key=lambda found: found[0])
     drawn = coverage(corners, s1.shape)
@@ -85,11 +86,17 @@ def coverage(corners: Corners, shape: tuple[int, int], oversampling: int = 8) ->
     return drawn
 
 
-def _log_odds(bone: Image, others: Mask, config: SacrumConfig) -> Image:
+def _sharpness(bone: Image) -> Sharpness:
+    """By which the endplate is measured too (`measure.errors.BoneMap`), so that it stays where it was."""
+    steepness = np.hypot(*np.gradient(bone))
+    return lambda points: ndimage.map_coordinates(steepness, points.T, order=1, mode="nearest")
+
+
+def _log_odds(bone: Image, others: Mask, seen: Mask, config: SacrumConfig) -> Image:
     """others: where the other vertebrae are, and S1 is not."""
     certain = 1 / (1 + np.exp(config.most_log_odds))
     p = np.clip(bone, certain, 1 - certain)
-    odds = np.log(p / (1 - p))
+    odds = np.where(seen, np.log(p / (1 - p)), 0.0)
     odds[others] = -2 * config.most_log_odds
     return cv2.GaussianBlur(odds.astype(np.float32), (0, 0), 1.0)
 

@@ -8,22 +8,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from spineseg.film import BadInput, Film, Masks
-from spineseg.inference.close_up import close_channels, close_field
+import numpy as np
+
+from spineseg.film import VERTEBRAE, BadInput, Film
 from spineseg.inference.grid import GridFit, Image, film_to_grid, normalise
-from spineseg.inference.levels import Decoded, decode_ordered, decode_raw
+from spineseg.inference.levels import decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks, masks_beyond
 from spineseg.inference.polarity import bone_is_dark
 from spineseg.inference.prediction import Prediction
+from spineseg.inference.sacrum import completed
 from spineseg.inference.verdict import NOT_LUMBAR
-from spineseg.inference.views import CLOSE_VIEWS, FIRST_VIEWS, ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged
+from spineseg.inference.views import ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged
 from spineseg.inference.visible_field import visible_field
 from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.card import UNET, Card
 from spineseg.model.hub import resolve, with_revision
 from spineseg.model.weights import read_unet
 
-Run = Callable[[Channels, Sequence[View]], Probabilities]
+Run = Callable[[Channels], Probabilities]
 """`Segmenter.probabilities`, or what calls it in another process."""
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 """What a graphics card that torch calls cuda has on Linux."""
@@ -75,15 +77,13 @@ class Network(Protocol):
 class Segmenter:
     """A checkpoint made callable: film in, prediction out. One film at a time; safe to share between threads.
 
-    views: the turns and mirror images in which the network sees a film, once. None for one view where the card's
-    decoder is "none", else `VIEWS`; or, where its grid has a second look, `FIRST_VIEWS` and then `CLOSE_VIEWS`.
+    views: the turns and mirror images in which the network sees a film; None for `VIEWS`, or for one view where the
+    card's decoder is "none".
     """
 
     def __init__(self, network: Network, card: Card, views: Sequence[View] | None = None) -> None:
         self.card, self.name, self.device = card, card.name, network.device
-        ordered = card.decoder == "ordered"
-        self.looks_twice = ordered and views is None and card.grid.second_look
-        self.views = views or (FIRST_VIEWS if self.looks_twice else VIEWS if ordered else ONE_VIEW)
+        self.views = views or (VIEWS if card.decoder == "ordered" else ONE_VIEW)
         self._network = network
 
     @classmethod
@@ -118,8 +118,7 @@ class Segmenter:
         ordered = self.card.decoder == "ordered"
         image, fit = film_to_grid(film, self.card.grid)
         if inverted := ordered and not film.polarity_known and self._bone_is_dark(image, fit, run):
-            film = film.inverted()
-            image, fit = film_to_grid(film, self.card.grid)
+            image, fit = film_to_grid(film.inverted(), self.card.grid)
         probabilities, device = self._look(image, fit, self.views, run)
         visible = visible_field(image, fit)
         if ordered:
@@ -128,19 +127,15 @@ class Segmenter:
             )
         else:
             decoded = decode_raw(probabilities)
-        masks = film_masks(decoded.channels, fit, one_component=ordered)
-        if self.looks_twice and masks.any() and decoded.report.verdict != NOT_LUMBAR:
-            masks = self._close_up(film, masks, decoded, fit, run)
+        channels = decoded.channels
+        if ordered and VERTEBRAE[-1] == "S1":
+            bone = np.minimum(probabilities.sum(0), 1.0)
+            channels = np.concatenate([channels[:-1], completed(channels, bone, fit.inside())[None]])
+        masks = film_masks(channels, fit, one_component=ordered)
         beyond = masks_beyond(decoded.beyond, fit, masks)
         inverted = inverted and decoded.report.verdict != NOT_LUMBAR  # any other picture is shown as it is stored
         seconds = time.perf_counter() - began
         return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted, beyond)
-
-    def _close_up(self, film: Film, masks: Masks, decoded: Decoded, fit: GridFit, run: Run | None) -> Masks:
-        """The masks as a second look sees them, with the names of the first."""
-        image, close_fit = film_to_grid(film, self.card.grid, close_field(masks, film.field))
-        close, _ = self._look(image, close_fit, CLOSE_VIEWS, run)
-        return film_masks(close_channels(decoded.channels, fit, close, close_fit), close_fit, one_component=True)
 
     def _bone_is_dark(self, image: Image, fit: GridFit, run: Run | None) -> bool:
         """`polarity.bone_is_dark`, for which one view suffices."""
@@ -154,9 +149,9 @@ class Segmenter:
         """Probabilities of each vertebra, and the device that they were computed on."""
         channels = normalise(image, fit.inside(), self.card.grid)
         if run:
-            return run(channels, views), self.device
+            return run(channels), self.device
         try:
-            return self.probabilities(channels, views), self.device
+            return averaged(channels, views, self._network), self.device
         except RuntimeError as error:
             if not self._network.lacks_memory(error):
                 raise
@@ -164,9 +159,9 @@ class Segmenter:
         on_cpu = self._network.on_cpu()
         return averaged(channels, views, on_cpu), on_cpu.device
 
-    def probabilities(self, channels: Channels, views: Sequence[View] | None = None) -> Probabilities:
+    def probabilities(self, channels: Channels) -> Probabilities:
         """Of each vertebra, from what the network sees of a film. Raises torch.OutOfMemoryError."""
-        return averaged(channels, views or self.views, self._network)
+        return averaged(channels, self.views, self._network)
 
 
 def _on_processor(weights: Path) -> tuple[Network, Card]:

@@ -36,15 +36,9 @@ class View:
 
 ONE_VIEW = (View(),)
 VIEWS = tuple(View(turn_deg, mirrored) for mirrored in (False, True) for turn_deg in (0.0, -7.0, 7.0))
-"""Of a film that is looked at once: as it is, which alone reaches every corner of the grid, and turns within the range
-of training. With each goes its mirror image, so that a film facing right gets the mirror image of the masks of the same
-film facing left. Scaled views gained little (LOG.md, 2026-11-26)."""
-
-
-FIRST_VIEWS = (View(), View(mirrored=True))
-"""Of a film that is looked at again: they find the vertebrae and their levels."""
-CLOSE_VIEWS = tuple(View(turn_deg, mirrored) for mirrored in (False, True) for turn_deg in (-7.0, 7.0))
-"""Of the second look."""
+"""The film as it is, which alone reaches every corner of the grid, and turns within the range of training. With each
+goes its mirror image, so that a film facing right gets the mirror image of the masks of the same film facing left.
+Scaled views gained little (LOG.md, 2026-11-26)."""
 
 
 VIEW_BEGINS: ContextVar[Callable[[int, int], None]] = ContextVar("VIEW_BEGINS", default=lambda view, count: None)

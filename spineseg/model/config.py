@@ -22,10 +22,6 @@ class GridConfig:
     local_px: float = 20.0
     """Deviation, in grid pixels, of the neighbourhood that local contrast is judged against."""
 
-    second_look: bool = False
-    """Segment a film again, cropped to its vertebrae, for their outlines; for networks that were trained on such
-    films too."""
-
     @property
     def channels(self) -> int:
         """How many channels `normalise` gives."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -101,6 +102,12 @@ def test_a_mirrored_film_gets_the_mirrored_answer(segmenter: Segmenter, films: l
     several, film = Segmenter(segmenter._network, segmenter.card, VIEWS), films[0]
     mirrored = several(Film(np.ascontiguousarray(film.image[:, ::-1]), film.spacing))
     assert np.allclose(mirrored.probabilities[:, :, ::-1], several(film).probabilities, atol=0.02)
+
+
+def test_onnx_runtime_reports_to_nobody_and_writes_nothing(tmp_path: Path):
+    script = "from spineseg.inference.segmenter import Segmenter; Segmenter.load(device='cpu')"
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "TMPDIR": str(tmp_path)}, check=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_published_weights_are_the_default():
