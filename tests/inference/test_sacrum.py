@@ -16,7 +16,7 @@ LOWER = UPPER.mean(0) + np.array([[0.83, 0.80], [0.885, -0.12]]) * LENGTH
 
 
 def sacrum(share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Channels of a spine that ends with L5 and an S1 of the usual shape, of which the upper share was seen; the truth."""
+    """Channels of L5 and of an S1 of the usual shape, of which the upper share was seen; its whole."""
     whole = coverage(np.concatenate([UPPER, LOWER]), (128, 96))
     seen = coverage(np.concatenate([UPPER, UPPER[::-1] + share * (LOWER - UPPER[::-1])]), (128, 96))
     channels = np.zeros((6, 128, 96), np.float32)

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from measure.test_corners import filled
+from inference.test_corners import filled
 from predictions import predicted
 from scipy import ndimage
 from small import rectangles
