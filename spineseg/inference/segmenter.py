@@ -25,8 +25,6 @@ from spineseg.model.card import UNET, Card
 from spineseg.model.hub import resolve, with_revision
 from spineseg.model.weights import read_unet
 
-Run = Callable[[Channels], Probabilities]
-"""`Segmenter.probabilities`, or what calls it in another process."""
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 """What a graphics card that torch calls cuda has on Linux."""
 
@@ -108,7 +106,7 @@ class Segmenter:
         )
         return cls(network, with_revision(card, weights), views)
 
-    def __call__(self, film: Film, run: Run | None = None) -> Prediction:
+    def __call__(self, film: Film, run: Callable[[Channels], Probabilities] | None = None) -> Prediction:
         """Segment one film, inverted where its picture shows bone dark and no person said otherwise.
 
         run: calls `probabilities` in another process, which has the device that this one lacks. Where it fails, nothing
@@ -119,7 +117,8 @@ class Segmenter:
         image, fit = film_to_grid(film, self.card.grid)
         if inverted := ordered and not film.polarity_known and self._bone_is_dark(image, fit, run):
             image, fit = film_to_grid(film.inverted(), self.card.grid)
-        probabilities, device = self._look(image, fit, self.views, run)
+        channels = normalise(image, fit.inside(), self.card.grid)
+        probabilities, device = (run(channels), self.device) if run else self._probabilities(channels)
         visible = visible_field(image, fit)
         if ordered:
             decoded = decode_ordered(
@@ -137,19 +136,23 @@ class Segmenter:
         seconds = time.perf_counter() - began
         return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted, beyond)
 
-    def _bone_is_dark(self, image: Image, fit: GridFit, run: Run | None) -> bool:
+    def _bone_is_dark(self, image: Image, fit: GridFit, run: Callable[[Channels], Probabilities] | None) -> bool:
         """`polarity.bone_is_dark`, for which one view suffices."""
+        inside = fit.inside()
 
         def look(image: Image) -> Probabilities:
-            return self._look(image, fit, ONE_VIEW, run)[0]
+            channels = normalise(image, inside, self.card.grid)
+            return run(channels) if run else self._probabilities(channels, ONE_VIEW)[0]
 
-        return bone_is_dark(image, fit.inside(), look if self.card.most_traces is not None else None)
+        return bone_is_dark(image, inside, look if self.card.most_traces is not None else None)
 
-    def _look(self, image: Image, fit: GridFit, views: Sequence[View], run: Run | None) -> tuple[Probabilities, str]:
-        """Probabilities of each vertebra, and the device that they were computed on."""
-        channels = normalise(image, fit.inside(), self.card.grid)
-        if run:
-            return run(channels), self.device
+    def probabilities(self, channels: Channels) -> Probabilities:
+        """Of each vertebra, from what the network sees of a film. Raises torch.OutOfMemoryError."""
+        return averaged(channels, self.views, self._network)
+
+    def _probabilities(self, channels: Channels, views: Sequence[View] | None = None) -> tuple[Probabilities, str]:
+        """Of each vertebra, and the device that they were computed on."""
+        views = views or self.views
         try:
             return averaged(channels, views, self._network), self.device
         except RuntimeError as error:
@@ -158,10 +161,6 @@ class Segmenter:
         # Outside of the handler, which keeps the failed attempt's tensors alive.
         on_cpu = self._network.on_cpu()
         return averaged(channels, views, on_cpu), on_cpu.device
-
-    def probabilities(self, channels: Channels) -> Probabilities:
-        """Of each vertebra, from what the network sees of a film. Raises torch.OutOfMemoryError."""
-        return averaged(channels, self.views, self._network)
 
 
 def _on_processor(weights: Path) -> tuple[Network, Card]:
