@@ -39,9 +39,9 @@ _STEP_PX = 0.05
 class SacrumConfig:
     """Of the outline."""
 
-    evidence: float = 2.0
+    evidence: float = 3.0
     """Weight of the mean log odds of bone against the prior."""
-    most_log_odds: float = 3.0
+    most_log_odds: float = 5.0
     """Log odds beyond which the network counts as sure."""
     samples: int = 20
     """Per side of the outline, at which the log odds are read."""
