@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -83,7 +84,7 @@ class TrainConfig(SplitConfig):
 
 
 _AT_LEAST_ONE = ("epochs", "stop_after", "patience", "batch", "accumulate", "repeats")
-_NOT_NEGATIVE = ("folds", "fold", "learning_rate", "weight_decay", "warmup_steps", "clip_norm", "workers")
+_NOT_NEGATIVE = ("folds", "fold", "learning_rate", "weight_decay", "warmup_steps", "clip_norm", "workers", "seed")
 
 
 def validated(config: TrainConfig) -> TrainConfig:
@@ -106,6 +107,8 @@ def _check_numbers(config: TrainConfig) -> None:
         value = getattr(config, name)
         if value is not None and not value >= limit:
             raise BadInput(f"expected {name} of {limit} or more, got {value:g}; set another")
+    if config.validation is not None and not 0 <= config.validation < 1:
+        raise BadInput(f"expected validation from 0 to below 1, got {config.validation:g}; set a share of the films")
     if not 0 <= config.keep < 1:
         raise BadInput(f"expected keep from 0 to below 1, got {config.keep:g}; set 0 for none")
     if not 0 <= config.average < 1:
@@ -114,17 +117,29 @@ def _check_numbers(config: TrainConfig) -> None:
 
 def read_config(run: Path) -> TrainConfig:
     """The configuration that a run saved, by its folder or by the file. Raises BadInput if it is not understood."""
+    from pydantic import TypeAdapter, ValidationError
+
+    another = "expected the config.json of a run of this version, got another ({}); train again"
     try:
         stored = json.loads((run / "config.json" if run.is_dir() else run).read_text(encoding="utf-8"))
-        stored["network"]["features"] = tuple(stored["network"]["features"])
-        parts = {"network": UNetConfig, "grid": GridConfig, "augment": AugmentConfig}
-        stored |= {name: kind(**stored[name]) for name, kind in parts.items()}
-        paths = ("data", "out", "start", "cache", "patients")
-        stored |= {name: Path(stored[name]) for name in paths if stored.get(name) not in (None, "dicom", SCRATCH)}
-        return TrainConfig(**stored)
+        config = TypeAdapter(TrainConfig).validate_python(stored)
     except OSError:
         raise BadInput("expected a training run, found no config.json in the folder; name a run's --out") from None
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise BadInput(
-            f"expected the config.json of a run of this version, got another ({type(error).__name__}); train again"
-        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadInput(another.format(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")) from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(another.format(type(error).__name__)) from None
+    if unknown := _unknown(stored, asdict(config)):
+        raise BadInput(another.format(f"{unknown}: unknown"))
+    return config
+
+
+def _unknown(stored: Mapping[str, Any], known: Mapping[str, Any]) -> str | None:
+    """The first setting that there is none of, such as augment.flips."""
+    for name, value in stored.items():
+        if name not in known:
+            return name
+        if isinstance(value, Mapping) and (inner := _unknown(value, known[name])):
+            return f"{name}.{inner}"
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,23 @@ def test_a_run_of_another_version_is_said_to_be_one(tmp_path: Path, changes: dic
         read_config(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"epochs": "x"}, "epochs: Input should be a valid integer, unable to parse string as an integer"),
+        ({"epochs": 1.5}, "epochs: Input should be a valid integer, got a number with a fractional part"),
+        ({"optimiser": "nope"}, "optimiser: Input should be 'adamw', 'adam' or 'sgd'"),
+        ({"network": {"features": 5}}, "network.features: Input should be a valid tuple"),
+        ({"augment": {"flips": "report"}}, "augment.flips: unknown"),
+        ({"targets": "report-7"}, "targets: unknown"),
+    ],
+)
+def test_a_value_that_is_none_is_named(tmp_path: Path, changes: dict[str, Any], reason: str):
+    write(tmp_path, {**asdict(DEFAULT), **changes})
+    with pytest.raises(BadInput, match=re.escape(f"({reason}); train again")):
+        read_config(tmp_path)
+
+
 def write(folder: Path, config: dict[str, Any]) -> None:
     (folder / "config.json").write_text(json.dumps(config, default=str))
 
@@ -52,6 +70,8 @@ def write(folder: Path, config: dict[str, Any]) -> None:
         ({"learning_rate": -1e-3}, "expected learning_rate of 0 or more, got -0.001"),
         ({"learning_rate": float("nan")}, "expected learning_rate of 0 or more, got nan"),
         ({"repeats": 0}, "expected repeats of 1 or more"),
+        ({"seed": -1}, "expected seed of 0 or more, got -1"),
+        ({"validation": 7.0}, "expected validation from 0 to below 1, got 7; set a share of the films"),
         ({"keep": 1.0}, "expected keep from 0 to below 1, got 1; set 0 for none"),
         ({"average": 1.0}, "expected average from 0 to below 1, got 1; set 0 for none"),
     ],
