@@ -45,7 +45,7 @@ class SacrumConfig:
     """Log odds beyond which the network counts as sure."""
     samples: int = 20
     """Per side of the outline, at which the log odds are read."""
-    least_overlap: float = 0.4
+    least_overlap: float = 0.6
     """Least intersection over union with the network's mask; below it S1 stays as the network saw it."""
 
 
