@@ -46,7 +46,7 @@ class SacrumConfig:
     samples: int = 20
     """Per side of the outline, at which the log odds are read."""
     least_overlap: float = 0.6
-    """Least intersection over union with the network's mask; below it S1 stays as the network saw it."""
+    """Least intersection over union with the network's mask, on the film; below it S1 stays as the network saw it."""
 
 
 def completed(channels: Channels, bone: Image, seen: Mask, config: SacrumConfig = SacrumConfig()) -> Image:
@@ -68,7 +68,8 @@ def completed(channels: Channels, bone: Image, seen: Mask, config: SacrumConfig 
     fits = [_Fit(log_odds, endplate, down, float(l5.sum()), config) for endplate in (upper, upper[::-1])]
     _, corners = min((fit.best() for fit in fits), key=lambda found: found[0])
     drawn = coverage(corners, s1.shape)
-    overlap = ((drawn > 0.5) & s1).sum() / ((drawn > 0.5) | s1).sum()
+    there = (drawn > 0.5) & seen
+    overlap = (there & s1).sum() / (there | s1).sum()
     return drawn if overlap >= config.least_overlap and _convex(corners) else channels[-1]
 
 
