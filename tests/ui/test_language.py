@@ -240,8 +240,8 @@ REACH_THE_PAGE = (
     *(f"io/{name}.py" for name in ("films", "kinds", "dicom_classes", "dicom_header", "dicom_pixels")),
     *(f"io/{name}.py" for name in ("picture_films", "picture_decoder", "labels", "label_formats", "label_readers")),
     *(f"io/{name}.py" for name in ("label_maps", "dicom_seg", "dicom_seg_read", "nifti")),
-    *(f"inference/{name}.py" for name in ("levels", "numbering", "prediction", "verdict")),
-    *(f"measure/{name}.py" for name in ("corners", "measurements", "spine")),
+    *(f"inference/{name}.py" for name in ("corners", "levels", "numbering", "prediction", "verdict")),
+    *(f"measure/{name}.py" for name in ("measurements", "spine")),
     "data/check_masks.py",
 )
 """Whose words a visitor may be shown: refusals, verdicts with their reasons, remarks, names of measurements."""
