@@ -45,6 +45,7 @@ from spineseg.film import Film
 from spineseg.inference.grid import film_to_grid, normalise
 from spineseg.inference.levels import decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks
+from spineseg.inference.sacrum import with_s1
 from spineseg.inference.segmenter import Segmenter, pick_device
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
@@ -110,7 +111,9 @@ class Walk:
 
     def mask(self) -> None:
         """Six disjoint masks at the film's size."""
-        self.masks = film_masks(self.decoded.channels, self.fit, one_component=self.card.decoder == "ordered")
+        channels, ordered = self.decoded.channels, self.card.decoder == "ordered"
+        channels = with_s1(channels, self.probabilities, self.fit.inside()) if ordered else channels
+        self.masks = film_masks(channels, self.fit, one_component=ordered)
 
     def write(self) -> None:
         """Rows x columns x 7."""

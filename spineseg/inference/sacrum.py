@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy import ndimage, optimize
 
+from spineseg.film import VERTEBRAE
 from spineseg.inference.corners import NoBody, Sharpness, fit_body
 
 Image = Float32[np.ndarray, "rows columns"]
@@ -47,6 +48,14 @@ class SacrumConfig:
     """Per side of the outline, at which the log odds are read."""
     least_overlap: float = 0.6
     """Least intersection over union with the network's mask, on the film; below it S1 stays as the network saw it."""
+
+
+def with_s1(channels: Channels, probabilities: Channels, seen: Mask) -> Channels:
+    """The channels with S1 `completed`, where the last vertebra is S1. probabilities: the network's."""
+    if VERTEBRAE[-1] != "S1":
+        return channels
+    bone = np.minimum(probabilities.sum(0), 1.0)
+    return np.concatenate([channels[:-1], completed(channels, bone, seen)[None]])
 
 
 def completed(channels: Channels, bone: Image, seen: Mask, config: SacrumConfig = SacrumConfig()) -> Image:

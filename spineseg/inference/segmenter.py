@@ -8,15 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-
-from spineseg.film import VERTEBRAE, BadInput, Film
+from spineseg.film import BadInput, Film
 from spineseg.inference.grid import GridFit, Image, film_to_grid, normalise
 from spineseg.inference.levels import decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks, masks_beyond
 from spineseg.inference.polarity import bone_is_dark
 from spineseg.inference.prediction import Prediction
-from spineseg.inference.sacrum import completed
+from spineseg.inference.sacrum import with_s1
 from spineseg.inference.verdict import NOT_LUMBAR
 from spineseg.inference.views import ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged
 from spineseg.inference.visible_field import visible_field
@@ -127,9 +125,8 @@ class Segmenter:
         else:
             decoded = decode_raw(probabilities)
         channels = decoded.channels
-        if ordered and VERTEBRAE[-1] == "S1":
-            bone = np.minimum(probabilities.sum(0), 1.0)
-            channels = np.concatenate([channels[:-1], completed(channels, bone, fit.inside())[None]])
+        if ordered:
+            channels = with_s1(channels, probabilities, fit.inside())
         masks = film_masks(channels, fit, one_component=ordered)
         beyond = masks_beyond(decoded.beyond, fit, masks)
         inverted = inverted and decoded.report.verdict != NOT_LUMBAR  # any other picture is shown as it is stored
