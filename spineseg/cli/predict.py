@@ -295,8 +295,7 @@ def _written(found: FoundFilm, read: _Opened, prediction: Prediction, run: _Run)
         patient, name = arguments.copy_patient, run.segmenter.name
         write_segmentation(out / f"{stem}.seg.dcm", read.path, prediction.masks, model=name, copy_patient=patient)
     present = [int(mask.any()) for mask in prediction.drawn]
-    shift = [levels.shift, levels.shift_likelihood] if levels.shift else ["", ""]
-    said = [levels.verdict, "; ".join(levels.reasons), *shift, "; ".join(remarks)]
+    said = [levels.verdict, "; ".join(levels.reasons), *levels.shift_cells, "; ".join(remarks)]
     answer = {FILMS_TABLE: [cell(stem), *film.shape, *said, *present, round(prediction.seconds, 2), ""]}
     if arguments.measure:
         answer[MEASUREMENTS_TABLE] = list(_write_measurements(stem, prediction, film, arguments))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float32, Int
 from scipy.optimize import least_squares
 
 from spineseg.film import bounding_box
@@ -50,6 +50,11 @@ _ENDS = 0.08
 """Share of a side at either end that is ignored: corners are rounded, chipped or carry osteophytes."""
 Sharpness = Callable[[Points], Float[np.ndarray, "point"]]
 """Steepness of a body's edge at points of its contour, in any unit; steeper parts of a side count for more."""
+
+
+def steepness(bone: Float32[np.ndarray, "rows columns"]) -> Float32[np.ndarray, "rows columns"]:
+    """By which a contour's points are weighted: how fast the probability of bone changes, per pixel."""
+    return np.hypot(*np.gradient(bone)).astype(np.float32)
 
 
 class NoBody(ValueError):
@@ -103,14 +108,15 @@ def _sample(mask: Mask, row_to_column: float) -> Pixels:
     return Pixels(points * [row_to_column, 1.0], sampled.ravel())
 
 
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of vectors (row, column): the area that they span, signed."""
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
 def intersection(a: np.ndarray, a_along: np.ndarray, b: np.ndarray, b_along: np.ndarray) -> np.ndarray:
     """Of the lines through a and b; all (..., 2), parallel lines give infinities."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return a + a_along * (_cross(b - a, b_along) / _cross(a_along, b_along))[..., None]
+        return a + a_along * (cross(b - a, b_along) / cross(a_along, b_along))[..., None]
 
 
 def _first_corners(pixels: Pixels, down: Float[np.ndarray, "rc=2"]) -> Corners:

@@ -88,6 +88,11 @@ class LevelReport:
         return {**told, "shift": self.shift, "shift_likelihood": self.shift_likelihood}
 
     @property
+    def shift_cells(self) -> list[int | float | str]:
+        """Of a table of films: both empty where the numbering is not ambiguous."""
+        return [self.shift, self.shift_likelihood] if self.shift else ["", ""]
+
+    @property
     def review_order(self) -> float:
         """The lower, the sooner a person should look: films to be checked, reliable ones, then other pictures.
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32
 from scipy import ndimage, optimize
 
 from spineseg.film import VERTEBRAE
-from spineseg.inference.corners import NoBody, Sharpness, fit_body
+from spineseg.inference.corners import NoBody, Sharpness, cross, fit_body, steepness
 
 Image = Float32[np.ndarray, "rows columns"]
 Channels = Float32[np.ndarray, "vertebra rows columns"]
@@ -98,8 +98,8 @@ def coverage(corners: Corners, shape: tuple[int, int], oversampling: int = 8) ->
 
 def _sharpness(bone: Image) -> Sharpness:
     """By which the endplate is measured too (`measure.errors.BoneMap`), so that it stays where it was."""
-    steepness = np.hypot(*np.gradient(bone))
-    return lambda points: ndimage.map_coordinates(steepness, points.T, order=1, mode="nearest")
+    values = steepness(bone)
+    return lambda points: ndimage.map_coordinates(values, points.T, order=1, mode="nearest")
 
 
 def _log_odds(bone: Image, others: Mask, seen: Mask, config: SacrumConfig) -> Image:
@@ -149,16 +149,12 @@ class _Fit:
         front, back = corners[3] - corners[0], corners[2] - corners[1]
         upper, lower = corners[1] - corners[0], corners[2] - corners[3]
         places = corners[0] + down * front + across * (upper + down * (lower - upper))
-        cells = np.abs(_cross(front + across * (back - front), upper + down * (lower - upper)))
+        cells = np.abs(cross(front + across * (back - front), upper + down * (lower - upper)))
         odds = ndimage.map_coordinates(self._log_odds, (places - 0.5).T, order=1, mode="nearest")
         return float(odds @ cells) / len(cells)
 
 
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-
-
 def _convex(corners: Corners) -> bool:
     sides = np.roll(corners, -1, 0) - corners
-    turns = _cross(sides, np.roll(sides, -1, 0))
+    turns = cross(sides, np.roll(sides, -1, 0))
     return bool((turns > 0).all() or (turns < 0).all())

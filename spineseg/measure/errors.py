@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from spineseg.exposed_field import Box
 from spineseg.film import VERTEBRAE
-from spineseg.inference.corners import Body, intersection
+from spineseg.inference.corners import Body, intersection, steepness
 from spineseg.inference.grid import GridFit
 from spineseg.measure.spine import Spine
 
@@ -41,7 +41,7 @@ class BoneMap:
 
     @cached_property
     def _steepness(self) -> Float32[np.ndarray, "grid_rows grid_columns"]:
-        return np.hypot(*np.gradient(self.bone)).astype(np.float32)
+        return steepness(self.bone)
 
     def _at(self, points: Vectors, values: Float32[np.ndarray, "grid_rows grid_columns"]) -> Float[np.ndarray, "*any"]:
         row, column = self.fit.grid_row(points[..., 0] + 0.5), self.fit.grid_column(points[..., 1] + 0.5)

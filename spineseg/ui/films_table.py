@@ -39,7 +39,7 @@ def table_row(state: SessionState) -> dict[str, Any]:
         "verdict": levels.verdict,
         "review": levels.review_order,
         "reasons": "; ".join(levels.reasons),
-        "shift": [levels.shift, levels.shift_likelihood] if levels.shift else ["", ""],
+        "shift": levels.shift_cells,
         "remarks": "; ".join(_remarks(state)),
         "present": [bool(seen >> k & 1) and not state.held_back for k in range(len(VERTEBRAE))],
         "seconds": round(state.layer.seconds, 2),
