@@ -56,7 +56,9 @@ def on_session(
                 discard(each)
             return UNCHANGED if another else {"film": shown, "lost": True}, *_SAME_PANELS, *more(None)
         after = handler(before, *inputs)
-        overtaken = after is not before and not store.replace(session, entry, after)
+        if after is before:
+            return UNCHANGED, *_SAME_PANELS, *more(after)
+        overtaken = not store.replace(session, entry, after)
         if overtaken and silent:
             return UNCHANGED, *_SAME_PANELS
         if overtaken:
