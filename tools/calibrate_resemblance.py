@@ -20,6 +20,7 @@ from tqdm import tqdm
 from spineseg.film import BadInput, Film
 from spineseg.inference.segmenter import Segmenter
 from spineseg.inference.verdict import traces
+from spineseg.inference.views import bone_of
 from spineseg.io.films import read_film
 from spineseg.simulate import SimulateConfig, load_atlas, simulate_case
 
@@ -38,7 +39,7 @@ def films_in(folder: Path) -> Iterator[tuple[str, Film]]:
 
 def traces_of(segmenter: Segmenter, film: Film) -> float:
     """Of the segmented film."""
-    return traces(np.minimum(segmenter(film).probabilities.sum(0), 1.0))
+    return traces(bone_of(segmenter(film).probabilities))
 
 
 def above(values: list[float], threshold: float) -> str:

@@ -20,6 +20,7 @@ from scipy import ndimage
 from spineseg.film import VERTEBRAE
 from spineseg.inference.numbering import Agreement, LevelPath, OtherNumbering, beyond, other_numbering
 from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, Verdict, traces
+from spineseg.inference.views import bone_of
 
 Channels = Float32[np.ndarray, "vertebra rows columns"]
 Channel = Float32[np.ndarray, "rows columns"]
@@ -314,7 +315,7 @@ def _reasons(
 
 def bone_confidence(probabilities: Channels) -> tuple[float, float]:
     """Mean probability of bone and of the strongest channel where bone is above 0.5; 1 where it nowhere is."""
-    bone = np.minimum(probabilities.sum(0), 1.0)
+    bone = bone_of(probabilities)
     found = bone > 0.5
     if not found.any():
         return 1.0, 1.0
@@ -323,9 +324,8 @@ def bone_confidence(probabilities: Channels) -> tuple[float, float]:
 
 def _faint(probabilities: Channels, config: LevelConfig) -> list[str]:
     bone, strongest = bone_confidence(probabilities)
-    if bone < config.sure_bone or strongest < config.sure_strongest:
-        return ["the bones are hard to tell on this film"]
-    return []
+    faint = bone < config.sure_bone or strongest < config.sure_strongest
+    return ["the bones are hard to tell on this film"] if faint else []
 
 
 def decode_ordered(
@@ -340,7 +340,7 @@ def decode_ordered(
     visible_rows: first visible row of the film on the grid, and one past its last; the whole grid if not given.
     most_traces: of the network's card; without it no film is turned away.
     """
-    bone = np.minimum(probabilities.sum(0), 1.0)
+    bone = bone_of(probabilities)
     bodies, count = find_bodies(bone, probabilities.argmax(0), config)
     agreement, weight = _agreement(probabilities, bodies, count)
     path, margin = path_margin(agreement, weight, config)

@@ -17,6 +17,7 @@ from scipy import ndimage, optimize
 
 from spineseg.film import VERTEBRAE
 from spineseg.inference.corners import NoBody, Sharpness, cross, fit_body, steepness
+from spineseg.inference.views import bone_of
 
 Image = Float32[np.ndarray, "rows columns"]
 Channels = Float32[np.ndarray, "vertebra rows columns"]
@@ -54,8 +55,7 @@ def with_s1(channels: Channels, probabilities: Channels, seen: Mask) -> Channels
     """The channels with S1 `completed`, where the last vertebra is S1. probabilities: the network's."""
     if VERTEBRAE[-1] != "S1":
         return channels
-    bone = np.minimum(probabilities.sum(0), 1.0)
-    return np.concatenate([channels[:-1], completed(channels, bone, seen)[None]])
+    return np.concatenate([channels[:-1], completed(channels, bone_of(probabilities), seen)[None]])
 
 
 def completed(channels: Channels, bone: Image, seen: Mask, config: SacrumConfig = SacrumConfig()) -> Image:

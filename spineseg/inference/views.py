@@ -46,6 +46,11 @@ VIEW_BEGINS: ContextVar[Callable[[int, int], None]] = ContextVar("VIEW_BEGINS", 
 waits for a film lies several calls further out, and another may wait in the next thread."""
 
 
+def bone_of(probabilities: Probabilities) -> Float32[np.ndarray, "rows columns"]:
+    """Probability of any vertebra: the channels' sum, at most 1."""
+    return np.minimum(probabilities.sum(0), np.float32(1))
+
+
 def averaged(channels: Channels, views: Sequence[View], run: Callable[[Channels], Probabilities]) -> Probabilities:
     """Mean of the network's probabilities over views, each turned back; where a view does not reach, of the others.
 

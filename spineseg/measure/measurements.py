@@ -19,6 +19,7 @@ from spineseg.inference.corners import SIDES, Body, Fit, fit_body
 from spineseg.inference.levels import LevelConfig, LevelReport
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.verdict import NOT_LUMBAR
+from spineseg.inference.views import bone_of
 from spineseg.measure.errors import BoneMap, sample_bodies, side_errors
 from spineseg.measure.figures import DEFINED, DEFINITIONS, JOINTS, PRESACRAL, SOURCES, Figure, Row
 from spineseg.measure.spine import Facing, Spine, read_spine
@@ -128,8 +129,7 @@ def unmeasured(spacing: Spacing | None = None) -> Measurements:
 
 def bone_map_of(prediction: Prediction) -> BoneMap:
     """Of all vertebrae together, as `measure` takes it."""
-    bone = np.minimum(prediction.probabilities.sum(0), 1.0).astype(np.float32)
-    return BoneMap(bone, prediction.fit, prediction.visible)
+    return BoneMap(bone_of(prediction.probabilities), prediction.fit, prediction.visible)
 
 
 def sure_vertebrae(levels: LevelReport) -> frozenset[str]:

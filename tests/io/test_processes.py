@@ -30,9 +30,11 @@ def test_processes_that_are_not_connected_are_refused(monkeypatch: pytest.Monkey
         connected()
 
 
-def test_a_number_of_processes_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("WORLD_SIZE", "two")
-    with pytest.raises(BadInput, match="expected two connected processes, as WORLD_SIZE states"):
+@pytest.mark.parametrize(("count", "rank"), [("two", "0"), ("2", "2"), ("2", "-1"), ("2", "first")])
+def test_numbers_of_processes_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, count: str, rank: str):
+    for name, value in {"WORLD_SIZE": count, "RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadInput, match=f"expected {count} connected processes, as WORLD_SIZE states"):
         connected()
 
 
