@@ -25,14 +25,11 @@ from experiments.records import Row
 from spineseg.evaluation.metrics import dice, levels_right
 from spineseg.film import Case
 from spineseg.inference.segmenter import Segmenter, pick_device
-from spineseg.inference.views import VIEWS, View
+from spineseg.inference.views import VIEWS
 from spineseg.io.folder import labelled_films, read_case
 from spineseg.measure.measurements import measure, measure_prediction
 from spineseg.model.checkpoint import load_checkpoint
 
-FEWER = {1: VIEWS[:1], 2: (View(), View(mirrored=True)), 6: VIEWS}
-FEWER[4] = (*FEWER[2], View(-7.0), View(7.0, mirrored=True))
-"""Views by their number. But for a single one, each goes with its mirror image."""
 LORDOSIS = "lordosis_L1_S1_deg"
 
 
@@ -74,7 +71,7 @@ def measured(
     checkpoints: Sequence[Path], views: Sequence[int], cases: Sequence[Case], device: str, size: tuple[int, int], n: int
 ) -> list[Row]:
     """A row for each checkpoint and number of views: scores, milliseconds of n repeats, work."""
-    ways = [(path, count, Segmenter.load(path, device, FEWER[count])) for path in checkpoints for count in views]
+    ways = [(path, count, Segmenter.load(path, device, VIEWS[:count])) for path in checkpoints for count in views]
     film = enlarged(*size)
     took = take_turns({str(k): finished(lambda s=s: s(film), device) for k, (*_, s) in enumerate(ways)}, n)
     rows: list[Row] = []
@@ -109,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = options("accuracy_for_time", __doc__, 9)
     parser.add_argument("checkpoints", type=Path, nargs="+")
     parser.add_argument("--films", type=Path, required=True, help="folder with img/ and label/")
-    parser.add_argument("--views", type=int, nargs="+", choices=sorted(FEWER), default=sorted(FEWER))
+    parser.add_argument("--views", type=int, nargs="+", default=[1, 2, 4, len(VIEWS)])
     parser.add_argument("--chart", type=Path, help="where to draw it, as PNG")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rows", type=int, default=3000)

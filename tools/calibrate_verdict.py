@@ -1,4 +1,4 @@
-"""Choose the verdict's four thresholds on simulated films, whole and spoiled in the ways of benchmarks/accuracy.py.
+"""Choose the verdict's five thresholds on simulated films, whole and spoiled in the ways of benchmarks/accuracy.py.
 
 Usage: python -m tools.calibrate_verdict [--films 100] [--checkpoint FILE] [--atlas FILE]
 
@@ -21,15 +21,17 @@ from tqdm import tqdm
 from benchmarks.accuracy import SPOILERS
 from spineseg.evaluation.metrics import levels_right
 from spineseg.film import Case
-from spineseg.inference.levels import LevelConfig, bone_confidence
+from spineseg.inference.levels import LevelConfig, decode_ordered
 from spineseg.inference.segmenter import Segmenter
+from spineseg.inference.verdict import bone_confidence, mean_of_bone
 from spineseg.simulate import SimulateConfig, load_atlas, simulate_case
 
 SEED = 9500
-THRESHOLD_REASONS = ("level uncertain", "another naming", "the bones are hard")
+THRESHOLD_REASONS = ("level uncertain", "another naming", "the bones are hard", "outline uncertain")
 MARGINS, AGREEMENTS = (0.35, 0.6, 0.8), (0.3, 0.4, 0.5, 0.6)
 BONE, STRONGEST = (0.0, 0.86, 0.87, 0.88, 0.89, 0.90, 0.91, 0.92), (0.0, 0.80, 0.82, 0.84, 0.86, 0.88)
-Thresholds = tuple[float, float, float, float]
+BODY = (0.0, 0.76, 0.78, 0.80, 0.82)
+Thresholds = tuple[float, float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,14 @@ class Outcome:
     agreement: float
     bone: float
     strongest: float
+    body: float
     other: tuple[str, ...]
 
     def reliable(self, thresholds: Thresholds) -> bool:
-        """The verdict under (margin, agreement, bone, strongest)."""
-        margin, agreement, bone, strongest = thresholds
+        """The verdict under (margin, agreement, bone, strongest, body)."""
+        margin, agreement, bone, strongest, body = thresholds
         levels = self.margin >= margin and self.agreement > agreement
-        return not self.other and levels and self.bone >= bone and self.strongest >= strongest
+        return not self.other and levels and self.bone >= bone and self.strongest >= strongest and self.body >= body
 
 
 def outcome(segmenter: Segmenter, case: Case, spoiled: str = "") -> Outcome:
@@ -58,7 +61,9 @@ def outcome(segmenter: Segmenter, case: Case, spoiled: str = "") -> Outcome:
     others = tuple(r.partition(":")[0] for r in levels.reasons if not r.startswith(THRESHOLD_REASONS))
     agreement = min((c for c, here in zip(levels.confidence, levels.present, strict=True) if here), default=0.0)
     right = bool(levels_right(prediction.masks, case.masks))
-    return Outcome(spoiled, right, levels.margin, agreement, *bone_confidence(prediction.probabilities), others)
+    body = min(map(mean_of_bone, decode_ordered(prediction.probabilities).channels))
+    confidence = bone_confidence(prediction.probabilities)
+    return Outcome(spoiled, right, levels.margin, agreement, *confidence, body, others)
 
 
 def sweep(outcomes: list[Outcome]) -> dict[int, tuple[int, Thresholds]]:
@@ -66,7 +71,7 @@ def sweep(outcomes: list[Outcome]) -> dict[int, tuple[int, Thresholds]]:
     wrong = [o for o in outcomes if not o.right]
     kept = [o for o in outcomes if o.right and not o.spoiled]
     best: dict[int, tuple[int, Thresholds]] = {}
-    for thresholds in itertools.product(MARGINS, AGREEMENTS, BONE, STRONGEST):
+    for thresholds in itertools.product(MARGINS, AGREEMENTS, BONE, STRONGEST, BODY):
         flagged = sum(not o.reliable(thresholds) for o in kept)
         found = sum(o.reliable(thresholds) for o in wrong), thresholds
         best[flagged] = min(best.get(flagged, found), found)
@@ -94,7 +99,8 @@ def main() -> None:
     for name, group in (("wrong", wrong), ("untouched and right", kept)):
         print(f"other rules on the {name}:", dict(Counter(reason for o in group for reason in o.other)))
     config_now = LevelConfig()
-    now = (config_now.sure_margin, config_now.sure_agreement, config_now.sure_bone, config_now.sure_strongest)
+    levels = (config_now.sure_margin, config_now.sure_agreement)
+    now = (*levels, config_now.sure_bone, config_now.sure_strongest, config_now.sure_body)
     rows = sweep(outcomes)
     flagged, passing = (
         sum(not o.reliable(now) for o in kept),

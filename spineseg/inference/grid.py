@@ -131,12 +131,12 @@ def _to_grid(image: Image, down: sparse.csr_array, across: sparse.csr_array) -> 
     return np.ascontiguousarray((across @ (down @ image).T).T, dtype=np.float32)
 
 
-def film_to_grid(film: Film, config: GridConfig) -> tuple[GridImage, GridFit]:
-    """The film's field on the grid in its own units, 0 off the field; and where it lies.
+def film_to_grid(film: Film, config: GridConfig, field: Box | None = None) -> tuple[GridImage, GridFit]:
+    """The film's field, or another, on the grid in the film's own units, 0 off the field; and where it lies.
 
     A pixel at the border holds the mean of what the field covers of it, so that no dark rim appears.
     """
-    fit = grid_fit(film.shape, config, film.row_to_column, film.field)
+    fit = grid_fit(film.shape, config, film.row_to_column, field or film.field)
     down, across = _weights(fit)
     covered = np.outer(down.sum(1), across.sum(1)).astype(np.float32)
     return _to_grid(film.image[fit.field], down, across) / np.maximum(covered, 1e-6), fit

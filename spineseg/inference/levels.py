@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from spineseg.film import VERTEBRAE
 from spineseg.inference.numbering import Agreement, LevelPath, OtherNumbering, beyond, other_numbering
-from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, Verdict, traces
+from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, Verdict, bone_confidence, mean_of_bone, traces
 from spineseg.inference.views import bone_of
 
 Channels = Float32[np.ndarray, "vertebra rows columns"]
@@ -53,7 +53,9 @@ class LevelConfig:
     sure_bone: float = 0.90
     """Least mean probability of bone, over all that is above 0.5, at which bone outlines count as reliable."""
     sure_strongest: float = 0.86
-    """The same of the strongest channel. `tools/calibrate_verdict.py` calibrates these four on simulated films."""
+    """The same of the strongest channel."""
+    sure_body: float = 0.80
+    """The first of them for each vertebra. `tools/calibrate_verdict.py` calibrates these five on simulated films."""
     merged_size: float = 1.35
     """A body larger than this share of a typical one is split where its strongest channel changes."""
     cut_size: float = 0.4
@@ -313,19 +315,12 @@ def _reasons(
     return reasons
 
 
-def bone_confidence(probabilities: Channels) -> tuple[float, float]:
-    """Mean probability of bone and of the strongest channel where bone is above 0.5; 1 where it nowhere is."""
-    bone = bone_of(probabilities)
-    found = bone > 0.5
-    if not found.any():
-        return 1.0, 1.0
-    return float(bone[found].mean()), float(probabilities.max(0)[found].mean())
-
-
-def _faint(probabilities: Channels, config: LevelConfig) -> list[str]:
+def _faint(probabilities: Channels, channels: Channels, config: LevelConfig) -> list[str]:
     bone, strongest = bone_confidence(probabilities)
-    faint = bone < config.sure_bone or strongest < config.sure_strongest
-    return ["the bones are hard to tell on this film"] if faint else []
+    if bone < config.sure_bone or strongest < config.sure_strongest:
+        return ["the bones are hard to tell on this film"]
+    faint = [v for v, channel in zip(VERTEBRAE, channels, strict=True) if mean_of_bone(channel) < config.sure_body]
+    return [f"outline uncertain: {', '.join(faint)}"] if faint else []
 
 
 def decode_ordered(
@@ -358,7 +353,7 @@ def decode_ordered(
     other = other_numbering(agreement, path, cut=cut)
     odd_sized = _odd_sized(channels, config)
     reasons = _reasons(present, confidence, margin, odd_sized, _unexplained(path), other, config)
-    reasons += _faint(probabilities, config)
+    reasons += _faint(probabilities, channels, config)
     verdict = CHECK if reasons else RELIABLE
     if most_traces is not None and traces(bone) > most_traces:
         verdict, reasons, other = NOT_LUMBAR, [], None

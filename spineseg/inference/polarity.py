@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from spineseg.film import bounding_box
-from spineseg.inference.levels import bone_confidence
+from spineseg.inference.verdict import bone_confidence
 
 Image = Float32[np.ndarray, "rows columns"]
 Inside = Bool[np.ndarray, "rows columns"]

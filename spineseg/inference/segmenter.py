@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from spineseg.exposed_field import Box
 from spineseg.film import BadInput, Film
 from spineseg.inference.grid import GridFit, Image, film_to_grid, normalise
 from spineseg.inference.levels import decode_ordered, decode_raw
@@ -15,14 +16,16 @@ from spineseg.inference.masks import film_masks, masks_beyond
 from spineseg.inference.polarity import bone_is_dark
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.sacrum import with_s1
-from spineseg.inference.verdict import NOT_LUMBAR
-from spineseg.inference.views import ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged
+from spineseg.inference.spine_field import spine_field
+from spineseg.inference.verdict import NOT_LUMBAR, traces
+from spineseg.inference.views import FIRST, ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged, bone_of
 from spineseg.inference.visible_field import visible_field
 from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.card import UNET, Card
 from spineseg.model.hub import resolve, with_revision
 from spineseg.model.weights import read_unet
 
+Run = Callable[[Channels, Sequence[View]], Probabilities]
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 """What a graphics card that torch calls cuda has on Linux."""
 
@@ -104,7 +107,7 @@ class Segmenter:
         )
         return cls(network, with_revision(card, weights), views)
 
-    def __call__(self, film: Film, run: Callable[[Channels], Probabilities] | None = None) -> Prediction:
+    def __call__(self, film: Film, run: Run | None = None) -> Prediction:
         """Segment one film, inverted where its picture shows bone dark and no person said otherwise.
 
         run: calls `probabilities` in another process, which has the device that this one lacks. Where it fails, nothing
@@ -112,12 +115,19 @@ class Segmenter:
         """
         began = time.perf_counter()
         ordered = self.card.decoder == "ordered"
-        image, fit = film_to_grid(film, self.card.grid)
+        seen = film
+        image, fit = film_to_grid(seen, self.card.grid)
         if inverted := ordered and not film.polarity_known and self._bone_is_dark(image, fit, run):
-            image, fit = film_to_grid(film.inverted(), self.card.grid)
-        channels = normalise(image, fit.inside(), self.card.grid)
-        probabilities, device = (run(channels), self.device) if run else self._probabilities(channels)
+            seen = film.inverted()
+            image, fit = film_to_grid(seen, self.card.grid)
         visible = visible_field(image, fit)
+        channels, first = normalise(image, fit.inside(), self.card.grid), None
+        if ordered:
+            first, _ = self._look(channels, run, self.views[:FIRST])
+            if field := self._worth_a_second_look(first, fit):
+                image, fit = film_to_grid(seen, self.card.grid, field)
+                channels, first = normalise(image, fit.inside(), self.card.grid), None
+        probabilities, device = self._look(channels, run, self.views, first)
         if ordered:
             decoded = decode_ordered(
                 probabilities, visible_rows=fit.grid_rows(visible[0]), most_traces=self.card.most_traces
@@ -133,31 +143,38 @@ class Segmenter:
         seconds = time.perf_counter() - began
         return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted, beyond)
 
-    def _bone_is_dark(self, image: Image, fit: GridFit, run: Callable[[Channels], Probabilities] | None) -> bool:
+    def _worth_a_second_look(self, first: Probabilities, fit: GridFit) -> Box | None:
+        """The part of the film around the vertebrae, where they are small; none of a picture that shows no spine."""
+        bone, most_traces = bone_of(first), self.card.most_traces
+        return None if most_traces is not None and traces(bone) > most_traces else spine_field(bone, fit)
+
+    def _bone_is_dark(self, image: Image, fit: GridFit, run: Run | None) -> bool:
         """`polarity.bone_is_dark`, for which one view suffices."""
         inside = fit.inside()
 
         def look(image: Image) -> Probabilities:
-            channels = normalise(image, inside, self.card.grid)
-            return run(channels) if run else self._probabilities(channels, ONE_VIEW)[0]
+            return self._look(normalise(image, inside, self.card.grid), run, ONE_VIEW)[0]
 
         return bone_is_dark(image, inside, look if self.card.most_traces is not None else None)
 
-    def probabilities(self, channels: Channels) -> Probabilities:
+    def probabilities(self, channels: Channels, views: Sequence[View] | None = None) -> Probabilities:
         """Of each vertebra, from what the network sees of a film. Raises torch.OutOfMemoryError."""
-        return averaged(channels, self.views, self._network)
+        return averaged(channels, views or self.views, self._network)
 
-    def _probabilities(self, channels: Channels, views: Sequence[View] | None = None) -> tuple[Probabilities, str]:
-        """Of each vertebra, and the device that they were computed on."""
-        views = views or self.views
+    def _look(
+        self, channels: Channels, run: Run | None, views: Sequence[View], first: Probabilities | None = None
+    ) -> tuple[Probabilities, str]:
+        """Probabilities of each vertebra, and the device that they were computed on. first: see `averaged`."""
+        if run:
+            return run(channels, views), self.device
         try:
-            return averaged(channels, views, self._network), self.device
+            return averaged(channels, views, self._network, first), self.device
         except RuntimeError as error:
             if not self._network.lacks_memory(error):
                 raise
         # Outside of the handler, which keeps the failed attempt's tensors alive.
         on_cpu = self._network.on_cpu()
-        return averaged(channels, views, on_cpu), on_cpu.device
+        return averaged(channels, views, on_cpu, first), on_cpu.device
 
 
 def _on_processor(weights: Path) -> tuple[Network, Card]:

@@ -1,4 +1,4 @@
-"""The three verdicts on a film, and what tells a lateral lumbar radiograph from any other picture."""
+"""The three verdicts on a film, what tells a lumbar radiograph from any other picture, and how sure bone is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Final, Literal
 
 import numpy as np
 from jaxtyping import Float32
+
+from spineseg.inference.views import bone_of
 
 RELIABLE: Final = "numbering reliable"
 CHECK: Final = "check the numbering"
@@ -25,3 +27,18 @@ def traces(bone: Float32[np.ndarray, "rows columns"]) -> float:
     """
     trace = np.count_nonzero(bone > TRACE)
     return 1.0 - np.count_nonzero(bone > BONE) / trace if trace else 1.0
+
+
+def bone_confidence(probabilities: Float32[np.ndarray, "vertebra rows columns"]) -> tuple[float, float]:
+    """Mean probability of bone and of the strongest channel where bone is above 0.5; 1 where it nowhere is."""
+    bone = bone_of(probabilities)
+    found = bone > BONE
+    if not found.any():
+        return 1.0, 1.0
+    return float(bone[found].mean()), float(probabilities.max(0)[found].mean())
+
+
+def mean_of_bone(channel: Float32[np.ndarray, "rows columns"]) -> float:
+    """Mean probability of one vertebra where it is above 0.5; 1 where it nowhere is."""
+    found = channel > BONE
+    return float(channel[found].mean()) if found.any() else 1.0

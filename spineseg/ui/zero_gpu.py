@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import gradio as gr
 
 from spineseg.film import Film
 from spineseg.inference.prediction import Prediction
-from spineseg.inference.views import Channels, Probabilities
+from spineseg.inference.views import Channels, Probabilities, View
 from spineseg.ui import texts
 from spineseg.ui.correction import BadRequest
 from spineseg.ui.handlers import error_location
@@ -44,7 +44,7 @@ class Borrowing:
     """A segmenter whose network runs elsewhere; for the rest a `handlers.Model`."""
 
     segmenter: Segmenter
-    run: Callable[[Channels], Probabilities]
+    run: Callable[[Channels, Sequence[View]], Probabilities]
 
     @property
     def device(self) -> str:
@@ -69,9 +69,9 @@ def on_borrowed_gpu(loaders: Mapping[str, Callable[[], Segmenter]]) -> dict[str,
     segmenters = {name: load() for name, load in loaders.items()}
     cv2.setNumThreads(1)  # a forked process has none of OpenCV's threads, but the locks that they held
 
-    def run(name: str, channels: Channels) -> Probabilities:
+    def run(name: str, channels: Channels, views: Sequence[View]) -> Probabilities:
         try:
-            return segmenters[name].probabilities(channels)
+            return segmenters[name].probabilities(channels, views)
         except Exception as error:  # the package would print its message, and a network on the CPU would hang here
             log.error("the borrowed GPU failed: %s", error_location(error))
             raise gr.Error(type(error).__name__, print_exception=False) from None

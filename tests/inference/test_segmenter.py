@@ -13,6 +13,7 @@ import pytest
 import torch
 from small import GRID, write_checkpoint
 
+import spineseg.inference.segmenter as segmenters
 from spineseg.evaluation.metrics import dice
 from spineseg.film import Case, Film
 from spineseg.inference.grid import film_to_grid, masks_to_grid
@@ -23,7 +24,7 @@ from spineseg.inference.torch_network import TorchNetwork
 from spineseg.inference.verdict import CHECK, RELIABLE
 from spineseg.inference.views import ONE_VIEW, VIEWS
 from spineseg.model.architectures import build_network
-from spineseg.model.card import Card, read_card
+from spineseg.model.card import Card, Decoder, read_card
 from spineseg.model.checkpoint import load_checkpoint
 from spineseg.model.config import GridConfig, UNetConfig
 from spineseg.model.unet import UNet
@@ -155,17 +156,29 @@ def case() -> Case:
     return simulate_case(1, 0, SimulateConfig(rows=700, crop_probability=0.0))
 
 
-def test_a_network_that_knows_gives_the_truth_back(case: Case, monkeypatch: pytest.MonkeyPatch):
-    """Grid, decoder and the way back to the film lose next to nothing, at the default grid."""
-    config = UNetConfig(features=(4, 6))
-    known = masks_to_grid(case.masks, film_to_grid(case.film, GridConfig())[1])
-    ordered = Card("oracle", GridConfig(), config)
-    for card, verdict in ((ordered, RELIABLE), (replace(ordered, decoder="none"), CHECK)):
-        segmenter = Segmenter(TorchNetwork(UNet(config), card), card)
-        monkeypatch.setattr(segmenter, "_probabilities", lambda *_: (known, "cpu"))
-        prediction = segmenter(case.film)
-        assert prediction.levels.verdict == verdict
-        assert dice(prediction.masks, case.masks).min() > 0.96
+WITH_MARGINS = [("ordered", RELIABLE, 0), ("none", CHECK, 0), ("ordered", RELIABLE, 900)]
+
+
+@pytest.mark.parametrize(("decoder", "verdict", "around"), WITH_MARGINS)
+def test_a_network_that_knows_gives_the_truth_back(
+    case: Case, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, decoder: Decoder, verdict: str, around: int
+):
+    """Grid, decoder and the way back to the film lose next to nothing, at the default grid.
+
+    Nor does a second look, where the film is small in the picture: `around` it lie so many pixels of something else.
+    """
+    inner = np.pad(case.masks, ((0, 0), (around, around), (around, around)))
+    image = rng.uniform(0, float(case.film.image.max()), inner.shape[1:]).astype(np.float32)
+    image[around : image.shape[0] - around, around : image.shape[1] - around] = case.film.image
+    fits, config = [], UNetConfig(features=(4, 6))
+    monkeypatch.setattr(f"{segmenters.__name__}.film_to_grid", lambda *at: fits.append(film_to_grid(*at)) or fits[-1])
+    card = Card("oracle", GridConfig(), config, decoder)
+    segmenter = Segmenter(TorchNetwork(UNet(config), card), card)
+    monkeypatch.setattr(segmenter, "_look", lambda *_: (masks_to_grid(inner, fits[-1][1]), "cpu"))
+    prediction = segmenter(Film(image, polarity_known=True))
+    assert prediction.levels.verdict == verdict
+    assert dice(prediction.masks, inner).min() > 0.96
+    assert len(fits) == (2 if around else 1) and prediction.fit is fits[-1][1]
 
 
 def test_a_network_on_patches_answers_on_the_whole_grid(case: Case):

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,7 +26,7 @@ from ui_fakes import FILM
 
 from spineseg.inference.onnx_network import OnnxNetwork
 from spineseg.inference.segmenter import Segmenter
-from spineseg.inference.views import Channels, Probabilities
+from spineseg.inference.views import Channels, Probabilities, View
 from spineseg.io.films import read_film
 from spineseg.ui import texts
 from spineseg.ui.correction import BadRequest
@@ -187,23 +187,23 @@ def segmenter() -> Segmenter:
 def test_what_travels_is_small_and_pickled_and_the_masks_are_the_same(segmenter: Segmenter) -> None:
     sizes = []
 
-    def elsewhere(channels: Channels) -> Probabilities:
-        request = pickle.dumps((("spineseg", channels), {}))
-        result = pickle.dumps(segmenter.probabilities(pickle.loads(request)[0][1]))
+    def elsewhere(channels: Channels, views: Sequence[View]) -> Probabilities:
+        request = pickle.dumps((("spineseg", channels, views), {}))
+        result = pickle.dumps(segmenter.probabilities(*pickle.loads(request)[0][1:]))
         sizes.extend([len(request), len(result)])
         return pickle.loads(result)
 
     film = read_film(EXAMPLE)
     there, here = Borrowing(segmenter, elsewhere)(film), segmenter(film)
     assert np.array_equal(there.masks, here.masks) and there.levels == here.levels
-    assert len(sizes) == 2 and max(sizes) < MOST_BYTES
+    assert len(sizes) == 4 and max(sizes) < MOST_BYTES
 
 
 def test_where_no_gpu_was_lent_no_network_runs_here(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(_: Channels) -> Probabilities:
+    def refused(*_: object) -> Probabilities:
         raise gr.Error("GPU task aborted", title="ZeroGPU worker error", print_exception=False)
 
-    def full(_: Channels) -> Probabilities:
+    def full(*_: object) -> Probabilities:
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(OnnxNetwork, "__call__", lambda *_: pytest.fail("the network ran here"))
