@@ -16,7 +16,7 @@ from spineseg.inference.masks import film_masks, masks_beyond
 from spineseg.inference.polarity import bone_is_dark
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.sacrum import with_s1
-from spineseg.inference.spine_field import spine_field
+from spineseg.inference.spine_field import same_names, spine_field
 from spineseg.inference.verdict import NOT_LUMBAR, traces
 from spineseg.inference.views import FIRST, ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged, bone_of
 from spineseg.inference.visible_field import visible_field
@@ -121,13 +121,7 @@ class Segmenter:
             seen = film.inverted()
             image, fit = film_to_grid(seen, self.card.grid)
         visible = visible_field(image, fit)
-        channels, first = normalise(image, fit.inside(), self.card.grid), None
-        if ordered:
-            first, _ = self._look(channels, run, self.views[:FIRST])
-            if field := self._worth_a_second_look(first, fit):
-                image, fit = film_to_grid(seen, self.card.grid, field)
-                channels, first = normalise(image, fit.inside(), self.card.grid), None
-        probabilities, device = self._look(channels, run, self.views, first)
+        probabilities, fit, device = self._looked_at(seen, image, fit, run)
         if ordered:
             decoded = decode_ordered(
                 probabilities, visible_rows=fit.grid_rows(visible[0]), most_traces=self.card.most_traces
@@ -142,6 +136,19 @@ class Segmenter:
         inverted = inverted and decoded.report.verdict != NOT_LUMBAR  # any other picture is shown as it is stored
         seconds = time.perf_counter() - began
         return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted, beyond)
+
+    def _looked_at(self, film: Film, image: Image, fit: GridFit, run: Run | None) -> tuple[Probabilities, GridFit, str]:
+        """Probabilities, where their grid lies, and the device: of the film's field, or of the part around its spine."""
+        channels, first = normalise(image, fit.inside(), self.card.grid), None
+        if self.card.decoder == "ordered":
+            first, _ = self._look(channels, run, self.views[:FIRST])
+            if field := self._worth_a_second_look(first, fit):
+                close, near = film_to_grid(film, self.card.grid, field)
+                second, device = self._look(normalise(close, near.inside(), self.card.grid), run, self.views)
+                if same_names(decode_ordered(first), fit, decode_ordered(second), near):
+                    return second, near, device
+        probabilities, device = self._look(channels, run, self.views, first)
+        return probabilities, fit, device
 
     def _worth_a_second_look(self, first: Probabilities, fit: GridFit) -> Box | None:
         """The part of the film around the vertebrae, where they are small; none of a picture that shows no spine."""

@@ -17,6 +17,7 @@ from scipy import ndimage
 from spineseg.exposed_field import Box
 from spineseg.film import bounding_box
 from spineseg.inference.grid import GridFit
+from spineseg.inference.levels import Decoded
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class SpineFieldConfig:
     """Spots of bone below this share of the largest are none."""
     least_gain: float = 1.1
     """Least magnification."""
+    least_known: int = 4
+    """So many vertebrae, found by the first look, must bear the same names after the second."""
 
 
 def spine_field(
@@ -60,3 +63,34 @@ def _on_film(used: slice, size: float, scale: float, offset: float, field: slice
     first, last = ((end - offset) / scale for end in (middle - size / 2, middle + size / 2))
     most = field.stop - field.start
     return slice(field.start + max(math.floor(first), 0), field.start + min(math.ceil(last), most))
+
+
+def same_names(
+    first: Decoded, fit: GridFit, second: Decoded, near: GridFit, config: SpineFieldConfig = SpineFieldConfig()
+) -> bool:
+    """Whether each vertebra of the second look lies nearest to that of its own name in the first.
+
+    A film cut in the middle of the spine has fewer neighbours in view by which to count, and the second look fewer yet.
+    Where the first look found few vertebrae it had run them into one another, and the second one is believed.
+    """
+    before, after = _centres(first, fit), _centres(second, near)
+    if len(before) < config.least_known:
+        return True
+    return all(
+        math.dist(place, before[k]) <= min(math.dist(place, other) for other in before.values())
+        for k, place in after.items()
+        if k in before
+    )
+
+
+def _centres(decoded: Decoded, fit: GridFit) -> dict[int, tuple[float, float]]:
+    """Row and column, in pixels of the film, of each vertebra that was found."""
+    channels = decoded.channels
+    centres = {k: ndimage.center_of_mass(channel) for k, channel in enumerate(channels) if (channel > 0.5).any()}
+    return {
+        k: (
+            (row - fit.row_offset) / fit.row_scale + fit.field[0].start,
+            (column - fit.column_offset) / fit.column_scale + fit.field[1].start,
+        )
+        for k, (row, column) in centres.items()
+    }
