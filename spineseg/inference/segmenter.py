@@ -138,7 +138,7 @@ class Segmenter:
         return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted, beyond)
 
     def _looked_at(self, film: Film, image: Image, fit: GridFit, run: Run | None) -> tuple[Probabilities, GridFit, str]:
-        """Probabilities, where their grid lies, and the device: of the film's field, or of the part around its spine."""
+        """Probabilities of the film's field or of the part around its spine, where their grid lies, and the device."""
         channels, first = normalise(image, fit.inside(), self.card.grid), None
         if self.card.decoder == "ordered":
             first, _ = self._look(channels, run, self.views[:FIRST])

@@ -85,12 +85,13 @@ def same_names(
 
 def _centres(decoded: Decoded, fit: GridFit) -> dict[int, tuple[float, float]]:
     """Row and column, in pixels of the film, of each vertebra that was found."""
-    channels = decoded.channels
-    centres = {k: ndimage.center_of_mass(channel) for k, channel in enumerate(channels) if (channel > 0.5).any()}
+    found = {
+        k: np.argwhere(channel > 0.5).mean(0) for k, channel in enumerate(decoded.channels) if (channel > 0.5).any()
+    }
     return {
         k: (
             (row - fit.row_offset) / fit.row_scale + fit.field[0].start,
             (column - fit.column_offset) / fit.column_scale + fit.field[1].start,
         )
-        for k, (row, column) in centres.items()
+        for k, (row, column) in ((k, place.tolist()) for k, place in found.items())
     }
