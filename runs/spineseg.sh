@@ -67,6 +67,6 @@ python -m experiments.auxiliary_maps --data "$work/mix1718" --out "$work/run14/l
   --from "$work/run13/last.safetensors" --epochs 4 --keep 0.2 --seed 14
 python -m benchmarks.accuracy --checkpoint "$work/run14/last.safetensors" --meshes "$meshes" \
   ${3:+--films "$3"} --json "$work/accuracy.json"
-python -m tools.publish_checkpoint "$work/run14/last.safetensors" "$work/accuracy.json" --name spineseg --most-traces 0.50 \
+python -m tools.publish_checkpoint "$work/run14/last.safetensors" "$work/accuracy.json" --name spineseg --most-traces 0.47 \
   --description "Default model. Trained on simulated films only; it has seen no patient's film. Some of its simulated bones are \
 projected from meshes of the Visible Human (Remus et al. 2021, PLoS ONE 16(4):e0250456, BSD-3-Clause)."

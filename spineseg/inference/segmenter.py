@@ -18,7 +18,7 @@ from spineseg.inference.prediction import Prediction
 from spineseg.inference.sacrum import with_s1
 from spineseg.inference.spine_field import same_names, spine_field
 from spineseg.inference.verdict import NOT_LUMBAR, traces
-from spineseg.inference.views import FIRST, ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged, bone_of
+from spineseg.inference.views import ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged, bone_of
 from spineseg.inference.visible_field import visible_field
 from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.card import UNET, Card
@@ -139,15 +139,13 @@ class Segmenter:
 
     def _looked_at(self, film: Film, image: Image, fit: GridFit, run: Run | None) -> tuple[Probabilities, GridFit, str]:
         """Probabilities of the film's field or of the part around its spine, where their grid lies, and the device."""
-        channels, first = normalise(image, fit.inside(), self.card.grid), None
-        if self.card.decoder == "ordered":
-            first, _ = self._look(channels, run, self.views[:FIRST])
-            if field := self._worth_a_second_look(first, fit):
-                close, near = film_to_grid(film, self.card.grid, field)
-                second, device = self._look(normalise(close, near.inside(), self.card.grid), run, self.views)
-                if same_names(decode_ordered(first), fit, decode_ordered(second), near):
-                    return second, near, device
-        probabilities, device = self._look(channels, run, self.views, first)
+        probabilities, device = self._look(normalise(image, fit.inside(), self.card.grid), run, self.views)
+        field = self._worth_a_second_look(probabilities, fit) if self.card.decoder == "ordered" else None
+        if field:
+            close, near = film_to_grid(film, self.card.grid, field)
+            second, device = self._look(normalise(close, near.inside(), self.card.grid), run, self.views)
+            if same_names(decode_ordered(probabilities), fit, decode_ordered(second), near):
+                return second, near, device
         return probabilities, fit, device
 
     def _worth_a_second_look(self, first: Probabilities, fit: GridFit) -> Box | None:
@@ -168,20 +166,18 @@ class Segmenter:
         """Of each vertebra, from what the network sees of a film. Raises torch.OutOfMemoryError."""
         return averaged(channels, views or self.views, self._network)
 
-    def _look(
-        self, channels: Channels, run: Run | None, views: Sequence[View], first: Probabilities | None = None
-    ) -> tuple[Probabilities, str]:
-        """Probabilities of each vertebra, and the device that they were computed on. first: see `averaged`."""
+    def _look(self, channels: Channels, run: Run | None, views: Sequence[View]) -> tuple[Probabilities, str]:
+        """Probabilities of each vertebra, and the device that they were computed on."""
         if run:
             return run(channels, views), self.device
         try:
-            return averaged(channels, views, self._network, first), self.device
+            return averaged(channels, views, self._network), self.device
         except RuntimeError as error:
             if not self._network.lacks_memory(error):
                 raise
         # Outside of the handler, which keeps the failed attempt's tensors alive.
         on_cpu = self._network.on_cpu()
-        return averaged(channels, views, on_cpu, first), on_cpu.device
+        return averaged(channels, views, on_cpu), on_cpu.device
 
 
 def _on_processor(weights: Path) -> tuple[Network, Card]:

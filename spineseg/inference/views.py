@@ -39,8 +39,6 @@ VIEWS = (View(), View(0.0, True), View(-7.0), View(7.0, True), View(7.0), View(-
 """The film as it is, which alone reaches every corner of the grid, and turns within the range of training. With each
 goes its mirror image, so that a film facing right gets the mirror image of the masks of the same film facing left.
 Scaled views gained little (LOG.md, 2026-11-26)."""
-FIRST = 2
-"""So many views tell where the spine is (`spine_field`); they must reach every corner of the grid."""
 
 
 VIEW_BEGINS: ContextVar[Callable[[int, int], None]] = ContextVar("VIEW_BEGINS", default=lambda view, count: None)
@@ -53,19 +51,13 @@ def bone_of(probabilities: Probabilities) -> Float32[np.ndarray, "rows columns"]
     return np.minimum(probabilities.sum(0), np.float32(1))
 
 
-def averaged(
-    channels: Channels,
-    views: Sequence[View],
-    run: Callable[[Channels], Probabilities],
-    first: Probabilities | None = None,
-) -> Probabilities:
+def averaged(channels: Channels, views: Sequence[View], run: Callable[[Channels], Probabilities]) -> Probabilities:
     """Mean of the network's probabilities over views, each turned back; where a view does not reach, of the others.
 
-    channels: the network's input (`grid.normalise`). run: the network. first: what it gave for the `FIRST` of them.
+    channels: the network's input (`grid.normalise`). run: the network.
     """
-    known = 0 if first is None else min(FIRST, len(views))
-    total, reached = np.float32(0) if first is None else first * np.float32(known), np.float32(known)
-    for number, view in enumerate(views[known:], known + 1):
+    total, reached = np.float32(0), np.float32(0)
+    for number, view in enumerate(views, 1):
         VIEW_BEGINS.get()(number, len(views))
         there = view.matrix(channels.shape[1:])
         back = _inverse(there)
