@@ -11,12 +11,12 @@ import SimpleITK as sitk
 from spineseg.film import Film
 from spineseg.io.films import read_film
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "1-pelvis-in-view.dcm"
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "2-leaning.dcm"
 BITS = 12
 
 
 def enlarged(rows: int, columns: int, noise: float = 8.0) -> Film:
-    """The first example at another size, with a detector's noise, which enlarging it would smooth away."""
+    """An example, which needs no second look, at another size and with a detector's noise, which enlarging would smooth."""
     image = cv2.resize(read_film(EXAMPLE).image, (columns, rows), interpolation=cv2.INTER_CUBIC)
     image = image + np.random.default_rng(0).normal(0, noise, image.shape)
     return Film(np.clip(np.rint(image), 0, 2**BITS - 1).astype(np.float32))
