@@ -16,7 +16,7 @@ BITS = 12
 
 
 def enlarged(rows: int, columns: int, noise: float = 8.0) -> Film:
-    """An example, which needs no second look, at another size and with a detector's noise, which enlarging would smooth."""
+    """An example that needs no second look at another size, with a detector's noise, which enlarging would smooth."""
     image = cv2.resize(read_film(EXAMPLE).image, (columns, rows), interpolation=cv2.INTER_CUBIC)
     image = image + np.random.default_rng(0).normal(0, noise, image.shape)
     return Film(np.clip(np.rint(image), 0, 2**BITS - 1).astype(np.float32))
