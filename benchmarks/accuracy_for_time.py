@@ -74,9 +74,10 @@ def measured(
     ways = [(path, count, Segmenter.load(path, device, VIEWS[:count])) for path in checkpoints for count in views]
     film = enlarged(*size)
     took = take_turns({str(k): finished(lambda s=s: s(film), device) for k, (*_, s) in enumerate(ways)}, n)
+    works = {path: work(path) for path in checkpoints}
     rows: list[Row] = []
     for k, (path, count, segmenter) in enumerate(ways):
-        of_it: Row = {"checkpoint": path.stem, "views": count, "10^9 multiply-adds": count * work(path)}
+        of_it: Row = {"checkpoint": path.stem, "views": count, "10^9 multiply-adds": count * works[path]}
         rows.append({**of_it, **scores(segmenter, cases), **spread(took[str(k)])})
     kept = front([(row["median ms"], row["dice"]) for row in rows])
     return [{**row, "on the front": k in kept} for k, row in enumerate(rows)]

@@ -63,6 +63,13 @@ class GridFit:
         """Where columns of the film lie on the grid."""
         return (film_column - self.field[1].start) * self.column_scale + self.column_offset
 
+    def film_place(self, row: float, column: float) -> tuple[float, float]:
+        """Row and column of the film at a place of the grid."""
+        return (
+            (row - self.row_offset) / self.row_scale + self.field[0].start,
+            (column - self.column_offset) / self.column_scale + self.field[1].start,
+        )
+
     def grid_rows(self, film_rows: slice) -> tuple[float, float]:
         """First row of a part of the film on the grid, and one past its last."""
         return self.grid_row(float(film_rows.start)), self.grid_row(float(film_rows.stop))

@@ -85,13 +85,5 @@ def same_names(
 
 def _centres(decoded: Decoded, fit: GridFit) -> dict[int, tuple[float, float]]:
     """Row and column, in pixels of the film, of each vertebra that was found."""
-    found = {
-        k: np.argwhere(channel > 0.5).mean(0) for k, channel in enumerate(decoded.channels) if (channel > 0.5).any()
-    }
-    return {
-        k: (
-            (row - fit.row_offset) / fit.row_scale + fit.field[0].start,
-            (column - fit.column_offset) / fit.column_scale + fit.field[1].start,
-        )
-        for k, (row, column) in ((k, place.tolist()) for k, place in found.items())
-    }
+    found = {k: np.argwhere(channel > 0.5) for k, channel in enumerate(decoded.channels)}
+    return {k: fit.film_place(*places.mean(0).tolist()) for k, places in found.items() if len(places)}

@@ -41,7 +41,7 @@ def on_session(
     """A Gradio listener that hands the session's state to `handler` and stores the state that it returns.
 
     Returns the viewer's payload, the panels, and what `more` makes of the state. Where another request changed the
-    state meanwhile, the result is dropped, with an error unless `silent`. A handler that returns the same state stores
+    state meanwhile, the result is dropped, with an error unless `silent`. A handler that returns the same state changes
     nothing. Of a film that is not here any more the viewer is told so. The listener's first input is the token of the
     film that the tab shows. of_shown: do nothing where the session holds another film, which the tab is yet to show.
     """
