@@ -14,10 +14,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Int32
+from jaxtyping import Bool, Float, Float32
 from scipy import ndimage
 
 from spineseg.film import VERTEBRAE
+from spineseg.inference.bodies import Numbered, find_bodies, typical_area
 from spineseg.inference.numbering import Agreement, LevelPath, OtherNumbering, beyond, other_numbering
 from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, Verdict, bone_confidence, mean_of_bone, traces
 from spineseg.inference.views import bone_of
@@ -25,21 +26,12 @@ from spineseg.inference.views import bone_of
 Channels = Float32[np.ndarray, "vertebra rows columns"]
 Channel = Float32[np.ndarray, "rows columns"]
 Weights = Float[np.ndarray, "body"]
-Numbered = Int32[np.ndarray, "rows columns"]
 
 
 @dataclass(frozen=True)
 class LevelConfig:
-    """Parameters of the decoder; sizes are shares of a typical body's area, distances of its side."""
+    """Parameters of the decoder; distances are shares of a typical body's side."""
 
-    erode_share: float = 0.12
-    """How far bodies are eroded to split those that touch."""
-    smallest_share: float = 0.25
-    """Components below this share of the median area are no body."""
-    most_bodies: int = 16
-    """Only the largest count, which bounds the time that a map full of speckles takes."""
-    off_spine: float = 1.1
-    """Largest distance of a body from the curve through the others."""
     skipped_end: float = 0.25
     """Cost of leaving a body above or below all named ones without a level, as T12 is."""
     skipped_body: float = 3.0
@@ -56,10 +48,6 @@ class LevelConfig:
     """The same of the strongest channel."""
     sure_body: float = 0.80
     """The first of them for each vertebra. `tools/calibrate_verdict.py` calibrates these five on simulated films."""
-    merged_size: float = 1.35
-    """A body larger than this share of a typical one is split where its strongest channel changes."""
-    cut_size: float = 0.4
-    """Least share of a typical body that each of its parts must have."""
     room_below: float = 0.6
     """Least distance from the last vertebra to the end of the film: a sacrum cut off looks like a lumbar body."""
     room_above: float = 0.35
@@ -114,113 +102,6 @@ class Decoded:
     channels: Channels
     report: LevelReport
     beyond: Mapping[int, Channel] = field(default_factory=dict)
-
-
-def _components(mask: Bool[np.ndarray, "rows columns"]) -> Numbered:
-    """Number the connected components from 1; 0 elsewhere."""
-    numbered = np.zeros(mask.shape, np.int32)
-    ndimage.label(mask, output=numbered)
-    return numbered
-
-
-def _typical(areas: Int[np.ndarray, "component"]) -> float:
-    """Median area, specks left out."""
-    return float(np.median(_no_specks(areas)))
-
-
-def _no_specks(areas: Int[np.ndarray, "component"]) -> Int[np.ndarray, "large"]:
-    """The areas of at least a fifth of the largest."""
-    return areas[areas >= areas.max() * 0.2]
-
-
-def _split(components: Numbered, cores: Numbered) -> Numbered:
-    """Give each pixel to the nearest core within its own component; a component without a core is no bone."""
-    bodies = np.zeros_like(components)
-    for number, box in enumerate(ndimage.find_objects(components), 1):
-        here = components[box] == number
-        own = np.where(here, cores[box], 0)
-        if own.any():
-            nearest = ndimage.distance_transform_edt(own == 0, return_distances=False, return_indices=True)
-            bodies[box][here] = own[tuple(np.asarray(nearest))][here]
-    return bodies
-
-
-def _split_merged(bodies: Numbered, strongest: Int[np.ndarray, "rows columns"], config: LevelConfig) -> Numbered:
-    """Split bodies that are merged across a disc, where one channel gives way to the next."""
-    areas = np.bincount(bodies.ravel())[1:]
-    small = float(np.quantile(_no_specks(areas), 0.25))  # merged bodies are large and raise the median
-    seeds = bodies.copy()
-    for body in np.flatnonzero(areas > config.merged_size * small) + 1:
-        inside = bodies == body
-        of_channels = [_components(inside & (strongest == level)) for level in np.unique(strongest[inside])]
-        large = [found == n for found in of_channels for n in _larger_than(config.cut_size * small, found)]
-        if len(large) > 1:
-            seeds[inside] = 0
-            for part in large:
-                seeds[part] = seeds.max() + 1
-    return _split(bodies, seeds)
-
-
-def _larger_than(area: float, numbered: Numbered) -> Int[np.ndarray, "component"]:
-    """Numbers of the components of at least that area."""
-    return np.flatnonzero(np.bincount(numbered.ravel())[1:] >= area) + 1
-
-
-def _on_curve(centres: Float[np.ndarray, "body rc=2"], farthest: float) -> Bool[np.ndarray, "body"]:
-    """Which bodies lie on one curve.
-
-    As long as some body lies farther than `farthest` from the parabola (column against row) through the others, the one
-    without which the others fit best is left out. Fewer than five bodies define no curve, and all are kept.
-    """
-    kept = np.ones(len(centres), bool)
-    while kept.sum() >= 5:
-        candidates = np.flatnonzero(kept).tolist()
-        fits = [_distance_and_rms(centres, np.delete(candidates, k), body) for k, body in enumerate(candidates)]
-        worst = min(range(len(fits)), key=lambda k: fits[k][1])
-        if fits[worst][0] <= farthest:
-            break
-        kept[candidates[worst]] = False
-    return kept
-
-
-def _distance_and_rms(centres: Float[np.ndarray, "body rc=2"], rest: np.ndarray, body: int) -> tuple[float, float]:
-    """A body's distance from the parabola through the rest, and the root mean square of the rest's."""
-    curve = np.polynomial.Polynomial.fit(centres[rest, 0], centres[rest, 1], 2)
-    residuals = centres[:, 1] - curve(centres[:, 0])
-    return abs(float(residuals[body])), float(np.sqrt(np.mean(residuals[rest] ** 2)))
-
-
-def find_bodies(
-    bone: Float32[np.ndarray, "rows columns"], strongest: Int[np.ndarray, "rows columns"], config: LevelConfig
-) -> tuple[Numbered, int]:
-    """Label the bodies in a map of bone probability, 1..n from the top row down; 0 elsewhere.
-
-    strongest: the channel with the highest probability at each pixel. n is at most `LevelConfig.most_bodies`.
-    """
-    solid = np.asarray(ndimage.binary_fill_holes(bone > 0.5))
-    components = _components(solid)
-    if not solid.any():
-        return components, 0
-    side = float(np.sqrt(_typical(np.bincount(components.ravel())[1:])))
-    depth = cv2.distanceTransform(np.pad(solid, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    bodies = _split(components, _components(depth > config.erode_share * side))
-    if not bodies.any():
-        return bodies, 0
-    bodies = _split_merged(bodies, strongest, config)
-    order = _spinal(bodies, config.off_spine * side, config)
-    renumbered = np.zeros(bodies.max() + 1, np.int32)
-    renumbered[order] = np.arange(1, len(order) + 1)
-    return renumbered[bodies], len(order)
-
-
-def _spinal(bodies: Numbered, farthest: float, config: LevelConfig) -> Int[np.ndarray, "body"]:
-    """Numbers of the bodies that are large enough and lie on the spine, from the top row down."""
-    areas = np.bincount(bodies.ravel())[1:]
-    kept = np.flatnonzero(areas >= config.smallest_share * _typical(areas)) + 1
-    kept = kept[np.argsort(-areas[kept - 1], kind="stable")][: config.most_bodies]
-    centres = np.array(ndimage.center_of_mass(np.ones_like(bodies), bodies, kept))
-    on_spine = _on_curve(centres, farthest)
-    return kept[on_spine][np.argsort(centres[on_spine, 0])]
 
 
 def best_path(
@@ -336,7 +217,7 @@ def decode_ordered(
     most_traces: of the network's card; without it no film is turned away.
     """
     bone = bone_of(probabilities)
-    bodies, count = find_bodies(bone, probabilities.argmax(0), config)
+    bodies, count = find_bodies(bone, probabilities.argmax(0))
     agreement, weight = _agreement(probabilities, bodies, count)
     path, margin = path_margin(agreement, weight, config)
     channels, no_bone = np.zeros_like(probabilities), (bodies == 0) & (bone <= 0.5)
@@ -370,7 +251,7 @@ def _agreement(probabilities: Channels, bodies: Numbered, count: int) -> tuple[A
     """
     sums = np.array([ndimage.sum_labels(p, bodies, np.arange(1, count + 1)) for p in probabilities]).T
     areas = np.bincount(bodies.ravel(), minlength=count + 1)[1:]
-    weight = np.minimum(areas / _typical(areas), 1.0) ** 2 if count else np.zeros(0)
+    weight = np.minimum(areas / typical_area(areas), 1.0) ** 2 if count else np.zeros(0)
     return sums / np.maximum(sums.sum(1, keepdims=True), 1e-6), weight
 
 

@@ -19,7 +19,6 @@ from spineseg.inference.levels import (
     bone_confidence,
     decode_ordered,
     decode_raw,
-    find_bodies,
     path_margin,
 )
 from spineseg.inference.masks import film_masks, largest_component, masks_beyond
@@ -248,25 +247,6 @@ def test_specks_belong_to_no_body(seed: int):
     noisy[L5, 100:104, 160:164] = 1
     decoded = decode_ordered(noisy)
     assert np.array_equal(decoded.channels, before.channels) and decoded.report == before.report
-
-
-def test_each_pixel_goes_to_a_core_of_its_own_component():
-    """A body's corner may be nearer to the core of its neighbour than to its own, and still is its own."""
-    bone = np.zeros((120, 120), np.float32)
-    bone[10:50, 10:50] = bone[51:91, 31:71] = 1
-    bodies, count = find_bodies(bone, np.zeros(bone.shape, int), LevelConfig(erode_share=0.3))
-    assert count == 2
-    for own in (components(bodies == number) for number in (1, 2)):
-        assert (own.max(), np.count_nonzero(own)) == (1, 1600)
-
-
-def test_the_largest_bodies_are_kept():
-    bone = np.zeros((100, 100), np.float32)
-    for k, side in enumerate((14, 10, 16, 12)):
-        bone[25 * k : 25 * k + side, 10 : 10 + side] = 1
-    bodies, count = find_bodies(bone, np.zeros(bone.shape, int), LevelConfig(most_bodies=2))
-    assert count == 2
-    assert [np.count_nonzero(bodies == k) for k in (1, 2)] == [14**2, 16**2]
 
 
 def test_a_film_turned_left_to_right_is_the_same_and_one_upside_down_is_to_be_checked():
