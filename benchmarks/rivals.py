@@ -40,7 +40,7 @@ Answer = Callable[[], np.ndarray]
 """One film's probabilities, of shape (1, channel, rows, columns)."""
 EXACT = 1e-3
 """Largest difference of a probability between two ways to run a network in float32."""
-OURS, REPORT = "ours", "report"
+OURS, REPORT, ONE_CHANNEL, FULL_SIZE = "ours", "report", "one channel", "full size"
 REST_S = 0.1
 """Between two turns, for threads that wait by turning round."""
 
@@ -51,7 +51,7 @@ class Rival:
 
     network: builds it, as a module that is also counted. run: what else turns it into answers. needs: packages beyond
     those of the app. kind: which input it gets. same: it is our network and is compared with our network in torch.
-    exact: in float32, so that it must agree within `EXACT`.
+    exact: in float32, so that it must agree within `EXACT`. passes: of the network through its tile, for one film.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Rival:
     same: bool = True
     exact: bool = True
     cuda: bool = True
+    passes: int = 1
 
 
 # Networks
@@ -91,6 +92,12 @@ def _smp_unet() -> nn.Module:
     import segmentation_models_pytorch as smp  # pyright: ignore[reportMissingImports]
 
     return smp.Unet("resnet34", encoder_weights=None, in_channels=2, classes=6)
+
+
+def _nnunet() -> nn.Module:
+    from benchmarks.nnunet import network
+
+    return network()
 
 
 def _declare_torchvision() -> None:
@@ -176,6 +183,16 @@ def _openvino(rival: Rival, folder: Path, device: str, threads: int, precision: 
     return lambda: compiled(batch)[0]
 
 
+def _nnunet_predictor(rival: Rival, folder: Path, device: str, threads: int, *, mirrored: bool = True) -> Answer:
+    import torch
+
+    from benchmarks.nnunet import Predictor
+
+    torch.set_num_threads(threads)
+    predictor, film = Predictor(device, mirrored=mirrored), _given(rival, folder)
+    return lambda: predictor(film)
+
+
 BASELINE = Rival("ours, torch", _ours, _torch)
 RIVALS = (
     BASELINE,
@@ -191,6 +208,24 @@ RIVALS = (
     Rival("report-6, 1024 x 1024", _report, _torch, kind=REPORT, same=False),
     Rival("MONAI BasicUNet", _basic_unet, _torch, ("monai",), same=False),
     Rival("smp Unet, resnet34", _smp_unet, _torch, ("segmentation-models-pytorch",), same=False),
+    Rival(
+        "nnU-Net, 4 mirror images",
+        _nnunet,
+        _nnunet_predictor,
+        ("nnunetv2",),
+        kind=ONE_CHANNEL,
+        same=False,
+        passes=4,
+    ),
+    Rival(
+        "nnU-Net, tiles of 3000 x 2500",
+        _nnunet,
+        partial(_nnunet_predictor, mirrored=False),
+        ("nnunetv2",),
+        kind=FULL_SIZE,
+        same=False,
+        passes=11 * 13,
+    ),
 )
 
 
@@ -296,8 +331,8 @@ def _turn(process: subprocess.Popen[str]) -> Row:
 
 
 def prepare(folder: Path) -> None:
-    """Write both inputs, made of an example."""
-    from benchmarks.films import EXAMPLE
+    """Write the inputs, made of an example."""
+    from benchmarks.films import EXAMPLE, enlarged
     from experiments.the_report.recipes import GRID as REPORT_GRID
     from spineseg.inference.grid import film_to_grid, normalise
     from spineseg.io.films import read_film
@@ -307,6 +342,8 @@ def prepare(folder: Path) -> None:
     for name, grid in ((OURS, read_card(CHECKPOINT).grid), (REPORT, REPORT_GRID)):
         image, fit = film_to_grid(film, grid)
         np.save(folder / f"{name}.npy", normalise(image, fit.inside(), grid)[None])
+    np.save(folder / f"{ONE_CHANNEL}.npy", np.load(folder / f"{OURS}.npy")[:, :1])
+    np.save(folder / f"{FULL_SIZE}.npy", enlarged(3000, 2500).image[None, None] / 4096)
 
 
 def agreement(answer: np.ndarray, ours: np.ndarray) -> Row:
@@ -322,11 +359,12 @@ def described(rival: Rival, folder: Path) -> Row:
     from benchmarks.networks import Probabilities, multiply_adds
     from spineseg.model.unet import parameter_count
 
-    batch, network = torch.from_numpy(_given(rival, folder)), Probabilities(rival.network()).eval()
+    given, network = _given(rival, folder), Probabilities(rival.network()).eval()
+    tile = np.load(folder / f"{ONE_CHANNEL}.npy") if rival.kind == FULL_SIZE else given
     return {
-        "input": " x ".join(map(str, batch.shape[1:])),
+        "input": " x ".join(map(str, given.shape[1:])),
         "weights": parameter_count(network),
-        "10^9 multiply-adds": multiply_adds(network, batch) / 1e9,
+        "10^9 multiply-adds": rival.passes * multiply_adds(network, torch.from_numpy(tile)) / 1e9,
     }
 
 
@@ -360,6 +398,16 @@ def compare(rivals: Sequence[Rival], folder: Path, device: str, threads: int, re
     ]
 
 
+def with_share(rows: Sequence[Row], threads: int) -> list[Row]:
+    """With how much of the processor's fastest matrix product each reaches."""
+    from benchmarks.networks import fastest_product
+
+    most = fastest_product(threads)
+    print(f"fastest matrix product: {most / 1e9:.0f} x 10^9 multiply-adds a second")
+    share = "% of the fastest product"
+    return [{**row, share: round(100 * row["10^9 multiply-adds"] * 1e12 / row["median ms"] / most)} for row in rows]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, tell; 1 if a way that should be exact is not."""
     parser = options("rivals", __doc__, 15)
@@ -376,6 +424,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         prepare(Path(scratch))
         rows = compare(rivals, Path(scratch), chosen.device, chosen.threads, chosen.repeats)
+    if chosen.device == "cpu":
+        rows = with_share(rows, chosen.threads)
     settings = {"repeats": chosen.repeats, "device": chosen.device, "threads": chosen.threads, "missing": missing}
     tell("rivals", settings, place, {"Rivals": rows}, chosen.json)
     wrong = [
