@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
-from scipy.optimize import least_squares
+from scipy.optimize import leastsq
 
 from spineseg.film import bounding_box
 from spineseg.inference.masks import largest_component
@@ -36,6 +36,8 @@ _OBLIQUE_COST = 1.5
 """Cost of endplates oblique to the spine; 8 degrees, two deviations of a spine's, cost as much as 4 % of the area."""
 _POOR_FIT = 0.1
 """1 - intersection over union of a mask and its best quadrilateral, from which on the penalty counts in full."""
+_GOOD_FIT = 0.1
+"""Share of the penalty below which it changes nothing."""
 _SHARPNESS_POWER = 4
 """A point of the contour is weighted by this power of its sharpness; chosen on simulated films."""
 _LEAST_SAG_PX = 0.8
@@ -96,13 +98,13 @@ class Pixels:
     inside: Bool[np.ndarray, "point"]
 
 
-def _sample(mask: Mask, row_to_column: float) -> Pixels:
-    """Some thirty rows and columns over the mask's box and a fifth around it."""
+def _sample(mask: Mask, row_to_column: float, samples: int) -> Pixels:
+    """So many rows and columns, or a few more, over the mask's box and a fifth around it."""
     rows, columns = box = bounding_box(mask)
     component = largest_component(mask[box])
     margin = [side // 5 + 1 for side in component.shape]
     padded = np.pad(component, [(m, m) for m in margin])
-    steps = [max(side // 40, 1) for side in padded.shape]
+    steps = [max(side // samples, 1) for side in padded.shape]
     sampled = padded[:: steps[0], :: steps[1]]
     points = np.argwhere(np.ones_like(sampled)) * steps + [rows.start - margin[0], columns.start - margin[1]]
     return Pixels(points * [row_to_column, 1.0], sampled.ravel())
@@ -137,15 +139,18 @@ def _first_corners(pixels: Pixels, down: Float[np.ndarray, "rc=2"]) -> Corners:
     penalty = _OBLIQUE_COST * np.sqrt(len(inside)) / (4 * deep) * np.array([-down, down, down, -down]).ravel()
     free = _fit_quadrilateral(corners, pixels, 0.0 * penalty, float(np.sqrt(tall * deep)))
     poor = min((1 - _iou(free, pixels)) / _POOR_FIT, 1.0) ** 2
+    if poor < _GOOD_FIT:
+        return free
     return _fit_quadrilateral(corners, pixels, poor * penalty, float(np.sqrt(tall * deep)))
 
 
 def _fit_quadrilateral(corners: Corners, pixels: Pixels, penalty: Float[np.ndarray, "8"], size: float) -> Corners:
     """Least squares of `_residuals`, first with soft edges, then with sharper ones."""
     for soft in (0.1, 0.03):
-        start, given = corners.ravel(), (pixels, soft * size, penalty)
-        found = least_squares(_residuals, start, _jacobian, args=given, method="lm", max_nfev=60)  # pyright: ignore[reportArgumentType]
-        corners = found.x.reshape(4, 2)
+        found = leastsq(
+            _residuals, corners.ravel(), (pixels, soft * size, penalty), _jacobian, full_output=True, maxfev=60
+        )[0]
+        corners = np.reshape(found, (4, 2))
     return corners
 
 
@@ -270,14 +275,19 @@ def _robust(terms: np.ndarray, values: np.ndarray, weights: np.ndarray) -> tuple
 
 
 def fit_body(
-    mask: Mask, down: Float[np.ndarray, "rc=2"], row_to_column: float = 1.0, sharpness: Sharpness | None = None
+    mask: Mask,
+    down: Float[np.ndarray, "rc=2"],
+    row_to_column: float = 1.0,
+    sharpness: Sharpness | None = None,
+    samples: int = 40,
 ) -> Body:
     """Corners and endplates of a mask, in square pixels of a column's width.
 
     down: roughly from head to tail at this body. The corners start with the cranial one on the left of a film with the
-    head up (on the side of `down` turned clockwise as the film is seen). Raises NoBody.
+    head up (on the side of `down` turned clockwise as the film is seen). samples: rows and columns on which the first
+    corners are found. Raises NoBody.
     """
-    points, pixels = contour(mask) * [row_to_column, 1.0], _sample(mask, row_to_column)
+    points, pixels = contour(mask) * [row_to_column, 1.0], _sample(mask, row_to_column, samples)
     if len(points) < 4 * _SMALLEST_SIDE_PX:
         raise NoBody("it has too few pixels")
     first = _first_corners(pixels, down)

@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float, Float32
 from scipy import ndimage, optimize
 
 from spineseg.film import VERTEBRAE
-from spineseg.inference.corners import NoBody, Sharpness, cross, fit_body, steepness
+from spineseg.inference.corners import NoBody, cross, fit_body
+from spineseg.inference.outlines import coverage, sharpness
 from spineseg.inference.views import bone_of
 
 Image = Float32[np.ndarray, "rows columns"]
@@ -70,7 +71,7 @@ def completed(channels: Channels, bone: Image, seen: Mask, config: SacrumConfig 
     above, here = (np.array(ndimage.center_of_mass(mask)) for mask in (l5, s1))
     down = (here - above) / np.linalg.norm(here - above)
     try:
-        upper = fit_body(s1, down, sharpness=_sharpness(bone)).corners[:2] + 0.5
+        upper = fit_body(s1, down, sharpness=sharpness(bone)).corners[:2] + 0.5
     except NoBody:
         return channels[-1]
     log_odds = _log_odds(bone, channels[:-1].max(0) > 0.5, seen, config)
@@ -80,26 +81,6 @@ def completed(channels: Channels, bone: Image, seen: Mask, config: SacrumConfig 
     there = (drawn > 0.5) & seen
     overlap = (there & s1).sum() / (there | s1).sum()
     return drawn if overlap >= config.least_overlap and _convex(corners) else channels[-1]
-
-
-def coverage(corners: Corners, shape: tuple[int, int], oversampling: int = 8) -> Image:
-    """Share of each pixel that the quadrilateral covers, 0..1."""
-    first = np.clip(np.floor(corners.min(0)).astype(int), 0, shape)
-    rows, columns = np.clip(np.ceil(corners.max(0)).astype(int), 0, shape) - first
-    drawn = np.zeros(shape, np.float32)
-    if rows and columns:
-        fine = np.zeros((rows * oversampling, columns * oversampling), np.float32)
-        points = np.round(((corners - first)[:, ::-1] * oversampling - 0.5) * 16).astype(np.int32)
-        cv2.fillPoly(fine, [points], 1, shift=4)
-        part = cv2.resize(fine, (int(columns), int(rows)), interpolation=cv2.INTER_AREA)
-        drawn[first[0] : first[0] + rows, first[1] : first[1] + columns] = part
-    return drawn
-
-
-def _sharpness(bone: Image) -> Sharpness:
-    """By which the endplate is measured too (`measure.errors.BoneMap`), so that it stays where it was."""
-    values = steepness(bone)
-    return lambda points: ndimage.map_coordinates(values, points.T, order=1, mode="nearest")
 
 
 def _log_odds(bone: Image, others: Mask, seen: Mask, config: SacrumConfig) -> Image:

@@ -13,6 +13,7 @@ from spineseg.film import BadInput, Film
 from spineseg.inference.grid import GridFit, Image, film_to_grid, normalise
 from spineseg.inference.levels import decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks, masks_beyond
+from spineseg.inference.outlines import shaped
 from spineseg.inference.polarity import bone_is_dark
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.sacrum import with_s1
@@ -130,7 +131,7 @@ class Segmenter:
             decoded = decode_raw(probabilities)
         channels = decoded.channels
         if ordered:
-            channels = with_s1(channels, probabilities, fit.inside())
+            channels = shaped(with_s1(channels, probabilities, fit.inside()), bone_of(probabilities))
         masks = film_masks(channels, fit, one_component=ordered)
         beyond = masks_beyond(decoded.beyond, fit, masks)
         inverted = inverted and decoded.report.verdict != NOT_LUMBAR  # any other picture is shown as it is stored

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spineseg.inference.sacrum import completed, coverage
+from spineseg.inference.outlines import coverage
+from spineseg.inference.sacrum import completed
 
 EVERYWHERE = np.ones((128, 96), bool)
 LENGTH = 30.0
