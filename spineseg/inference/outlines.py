@@ -52,7 +52,7 @@ def shaped(channels: Channels, bone: Image, config: OutlineConfig = OutlineConfi
             body = fit_body(masks[k], down / np.linalg.norm(down), sharpness=weights, samples=config.samples)
         except NoBody:
             continue
-        result[k] = _within(channels[k], body, np.delete(masks, k, 0).any(0), config)
+        result[k] = _within(channels[k], body, np.asarray(np.delete(masks, k, 0).any(0)), config)
     return result
 
 

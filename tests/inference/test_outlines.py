@@ -37,7 +37,8 @@ def overlap(channel: np.ndarray, truth: np.ndarray) -> float:
 def test_an_outline_covers_its_area() -> None:
     square = np.array([(10.25, 20.5), (10.25, 30.5), (18.25, 30.5), (18.25, 20.5)])
     drawn = coverage(square, (40, 40))
-    assert drawn.sum() == pytest.approx(80, rel=0.03) and drawn[14, 25] == 1 and drawn[10, 25] == pytest.approx(0.75, abs=0.13)
+    assert drawn.sum() == pytest.approx(80, rel=0.03)
+    assert drawn[14, 25] == 1 and drawn[10, 25] == pytest.approx(0.75, abs=0.13)
     assert coverage(square - [100, 0], (40, 40)).sum() == 0, "beyond the picture"
 
 
