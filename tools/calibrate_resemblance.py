@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def films_in(folder: Path) -> Iterator[tuple[str, Film]]:
 
 
 def traces_of(segmenter: Segmenter, film: Film) -> float:
-    """Of the segmented film."""
+    """Of the film at the first look, which decides whether there is a second one."""
     return traces(bone_of(segmenter(film).probabilities))
 
 
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--atlas", type=Path)
     chosen = parser.parse_args()
     segmenter, config = Segmenter.load(chosen.checkpoint), SimulateConfig(rows=768)
+    now, segmenter.card = segmenter.card.most_traces, replace(segmenter.card, most_traces=0.0)  # no second look
     atlas = load_atlas(chosen.atlas) if chosen.atlas else None
     indices = tqdm(range(chosen.films), desc="simulated")
     films = (simulate_case(SEED, index, config, atlas if index % 2 else None).film for index in indices)
@@ -68,8 +70,7 @@ def main() -> None:
     halves = {name: [t for s, t in others if (s in calibrating) == half] for name, half in _HALVES.items()}
     for threshold in THRESHOLDS:
         counts = (f"{name} {above(values, threshold)}" for name, values in (ordinary | halves).items())
-        now = "<- now" if threshold == segmenter.card.most_traces else ""
-        print(f"{threshold:.2f}: turned away", "; ".join(counts), now)
+        print(f"{threshold:.2f}: turned away", "; ".join(counts), "<- now" if threshold == now else "")
 
 
 _HALVES = {"others": True, "others held back": False}

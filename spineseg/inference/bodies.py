@@ -101,7 +101,8 @@ def _on_curve(centres: Float[np.ndarray, "body rc=2"], farthest: float) -> Bool[
 
 def _distance_and_rms(centres: Float[np.ndarray, "body rc=2"], rest: np.ndarray, body: int) -> tuple[float, float]:
     """A body's distance from the parabola through the rest, and the root mean square of the rest's."""
-    curve = np.polynomial.Polynomial.fit(centres[rest, 0], centres[rest, 1], 2)
+    degree = min(2, len(np.unique(centres[rest, 0].round(6))) - 1)  # two rows define no parabola
+    curve = np.polynomial.Polynomial.fit(centres[rest, 0], centres[rest, 1], degree)
     residuals = centres[:, 1] - curve(centres[:, 0])
     return abs(float(residuals[body])), float(np.sqrt(np.mean(residuals[rest] ** 2)))
 

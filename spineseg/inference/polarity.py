@@ -32,11 +32,11 @@ def looks_bright(image: Image, inside: Inside) -> bool:
     A frame of one grey value around the film cannot feign both. image: the film on its grid, in any unit.
     """
     picture = image[bounding_box(inside)]
-    low, high = np.percentile(picture[::2, ::2], [1, 99])
-    unit = np.clip((picture - low) / max(float(high - low), 1e-6), 0, 1)
-    rows, columns = unit.shape
+    rows, columns = picture.shape
     if min(rows, columns) < _LEAST_SIDE:
         return False
+    low, high = np.percentile(picture[::2, ::2], [1, 99])
+    unit = np.clip((picture - low) / max(float(high - low), 1e-6), 0, 1)
     pelvis_to_chest = unit[rows * 3 // 5 :].mean() - unit[: rows * 2 // 5].mean()
     margin = np.ones(unit.shape, bool)
     margin[rows // 16 : rows - rows // 16, columns // 16 : columns - columns // 16] = False

@@ -122,11 +122,10 @@ class Segmenter:
             seen = film.inverted()
             image, fit = film_to_grid(seen, self.card.grid)
         visible = visible_field(image, fit)
-        probabilities, fit, device = self._looked_at(seen, image, fit, run)
+        first, (probabilities, fit, device) = fit, self._looked_at(seen, image, fit, run)
         if ordered:
-            decoded = decode_ordered(
-                probabilities, visible_rows=fit.grid_rows(visible[0]), most_traces=self.card.most_traces
-            )
+            most_traces = self.card.most_traces if fit is first else None  # only a spine is looked at twice
+            decoded = decode_ordered(probabilities, visible_rows=fit.grid_rows(visible[0]), most_traces=most_traces)
         else:
             decoded = decode_raw(probabilities)
         channels = decoded.channels

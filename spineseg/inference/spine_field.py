@@ -43,7 +43,7 @@ def spine_field(
     """
     spots = np.zeros(bone.shape, np.int32)
     ndimage.label(bone > 0.5, output=spots)
-    areas = np.bincount(spots.ravel())[1:]
+    areas = np.bincount(spots[fit.inside()])[1:]  # what a network finds beyond the film's edge is no bone
     if not areas.size:
         return None
     rows, columns = bounding_box(np.isin(spots, np.flatnonzero(areas >= config.smallest_share * areas.max()) + 1))

@@ -24,6 +24,8 @@ def visible_field(image: Image, fit: GridFit) -> Box:
     within one grid pixel of the true edge, on the inner side; blades may be turned by a few degrees.
     """
     picture = image[bounding_box(fit.inside())]
+    if not picture.size:  # thinner than a grid pixel
+        return fit.field
     low, high = np.percentile(picture[::3, ::3], [1, 99])
     unit = np.clip((picture - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
     down = across = slice(None)

@@ -45,6 +45,15 @@ def test_what_lies_beside_the_spine_without_a_plain_name_is_no_body():
     assert len(found(channels)) == 5
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_bodies_side_by_side_are_left_out_until_too_few_define_a_curve(rows: int):
+    """Warnings are errors: a parabola through two rows would be one."""
+    channels = np.zeros((6, 224, 320), np.float32)
+    for row, left in ((40 + 100 * (k % rows), 8 + 50 * k) for k in range(6)):
+        channels[0, row : row + SIDE, left : left + SIDE] = 0.96
+    assert len(found(channels)) == 4
+
+
 @pytest.mark.parametrize(("share", "count"), [(0.2, 5), (0.35, 6), (0.5, 6)])
 def test_a_merged_body_is_split_where_a_third_of_a_body_bears_another_name(share: float, count: int):
     channels = column()

@@ -21,8 +21,8 @@ from spineseg.inference.onnx_network import OnnxNetwork
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.segmenter import MissingDevice, Segmenter, pick_device
 from spineseg.inference.torch_network import TorchNetwork
-from spineseg.inference.verdict import CHECK, RELIABLE
-from spineseg.inference.views import ONE_VIEW, VIEWS
+from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, traces
+from spineseg.inference.views import ONE_VIEW, VIEWS, bone_of
 from spineseg.model.architectures import build_network
 from spineseg.model.card import Card, Decoder, read_card
 from spineseg.model.checkpoint import load_checkpoint
@@ -179,6 +179,34 @@ def test_a_network_that_knows_gives_the_truth_back(
     assert prediction.levels.verdict == verdict
     assert dice(prediction.masks, inner).min() > 0.96
     assert len(fits) == (2 if around else 1) and prediction.fit is fits[-1][1]
+
+
+def test_a_second_look_at_which_bone_is_vague_turns_no_film_away(case: Case, monkeypatch: pytest.MonkeyPatch):
+    masks = np.pad(case.masks, ((0, 0), (900, 900), (900, 900)))
+    image = np.random.default_rng(1).uniform(0, 4095, masks.shape[1:]).astype(np.float32)
+    fits, config = [], UNetConfig(features=(4, 6))
+    monkeypatch.setattr(f"{segmenters.__name__}.film_to_grid", lambda *at: fits.append(film_to_grid(*at)) or fits[-1])
+    card = Card("oracle", GridConfig(), config, most_traces=0.47)
+    segmenter = Segmenter(TorchNetwork(UNet(config), card), card)
+
+    def look(*_: object) -> tuple[np.ndarray, str]:
+        """The truth, and at the second look as much of the grid again with traces of bone."""
+        found = masks_to_grid(masks, fits[-1][1])
+        found[0, :, -150:] += np.float32(0.2 * (len(fits) == 2))
+        return found * np.float32(0.98), "cpu"
+
+    monkeypatch.setattr(segmenter, "_look", look)
+    prediction = segmenter(Film(image, polarity_known=True))
+    assert traces(bone_of(prediction.probabilities)) > 0.47
+    assert prediction.fit is fits[1][1] and prediction.levels.verdict == RELIABLE
+
+
+@pytest.mark.parametrize(("rows", "columns", "aspect"), [(10_000, 64, 10.0), (64, 10_000, 0.1), (1, 500, 1.0)])
+def test_a_film_thinner_than_a_pixel_of_the_grid_shows_no_spine(rows: int, columns: int, aspect: float):
+    image = np.random.default_rng(2).uniform(0, 4095, (rows, columns)).astype(np.float32)
+    prediction = Segmenter.load(device="cpu")(Film(image, aspect=aspect))
+    assert prediction.levels.verdict == NOT_LUMBAR
+    assert prediction.visible == (slice(0, rows), slice(0, columns))
 
 
 def test_a_network_on_patches_answers_on_the_whole_grid(case: Case):

@@ -54,6 +54,16 @@ def test_specks_are_no_spine_and_nothing_is_looked_at_without_bone() -> None:
     assert spine_field(0 * bone, fit) is None
 
 
+def test_bone_beyond_the_edge_of_the_film_is_none() -> None:
+    fit = grid_fit((1200, 300), GRID)
+    here = masks_to_grid(rectangles((1200, 300), 400, 60, 45, 100, 60), fit).sum(0)
+    beside = np.zeros_like(here)
+    beside[40:90, 2:20] = 1
+    assert not fit.inside()[beside > 0].any()
+    assert spine_field(beside, fit) is None
+    assert spine_field(here, fit) == spine_field(here + beside, fit) is not None
+
+
 def test_names_that_moved_are_not_the_same() -> None:
     fit, near = grid_fit(FILM, GRID), grid_fit(FILM, GRID, field=FIELD)
     first, moved = seen(MASKS, fit), np.roll(MASKS, 1, 0)
