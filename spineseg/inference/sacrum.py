@@ -48,8 +48,9 @@ class SacrumConfig:
     """Log odds beyond which the network counts as sure."""
     samples: int = 20
     """Per side of the outline, at which the log odds are read."""
-    least_overlap: float = 0.6
-    """Least intersection over union with the network's mask, on the film; below it S1 stays as the network saw it."""
+    overlap: tuple[float, float] = (0.5, 0.9)
+    """Intersection over union with the network's mask, on the film: up to the first S1 stays as the network saw it,
+    from the second on it is completed, and between them its outline lies between both. LOG.md, 2026-11-28."""
 
 
 def with_s1(channels: Channels, probabilities: Channels, seen: Mask) -> Channels:
@@ -80,7 +81,26 @@ def completed(channels: Channels, bone: Image, seen: Mask, config: SacrumConfig 
     drawn = coverage(corners, s1.shape)
     there = (drawn > 0.5) & seen
     overlap = (there & s1).sum() / (there | s1).sum()
-    return drawn if overlap >= config.least_overlap and _convex(corners) else channels[-1]
+    least, most = config.overlap
+    share = np.clip((overlap - least) / (most - least), 0, 1) if _convex(corners) else 0.0
+    return _between(channels[-1], drawn, float(share))
+
+
+def _between(seen: Image, drawn: Image, share: float) -> Image:
+    """The outline at that share of the way from the first to the second, by their signed distances."""
+    if share in (0.0, 1.0):
+        return drawn if share else seen
+    distance = (1 - share) * _depth_px(seen) + share * _depth_px(drawn)
+    return np.clip(distance + 0.5, 0, 1).astype(np.float32)
+
+
+def _depth_px(channel: Image) -> Float[np.ndarray, "rows columns"]:
+    """Of each pixel's centre within the outline at 0.5; negative outside."""
+    inside = (channel > 0.5).astype(np.uint8)
+    inner, outer = (
+        cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) - 0.5 for mask in (inside, 1 - inside)
+    )
+    return np.where(inside, inner, -outer)
 
 
 def _log_odds(bone: Image, others: Mask, seen: Mask, config: SacrumConfig) -> Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -18,8 +19,8 @@ from spineseg.inference.polarity import bone_is_dark
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.sacrum import with_s1
 from spineseg.inference.spine_field import same_names, spine_field
-from spineseg.inference.verdict import NOT_LUMBAR, traces
-from spineseg.inference.views import ONE_VIEW, VIEWS, Channels, Probabilities, View, averaged, bone_of
+from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, UPSIDE_DOWN, traces, upside_down
+from spineseg.inference.views import ONE_VIEW, TURNED, VIEWS, Channels, Probabilities, View, averaged, bone_of
 from spineseg.inference.visible_field import visible_field
 from spineseg.io.files import DEFAULT_CHECKPOINT
 from spineseg.model.card import UNET, Card
@@ -122,36 +123,44 @@ class Segmenter:
             seen = film.inverted()
             image, fit = film_to_grid(seen, self.card.grid)
         visible = visible_field(image, fit)
-        first, (probabilities, fit, device) = fit, self._looked_at(seen, image, fit, run)
+        first, (probabilities, image, fit, device) = fit, self._looked_at(seen, image, fit, run)
         if ordered:
             most_traces = self.card.most_traces if fit is first else None  # only a spine is looked at twice
             decoded = decode_ordered(probabilities, visible_rows=fit.grid_rows(visible[0]), most_traces=most_traces)
         else:
             decoded = decode_raw(probabilities)
-        channels = decoded.channels
+        report, channels = decoded.report, decoded.channels
         if ordered:
+            if report.verdict == RELIABLE and self._upside_down(probabilities, image, fit, run):
+                report = replace(report, verdict=CHECK, reasons=(UPSIDE_DOWN,))
             channels = shaped(with_s1(channels, probabilities, fit.inside()), bone_of(probabilities))
         masks = film_masks(channels, fit, one_component=ordered)
         beyond = masks_beyond(decoded.beyond, fit, masks)
-        inverted = inverted and decoded.report.verdict != NOT_LUMBAR  # any other picture is shown as it is stored
+        inverted = inverted and report.verdict != NOT_LUMBAR  # any other picture is shown as it is stored
         seconds = time.perf_counter() - began
-        return Prediction(masks, probabilities, fit, decoded.report, seconds, device, visible, inverted, beyond)
+        return Prediction(masks, probabilities, fit, report, seconds, device, visible, inverted, beyond)
 
-    def _looked_at(self, film: Film, image: Image, fit: GridFit, run: Run | None) -> tuple[Probabilities, GridFit, str]:
-        """Probabilities of the film's field or of the part around its spine, where their grid lies, and the device."""
+    def _looked_at(
+        self, film: Film, image: Image, fit: GridFit, run: Run | None
+    ) -> tuple[Probabilities, Image, GridFit, str]:
+        """Probabilities of the film's field or of the part around its spine, its image and grid, and the device."""
         probabilities, device = self._look(normalise(image, fit.inside(), self.card.grid), run, self.views)
         field = self._worth_a_second_look(probabilities, fit) if self.card.decoder == "ordered" else None
         if field:
             close, near = film_to_grid(film, self.card.grid, field)
             second, device = self._look(normalise(close, near.inside(), self.card.grid), run, self.views)
             if same_names(decode_ordered(probabilities), fit, decode_ordered(second), near):
-                return second, near, device
-        return probabilities, fit, device
+                return second, close, near, device
+        return probabilities, image, fit, device
 
     def _worth_a_second_look(self, first: Probabilities, fit: GridFit) -> Box | None:
         """The part of the film around the vertebrae, where they are small; none of a picture that shows no spine."""
         bone, most_traces = bone_of(first), self.card.most_traces
         return None if most_traces is not None and traces(bone) > most_traces else spine_field(bone, fit)
+
+    def _upside_down(self, upright: Probabilities, image: Image, fit: GridFit, run: Run | None) -> bool:
+        """`verdict.upside_down`, for which one view suffices."""
+        return upside_down(upright, self._look(normalise(image, fit.inside(), self.card.grid), run, TURNED)[0])
 
     def _bone_is_dark(self, image: Image, fit: GridFit, run: Run | None) -> bool:
         """`polarity.bone_is_dark`, for which one view suffices."""

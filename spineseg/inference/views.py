@@ -34,7 +34,7 @@ class View:
         return about_middle(np.diag([-1.0, 1.0]) @ linear if self.mirrored else linear, shape)
 
 
-ONE_VIEW = (View(),)
+ONE_VIEW, TURNED = (View(),), (View(180.0),)
 VIEWS = (View(), View(0.0, True), View(-7.0), View(7.0, True), View(7.0), View(-7.0, True))
 """The film as it is, which alone reaches every corner of the grid, and turns within the range of training. With each
 goes its mirror image, so that a film facing right gets the mirror image of the masks of the same film facing left.

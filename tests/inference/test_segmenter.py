@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from spineseg.inference.onnx_network import OnnxNetwork
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.segmenter import MissingDevice, Segmenter, pick_device
 from spineseg.inference.torch_network import TorchNetwork
-from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, traces
-from spineseg.inference.views import ONE_VIEW, VIEWS, bone_of
+from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, UPSIDE_DOWN, traces
+from spineseg.inference.views import ONE_VIEW, TURNED, VIEWS, View, bone_of
+from spineseg.io.films import read_film
 from spineseg.model.architectures import build_network
 from spineseg.model.card import Card, Decoder, read_card
 from spineseg.model.checkpoint import load_checkpoint
@@ -30,6 +32,7 @@ from spineseg.model.config import GridConfig, UNetConfig
 from spineseg.model.unet import UNet
 from spineseg.simulate import SimulateConfig, simulate_case
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SIZES = ((97, 131), (300, 65), (64, 64))
 
 
@@ -199,6 +202,32 @@ def test_a_second_look_at_which_bone_is_vague_turns_no_film_away(case: Case, mon
     prediction = segmenter(Film(image, polarity_known=True))
     assert traces(bone_of(prediction.probabilities)) > 0.47
     assert prediction.fit is fits[1][1] and prediction.levels.verdict == RELIABLE
+
+
+@pytest.mark.parametrize(("turned", "verdict", "reasons"), [(0.9, RELIABLE, ()), (1.0, CHECK, (UPSIDE_DOWN,))])
+def test_a_film_of_which_the_network_is_surer_upside_down_is_to_be_checked(
+    case: Case, monkeypatch: pytest.MonkeyPatch, turned: float, verdict: str, reasons: tuple[str, ...]
+):
+    config = UNetConfig(features=(4, 6))
+    card = Card("oracle", GridConfig(), config, most_traces=0.47)
+    segmenter, found = Segmenter(TorchNetwork(UNet(config), card), card), film_to_grid(case.film, card.grid)[1]
+    truth = masks_to_grid(case.masks, found)
+
+    def look(channels: object, run: object, views: Sequence[View]) -> tuple[np.ndarray, str]:
+        return truth * np.float32(turned if views == TURNED else 0.95), "cpu"
+
+    monkeypatch.setattr(segmenter, "_look", look)
+    levels = segmenter(replace(case.film, polarity_known=True)).levels
+    assert (levels.verdict, levels.reasons) == (verdict, reasons)
+
+
+@pytest.mark.parametrize("name", ["1-pelvis-in-view", "2-leaning"])
+def test_an_example_upside_down_is_not_relied_on(name: str):
+    segmenter, film = Segmenter.load(device="cpu"), read_film(EXAMPLES / f"{name}.dcm")
+    assert segmenter(film).levels.verdict == RELIABLE
+    for axes in (0, (0, 1)):
+        turned = replace(film, image=np.ascontiguousarray(np.flip(film.image, axes)))
+        assert segmenter(turned).levels.verdict != RELIABLE
 
 
 @pytest.mark.parametrize(("rows", "columns", "aspect"), [(10_000, 64, 10.0), (64, 10_000, 0.1), (1, 500, 1.0)])
