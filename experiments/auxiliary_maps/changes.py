@@ -65,11 +65,23 @@ def hidden(image: Image, targets: Targets, rng: np.random.Generator) -> Image:
         middle = centres[k] + rng.normal(0, 0.3, 2) * sides[k]
         far = np.hypot(row - middle[0], column - middle[1]) / (sides[k] * rng.uniform(0.3, 0.9))
         image = _faint(image, np.exp(-(far**2) / 2) * rng.uniform(0.3, 0.95), sides[k] * rng.uniform(0.1, 0.4))
+    if rng.random() < 0.3:
+        k = int(rng.choice(there[:2]))
+        above = _above(image.shape, centres[k] + rng.normal(0, 0.6, 2) * sides[k], sides[k], rng)
+        image = image + (float(rng.uniform(0, 0.15)) - image) * above * rng.uniform(0.6, 0.98)
     if rng.random() < 0.25:
         grain, width = rng.standard_normal(image.shape, dtype=np.float32), rng.uniform(0.6, 2.0)
         grain = cv2.GaussianBlur(grain, (0, 0), width, sigmaY=width * rng.uniform(0.5, 2))
         image = image + grain / grain.std() * spread * rng.uniform(0.02, 0.15)
     return image.astype(np.float32)
+
+
+def _above(shape: tuple[int, int], middle: np.ndarray, side: float, rng: np.random.Generator) -> Image:
+    """1 above a dome through that place, as a lung lies over a diaphragm; 0 below."""
+    row, column = np.indices(shape, dtype=np.float32)
+    across = (column - middle[1]) / side
+    edge = middle[0] + side * (rng.normal(0, 0.4) * across + rng.uniform(0, 0.15) * across**2)
+    return _smooth_step((edge - row) / (side * rng.uniform(0.1, 1.0)) + 0.5).astype(np.float32)
 
 
 def _turned(axis: np.ndarray, angle: float) -> np.ndarray:
