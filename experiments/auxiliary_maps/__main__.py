@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from experiments.auxiliary_maps.changes import hidden_and_mapped
+from spineseg.allocator import disable_mmap_and_trim
 from spineseg.data.cache import build_cache
 from spineseg.model.checkpoint import load_checkpoint, save_checkpoint
 from spineseg.model.losses import bce_and_dice
@@ -29,7 +30,7 @@ from spineseg.model.unet import UNet
 from spineseg.training.config import TrainConfig
 from spineseg.training.fit import fit_to_folder
 from spineseg.training.optimisation import make_optimiser, mixed, rate_factor, warmed_average
-from spineseg.training.prepare import dataset_of
+from spineseg.training.prepare import dataset_of, make_accelerator
 
 MAPS = 2
 
@@ -60,7 +61,7 @@ def train(config: TrainConfig) -> None:
     config, parts = fit_to_folder(config)
     torch.manual_seed(config.seed)
     start, card = load_checkpoint(cast(Path, config.start))
-    network = with_maps(cast(UNet, start))
+    accelerator, network = make_accelerator(config), with_maps(cast(UNet, start))
     cache = build_cache(parts.labelled, config.grid, cast(Path, config.cache), processes=config.workers, progress=tqdm)
     films = dataset_of(cache, config, parts.trained_on, changed=True, transform=hidden_and_mapped)
     batches = DataLoader(films, config.batch, shuffle=True, num_workers=config.workers, drop_last=True)
@@ -70,7 +71,9 @@ def train(config: TrainConfig) -> None:
     for epoch in range(epochs):
         films.epoch = epoch
         for images, targets in tqdm(batches, desc=f"epoch {epoch + 1} of {epochs}"):
-            bce_and_dice(network(images), targets).backward()
+            with accelerator.autocast():
+                loss = bce_and_dice(network(images), targets)
+            loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
             optimiser.step()
             schedule.step()
@@ -90,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=14)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--warmup-steps", type=int, default=50)
+    disable_mmap_and_trim()
     chosen = vars(parser.parse_args(arguments))
     cache = chosen["out"].with_name("cache")
     train(TrainConfig(**chosen, tune="all", learning_rate=1e-3, cache=cache))
