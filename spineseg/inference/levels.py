@@ -46,7 +46,7 @@ class LevelConfig:
     """Least mean probability of bone, over all that is above 0.5, at which bone outlines count as reliable."""
     sure_strongest: float = 0.86
     """The same of the strongest channel."""
-    sure_body: float = 0.80
+    sure_body: float = 0.83
     """The first of them for each vertebra. `tools/calibrate_verdict.py` calibrates these five on simulated films."""
     room_below: float = 0.6
     """Least distance from the last vertebra to the end of the film: a sacrum cut off looks like a lumbar body."""
