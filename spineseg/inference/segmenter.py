@@ -19,7 +19,7 @@ from spineseg.inference.polarity import bone_is_dark
 from spineseg.inference.prediction import Prediction
 from spineseg.inference.sacrum import with_s1
 from spineseg.inference.spine_field import same_names, spine_field
-from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, UPSIDE_DOWN, traces, upside_down
+from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, UPSIDE_DOWN, bone_confidence, traces
 from spineseg.inference.views import ONE_VIEW, TURNED, VIEWS, Channels, Probabilities, View, averaged, bone_of
 from spineseg.inference.visible_field import visible_field
 from spineseg.io.files import DEFAULT_CHECKPOINT
@@ -27,7 +27,7 @@ from spineseg.model.card import UNET, Card
 from spineseg.model.hub import resolve, with_revision
 from spineseg.model.weights import read_unet
 
-Run = Callable[[Channels, Sequence[View]], Probabilities]
+Run = Callable[[Channels, Sequence[View]], tuple[Probabilities, float]]
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 """What a graphics card that torch calls cuda has on Linux."""
 
@@ -112,7 +112,7 @@ class Segmenter:
     def __call__(self, film: Film, run: Run | None = None) -> Prediction:
         """Segment one film, inverted where its picture shows bone dark and no person said otherwise.
 
-        run: calls `probabilities` in another process, which has the device that this one lacks. Where it fails, nothing
+        run: calls `with_turned` in another process, which has the device that this one lacks. Where it fails, nothing
         is tried on the CPU.
         """
         began = time.perf_counter()
@@ -123,7 +123,7 @@ class Segmenter:
             seen = film.inverted()
             image, fit = film_to_grid(seen, self.card.grid)
         visible = visible_field(image, fit)
-        first, (probabilities, image, fit, device) = fit, self._looked_at(seen, image, fit, run)
+        first, (probabilities, fit, device, turned) = fit, self._looked_at(seen, image, fit, run)
         if ordered:
             most_traces = self.card.most_traces if fit is first else None  # only a spine is looked at twice
             decoded = decode_ordered(probabilities, visible_rows=fit.grid_rows(visible[0]), most_traces=most_traces)
@@ -131,7 +131,7 @@ class Segmenter:
             decoded = decode_raw(probabilities)
         report, channels = decoded.report, decoded.channels
         if ordered:
-            if report.verdict == RELIABLE and self._upside_down(probabilities, image, fit, run):
+            if report.verdict == RELIABLE and turned() > bone_confidence(probabilities)[1]:
                 report = replace(report, verdict=CHECK, reasons=(UPSIDE_DOWN,))
             channels = shaped(with_s1(channels, probabilities, fit.inside()), bone_of(probabilities))
         masks = film_masks(channels, fit, one_component=ordered)
@@ -142,25 +142,23 @@ class Segmenter:
 
     def _looked_at(
         self, film: Film, image: Image, fit: GridFit, run: Run | None
-    ) -> tuple[Probabilities, Image, GridFit, str]:
-        """Probabilities of the film's field or of the part around its spine, its image and grid, and the device."""
-        probabilities, device = self._look(normalise(image, fit.inside(), self.card.grid), run, self.views)
+    ) -> tuple[Probabilities, GridFit, str, Callable[[], float]]:
+        """Of the film's field or of the part around its spine: probabilities, their grid, and the rest of `_look`."""
+        probabilities, device, turned = self._look(normalise(image, fit.inside(), self.card.grid), run, self.views)
         field = self._worth_a_second_look(probabilities, fit) if self.card.decoder == "ordered" else None
         if field:
             close, near = film_to_grid(film, self.card.grid, field)
-            second, device = self._look(normalise(close, near.inside(), self.card.grid), run, self.views)
+            second, device_near, turned_near = self._look(
+                normalise(close, near.inside(), self.card.grid), run, self.views
+            )
             if same_names(decode_ordered(probabilities), fit, decode_ordered(second), near):
-                return second, close, near, device
-        return probabilities, image, fit, device
+                return second, near, device_near, turned_near
+        return probabilities, fit, device, turned
 
     def _worth_a_second_look(self, first: Probabilities, fit: GridFit) -> Box | None:
         """The part of the film around the vertebrae, where they are small; none of a picture that shows no spine."""
         bone, most_traces = bone_of(first), self.card.most_traces
         return None if most_traces is not None and traces(bone) > most_traces else spine_field(bone, fit)
-
-    def _upside_down(self, upright: Probabilities, image: Image, fit: GridFit, run: Run | None) -> bool:
-        """`verdict.upside_down`, for which one view suffices."""
-        return upside_down(upright, self._look(normalise(image, fit.inside(), self.card.grid), run, TURNED)[0])
 
     def _bone_is_dark(self, image: Image, fit: GridFit, run: Run | None) -> bool:
         """`polarity.bone_is_dark`, for which one view suffices."""
@@ -175,18 +173,31 @@ class Segmenter:
         """Of each vertebra, from what the network sees of a film. Raises torch.OutOfMemoryError."""
         return averaged(channels, views or self.views, self._network)
 
-    def _look(self, channels: Channels, run: Run | None, views: Sequence[View]) -> tuple[Probabilities, str]:
-        """Probabilities of each vertebra, and the device that they were computed on."""
+    def with_turned(self, channels: Channels, views: Sequence[View]) -> tuple[Probabilities, float]:
+        """`probabilities`, and how sure the network is of the film turned by 180 degrees."""
+        return self.probabilities(channels, views), _surest(channels, self._network)
+
+    def _look(
+        self, channels: Channels, run: Run | None, views: Sequence[View]
+    ) -> tuple[Probabilities, str, Callable[[], float]]:
+        """Probabilities of each vertebra, the device they were computed on, and what `with_turned` tells besides."""
         if run:
-            return run(channels, views), self.device
+            probabilities, turned = run(channels, views)
+            return probabilities, self.device, lambda: turned
+        network = self._network
         try:
-            return averaged(channels, views, self._network), self.device
+            return averaged(channels, views, network), network.device, lambda: _surest(channels, network)
         except RuntimeError as error:
-            if not self._network.lacks_memory(error):
+            if not network.lacks_memory(error):
                 raise
         # Outside of the handler, which keeps the failed attempt's tensors alive.
-        on_cpu = self._network.on_cpu()
-        return averaged(channels, views, on_cpu), on_cpu.device
+        on_cpu = network.on_cpu()
+        return averaged(channels, views, on_cpu), on_cpu.device, lambda: _surest(channels, on_cpu)
+
+
+def _surest(channels: Channels, network: Network) -> float:
+    """Of `verdict.bone_confidence`, that of the strongest channel, for the film turned by 180 degrees."""
+    return bone_confidence(averaged(channels, TURNED, network))[1]
 
 
 def _on_processor(weights: Path) -> tuple[Network, Card]:

@@ -17,7 +17,7 @@ VERDICTS: tuple[Verdict, ...] = (RELIABLE, CHECK, NOT_LUMBAR)
 """The words of every command, page, table and file."""
 
 UPSIDE_DOWN: Final = "the film may be upside down"
-"""A reason to check the numbering."""
+"""A reason to check the numbering: the network is surer of the film turned by 180 degrees."""
 BONE, TRACE = 0.5, 0.1
 """Probability above which a pixel counts as bone, and as a trace of it."""
 
@@ -38,13 +38,6 @@ def bone_confidence(probabilities: Float32[np.ndarray, "vertebra rows columns"])
     if not found.any():
         return 1.0, 1.0
     return float(bone[found].mean()), float(probabilities.max(0)[found].mean())
-
-
-def upside_down(
-    probabilities: Float32[np.ndarray, "vertebra rows columns"], turned: Float32[np.ndarray, "vertebra rows columns"]
-) -> bool:
-    """Whether the network is surer of a film when it sees it turned by 180 degrees, which gave `turned`."""
-    return bone_confidence(turned)[1] > bone_confidence(probabilities)[1]
 
 
 def mean_of_bone(channel: Float32[np.ndarray, "rows columns"]) -> float:

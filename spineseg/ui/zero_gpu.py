@@ -44,7 +44,7 @@ class Borrowing:
     """A segmenter whose network runs elsewhere; for the rest a `handlers.Model`."""
 
     segmenter: Segmenter
-    run: Callable[[Channels, Sequence[View]], Probabilities]
+    run: Callable[[Channels, Sequence[View]], tuple[Probabilities, float]]
 
     @property
     def device(self) -> str:
@@ -69,9 +69,9 @@ def on_borrowed_gpu(loaders: Mapping[str, Callable[[], Segmenter]]) -> dict[str,
     segmenters = {name: load() for name, load in loaders.items()}
     cv2.setNumThreads(1)  # a forked process has none of OpenCV's threads, but the locks that they held
 
-    def run(name: str, channels: Channels, views: Sequence[View]) -> Probabilities:
+    def run(name: str, channels: Channels, views: Sequence[View]) -> tuple[Probabilities, float]:
         try:
-            return segmenters[name].probabilities(channels, views)
+            return segmenters[name].with_turned(channels, views)
         except Exception as error:  # the package would print its message, and a network on the CPU would hang here
             log.error("the borrowed GPU failed: %s", error_location(error))
             raise gr.Error(type(error).__name__, print_exception=False) from None

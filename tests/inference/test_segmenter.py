@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from spineseg.inference.prediction import Prediction
 from spineseg.inference.segmenter import MissingDevice, Segmenter, pick_device
 from spineseg.inference.torch_network import TorchNetwork
 from spineseg.inference.verdict import CHECK, NOT_LUMBAR, RELIABLE, UPSIDE_DOWN, traces
-from spineseg.inference.views import ONE_VIEW, TURNED, VIEWS, View, bone_of
+from spineseg.inference.views import ONE_VIEW, VIEWS, bone_of
 from spineseg.io.films import read_film
 from spineseg.model.architectures import build_network
 from spineseg.model.card import Card, Decoder, read_card
@@ -177,7 +177,7 @@ def test_a_network_that_knows_gives_the_truth_back(
     monkeypatch.setattr(f"{segmenters.__name__}.film_to_grid", lambda *at: fits.append(film_to_grid(*at)) or fits[-1])
     card = Card("oracle", GridConfig(), config, decoder)
     segmenter = Segmenter(TorchNetwork(UNet(config), card), card)
-    monkeypatch.setattr(segmenter, "_look", lambda *_: (masks_to_grid(inner, fits[-1][1]), "cpu"))
+    monkeypatch.setattr(segmenter, "_look", lambda *_: (masks_to_grid(inner, fits[-1][1]), "cpu", float))
     prediction = segmenter(Film(image, polarity_known=True))
     assert prediction.levels.verdict == verdict
     assert dice(prediction.masks, inner).min() > 0.96
@@ -192,11 +192,11 @@ def test_a_second_look_at_which_bone_is_vague_turns_no_film_away(case: Case, mon
     card = Card("oracle", GridConfig(), config, most_traces=0.47)
     segmenter = Segmenter(TorchNetwork(UNet(config), card), card)
 
-    def look(*_: object) -> tuple[np.ndarray, str]:
+    def look(*_: object) -> tuple[np.ndarray, str, Callable[[], float]]:
         """The truth, and at the second look as much of the grid again with traces of bone."""
         found = masks_to_grid(masks, fits[-1][1])
         found[0, :, -150:] += np.float32(0.2 * (len(fits) == 2))
-        return found * np.float32(0.98), "cpu"
+        return found * np.float32(0.98), "cpu", float
 
     monkeypatch.setattr(segmenter, "_look", look)
     prediction = segmenter(Film(image, polarity_known=True))
@@ -213,10 +213,7 @@ def test_a_film_of_which_the_network_is_surer_upside_down_is_to_be_checked(
     segmenter, found = Segmenter(TorchNetwork(UNet(config), card), card), film_to_grid(case.film, card.grid)[1]
     truth = masks_to_grid(case.masks, found)
 
-    def look(channels: object, run: object, views: Sequence[View]) -> tuple[np.ndarray, str]:
-        return truth * np.float32(turned if views == TURNED else 0.95), "cpu"
-
-    monkeypatch.setattr(segmenter, "_look", look)
+    monkeypatch.setattr(segmenter, "_look", lambda *_: (truth * np.float32(0.95), "cpu", lambda: turned))
     levels = segmenter(replace(case.film, polarity_known=True)).levels
     assert (levels.verdict, levels.reasons) == (verdict, reasons)
 

@@ -187,9 +187,9 @@ def segmenter() -> Segmenter:
 def test_what_travels_is_small_and_pickled_and_the_masks_are_the_same(segmenter: Segmenter) -> None:
     sizes = []
 
-    def elsewhere(channels: Channels, views: Sequence[View]) -> Probabilities:
+    def elsewhere(channels: Channels, views: Sequence[View]) -> tuple[Probabilities, float]:
         request = pickle.dumps((("spineseg", channels, views), {}))
-        result = pickle.dumps(segmenter.probabilities(*pickle.loads(request)[0][1:]))
+        result = pickle.dumps(segmenter.with_turned(*pickle.loads(request)[0][1:]))
         sizes.extend([len(request), len(result)])
         return pickle.loads(result)
 
@@ -200,10 +200,10 @@ def test_what_travels_is_small_and_pickled_and_the_masks_are_the_same(segmenter:
 
 
 def test_where_no_gpu_was_lent_no_network_runs_here(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> Probabilities:
+    def refused(*_: object) -> tuple[Probabilities, float]:
         raise gr.Error("GPU task aborted", title="ZeroGPU worker error", print_exception=False)
 
-    def full(*_: object) -> Probabilities:
+    def full(*_: object) -> tuple[Probabilities, float]:
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(OnnxNetwork, "__call__", lambda *_: pytest.fail("the network ran here"))
