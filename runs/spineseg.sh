@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The published checkpoint `spineseg`: simulated films only, two CPU cores (AMD EPYC with avx512_bf16), about eight hours.
+# The published checkpoint `spineseg`: simulated films only, two CPU cores (AMD EPYC with avx512_bf16), about nine hours.
 #
 # Usage: runs/spineseg.sh WORK MESHES [FILMS]. MESHES: the bone meshes that spineseg/simulate/bones.py names (Remus et al. 2021).
 # FILMS: labelled films to score on.
