@@ -68,7 +68,8 @@ def main() -> None:
     others = [(source, traces_of(segmenter, film)) for source, film in films_in(chosen.others)]
     calibrating = set(sorted({source for source, _ in others})[::2])
     halves = {name: [t for s, t in others if (s in calibrating) == half] for name, half in _HALVES.items()}
-    for threshold in sorted({*THRESHOLDS, *([now] if now else [])}):
+    thresholds: set[float] = {*THRESHOLDS, now} if now else {*THRESHOLDS}
+    for threshold in sorted(thresholds):
         counts = (f"{name} {above(values, threshold)}" for name, values in (ordinary | halves).items())
         print(f"{threshold:.2f}: turned away", "; ".join(counts), "<- now" if threshold == now else "")
 

@@ -275,8 +275,9 @@ def look_at_both_outlines(reader: Reader, a: Masks, b: Masks) -> None:
 
 def test_every_pair_in_every_mode_by_mouse_and_by_keys(reader: Reader, compared: Compared) -> None:
     page = reader.page
-    reader.refer(1, compared.one)
-    reader.refer(2, compared.two)
+    for number, label in ((1, compared.one), (2, compared.two)):
+        reader.refer(number, label)
+        page.wait_for_selector(f'#comparison .facts:text-is("A: near; B: reference {number}")')  # it is read
     page.click('#findings [data-correct="drop"] >> nth=0')
     page.wait_for_selector("#findings .verdict.corrected")
     page.uncheck(".names")
