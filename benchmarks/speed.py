@@ -45,8 +45,10 @@ from spineseg.film import Film
 from spineseg.inference.grid import film_to_grid, normalise
 from spineseg.inference.levels import decode_ordered, decode_raw
 from spineseg.inference.masks import film_masks
+from spineseg.inference.outlines import shaped
 from spineseg.inference.sacrum import with_s1
 from spineseg.inference.segmenter import Segmenter, pick_device
+from spineseg.inference.views import bone_of
 from spineseg.io.dicom_write import write_film
 from spineseg.io.films import read_film
 from spineseg.io.isolation import read_film_isolated, start_ahead
@@ -112,7 +114,9 @@ class Walk:
     def mask(self) -> None:
         """Six disjoint masks at the film's size."""
         channels, ordered = self.decoded.channels, self.card.decoder == "ordered"
-        channels = with_s1(channels, self.probabilities, self.fit.inside()) if ordered else channels
+        if ordered:
+            channels = with_s1(channels, self.probabilities, self.fit.inside())
+            channels = shaped(channels, bone_of(self.probabilities))
         self.masks = film_masks(channels, self.fit, one_component=ordered)
 
     def write(self) -> None:
