@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.timing import seconds_of
 from spineseg.film import VERTEBRAE
 
 
@@ -36,20 +33,6 @@ def multiply_adds(network: nn.Module, batch: Tensor) -> int:
     with FlopCounterMode(display=False) as counter:
         network(batch)
     return counter.get_total_flops() // 2
-
-
-def fastest_product(threads: int, size: int = 2048, repeats: int = 20) -> float:
-    """Multiply-adds a second of ONNX Runtime's product of two square matrices: what this processor can do at most."""
-    from onnx import TensorProto, helper
-
-    a, b, c = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, size]) for name in "abc")
-    graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["c"])], "product", [a, b], [c])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-    given = {name: np.random.default_rng(0).random((size, size), np.float32) for name in "ab"}
-    return size**3 / min(seconds_of(lambda: session.run(None, given)) for _ in range(repeats))
 
 
 def finished(work: Callable[[], object], device: str) -> Callable[[], None]:

@@ -18,8 +18,6 @@ from spineseg.film import VERTEBRAE
 
 TILE = (512, 384)
 _PACKAGE = "torch.nn.modules"
-
-
 _NETWORK = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
 _IMPORTED = ("conv_op", "norm_op", "dropout_op", "nonlin")
 

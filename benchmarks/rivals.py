@@ -34,6 +34,7 @@ from benchmarks.timing import CHECKPOINT, ROOT, options, peak_mb, seconds_of, sp
 from experiments.records import Row
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
     from torch import nn
 
 Answer = Callable[[], np.ndarray]
@@ -155,13 +156,17 @@ def _torch(
 
 
 def _onnxruntime(rival: Rival, folder: Path, device: str, threads: int) -> Answer:
+    session = _session(_graph(), threads)
+    batch = _given(rival, folder)
+    return lambda: np.asarray(session.run(None, {"channels": batch})[0])
+
+
+def _session(graph: bytes, threads: int) -> InferenceSession:
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(_graph(), settings, providers=["CPUExecutionProvider"])
-    batch = _given(rival, folder)
-    return lambda: np.asarray(session.run(None, {"channels": batch})[0])
+    return onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
 
 
 def _graph() -> bytes:
@@ -341,8 +346,10 @@ def prepare(folder: Path) -> None:
     film = read_film(EXAMPLE)
     for name, grid in ((OURS, read_card(CHECKPOINT).grid), (REPORT, REPORT_GRID)):
         image, fit = film_to_grid(film, grid)
-        np.save(folder / f"{name}.npy", normalise(image, fit.inside(), grid)[None])
-    np.save(folder / f"{ONE_CHANNEL}.npy", np.load(folder / f"{OURS}.npy")[:, :1])
+        channels = normalise(image, fit.inside(), grid)[None]
+        np.save(folder / f"{name}.npy", channels)
+        if name == OURS:
+            np.save(folder / f"{ONE_CHANNEL}.npy", channels[:, :1])
     np.save(folder / f"{FULL_SIZE}.npy", enlarged(3000, 2500).image[None, None] / 4096)
 
 
@@ -398,10 +405,20 @@ def compare(rivals: Sequence[Rival], folder: Path, device: str, threads: int, re
     ]
 
 
+def fastest_product(threads: int, size: int = 2048, repeats: int = 20) -> float:
+    """Multiply-adds a second of ONNX Runtime's product of two square matrices: what this processor can do at most."""
+    from onnx import TensorProto, helper
+
+    a, b, c = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, size]) for name in "abc")
+    graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["c"])], "product", [a, b], [c])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    session = _session(model.SerializeToString(), threads)
+    given = {name: np.random.default_rng(0).random((size, size), np.float32) for name in "ab"}
+    return size**3 / min(seconds_of(lambda: session.run(None, given)) for _ in range(repeats))
+
+
 def with_share(rows: Sequence[Row], threads: int) -> list[Row]:
     """With how much of the processor's fastest matrix product each reaches."""
-    from benchmarks.networks import fastest_product
-
     most = fastest_product(threads)
     print(f"fastest matrix product: {most / 1e9:.0f} x 10^9 multiply-adds a second")
     share = "% of the fastest product"

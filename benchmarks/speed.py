@@ -115,8 +115,8 @@ class Walk:
         """Six disjoint masks at the film's size."""
         channels, ordered = self.decoded.channels, self.card.decoder == "ordered"
         if ordered:
-            channels = with_s1(channels, self.probabilities, self.fit.inside())
-            channels = shaped(channels, bone_of(self.probabilities))
+            bone = bone_of(self.probabilities)
+            channels = shaped(with_s1(channels, bone, self.fit.inside()), bone)
         self.masks = film_masks(channels, self.fit, one_component=ordered)
 
     def write(self) -> None:

@@ -93,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=14)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--warmup-steps", type=int, default=50)
-    disable_mmap_and_trim()
     chosen = vars(parser.parse_args(arguments))
+    disable_mmap_and_trim()
     cache = chosen["out"].with_name("cache")
     train(TrainConfig(**chosen, tune="all", learning_rate=1e-3, cache=cache))
     return 0

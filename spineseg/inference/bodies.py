@@ -32,7 +32,7 @@ class BodyConfig:
     """Least share of a typical body that each of its parts must have."""
 
 
-def _components(mask: Bool[np.ndarray, "rows columns"]) -> Numbered:
+def components(mask: Bool[np.ndarray, "rows columns"]) -> Numbered:
     """Number the connected components from 1; 0 elsewhere."""
     numbered = np.zeros(mask.shape, np.int32)
     ndimage.label(mask, output=numbered)
@@ -49,11 +49,11 @@ def _no_specks(areas: Int[np.ndarray, "component"]) -> Int[np.ndarray, "large"]:
     return areas[areas >= areas.max() * 0.2]
 
 
-def _split(components: Numbered, cores: Numbered) -> Numbered:
+def _split(pieces: Numbered, cores: Numbered) -> Numbered:
     """Give each pixel to the nearest core within its own component; a component without a core is no bone."""
-    bodies = np.zeros_like(components)
-    for number, box in enumerate(ndimage.find_objects(components), 1):
-        here = components[box] == number
+    bodies = np.zeros_like(pieces)
+    for number, box in enumerate(ndimage.find_objects(pieces), 1):
+        here = pieces[box] == number
         own = np.where(here, cores[box], 0)
         if own.any():
             nearest = ndimage.distance_transform_edt(own == 0, return_distances=False, return_indices=True)
@@ -68,7 +68,7 @@ def _split_merged(bodies: Numbered, strongest: Int[np.ndarray, "rows columns"], 
     seeds = bodies.copy()
     for body in np.flatnonzero(areas > config.merged_size * small) + 1:
         inside = bodies == body
-        of_channels = [_components(inside & (strongest == level)) for level in np.unique(strongest[inside])]
+        of_channels = [components(inside & (strongest == level)) for level in np.unique(strongest[inside])]
         large = [found == n for found in of_channels for n in _larger_than(config.cut_size * small, found)]
         if len(large) > 1:
             seeds[inside] = 0
@@ -117,12 +117,12 @@ def find_bodies(
     strongest: the channel with the highest probability at each pixel. n is at most `BodyConfig.most_bodies`.
     """
     solid = np.asarray(ndimage.binary_fill_holes(bone > 0.5))
-    components = _components(solid)
+    pieces = components(solid)
     if not solid.any():
-        return components, 0
-    side = float(np.sqrt(typical_area(np.bincount(components.ravel())[1:])))
+        return pieces, 0
+    side = float(np.sqrt(typical_area(np.bincount(pieces.ravel())[1:])))
     depth = cv2.distanceTransform(np.pad(solid, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    bodies = _split(components, _components(depth > config.erode_share * side))
+    bodies = _split(pieces, components(depth > config.erode_share * side))
     if not bodies.any():
         return bodies, 0
     bodies = _split_merged(bodies, strongest, config)

@@ -90,11 +90,11 @@ def _within(channel: Image, body: Body, others: np.ndarray, config: OutlineConfi
 
 def _outline(body: Body, outwards: float, points: int) -> Outline:
     """A body with its sides moved outwards: each endplate a parabola through its middle, each wall straight."""
-    corners, along = _moved(body.corners + 0.5, outwards), np.linspace(0, 1, points)[:, None]
-    endplates = []
+    corners, along = body.corners + 0.5, np.linspace(0, 1, points)[:, None]
+    moved, endplates = _moved(corners, outwards), []
     for k, middle in zip((0, 2), body.middles + 0.5, strict=True):
-        hollow = middle - (body.corners[k] + body.corners[k + 1] + 1) / 2
-        start, end = corners[k], corners[k + 1]
+        hollow = middle - (corners[k] + corners[k + 1]) / 2
+        start, end = moved[k], moved[k + 1]
         endplates.append(start + along * (end - start) + 4 * along * (1 - along) * hollow)
     return np.concatenate(endplates)
 

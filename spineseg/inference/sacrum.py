@@ -18,7 +18,6 @@ from scipy import ndimage, optimize
 from spineseg.film import VERTEBRAE
 from spineseg.inference.corners import NoBody, cross, fit_body
 from spineseg.inference.outlines import coverage, sharpness
-from spineseg.inference.views import bone_of
 
 Image = Float32[np.ndarray, "rows columns"]
 Channels = Float32[np.ndarray, "vertebra rows columns"]
@@ -53,11 +52,11 @@ class SacrumConfig:
     from the second on it is completed, and between them its outline lies between both. LOG.md, 2026-11-28."""
 
 
-def with_s1(channels: Channels, probabilities: Channels, seen: Mask) -> Channels:
-    """The channels with S1 `completed`, where the last vertebra is S1. probabilities: the network's."""
+def with_s1(channels: Channels, bone: Image, seen: Mask) -> Channels:
+    """The channels with S1 `completed`, where the last vertebra is S1; the rest as there."""
     if VERTEBRAE[-1] != "S1":
         return channels
-    return np.concatenate([channels[:-1], completed(channels, bone_of(probabilities), seen)[None]])
+    return np.concatenate([channels[:-1], completed(channels, bone, seen)[None]])
 
 
 def completed(channels: Channels, bone: Image, seen: Mask, config: SacrumConfig = SacrumConfig()) -> Image:

@@ -127,13 +127,13 @@ class Segmenter:
         if ordered:
             most_traces = self.card.most_traces if fit is first else None  # only a spine is looked at twice
             decoded = decode_ordered(probabilities, visible_rows=fit.grid_rows(visible[0]), most_traces=most_traces)
-        else:
-            decoded = decode_raw(probabilities)
-        report, channels = decoded.report, decoded.channels
-        if ordered:
+            report, bone = decoded.report, bone_of(probabilities)
             if report.verdict == RELIABLE and turned() > bone_confidence(probabilities)[1]:
                 report = replace(report, verdict=CHECK, reasons=(UPSIDE_DOWN,))
-            channels = shaped(with_s1(channels, probabilities, fit.inside()), bone_of(probabilities))
+            channels = shaped(with_s1(decoded.channels, bone, fit.inside()), bone)
+        else:
+            decoded = decode_raw(probabilities)
+            report, channels = decoded.report, decoded.channels
         masks = film_masks(channels, fit, one_component=ordered)
         beyond = masks_beyond(decoded.beyond, fit, masks)
         inverted = inverted and report.verdict != NOT_LUMBAR  # any other picture is shown as it is stored
@@ -184,15 +184,17 @@ class Segmenter:
         if run:
             probabilities, turned = run(channels, views)
             return probabilities, self.device, lambda: turned
-        network = self._network
-        try:
+
+        def seen_by(network: Network) -> tuple[Probabilities, str, Callable[[], float]]:
             return averaged(channels, views, network), network.device, lambda: _surest(channels, network)
+
+        try:
+            return seen_by(self._network)
         except RuntimeError as error:
-            if not network.lacks_memory(error):
+            if not self._network.lacks_memory(error):
                 raise
         # Outside of the handler, which keeps the failed attempt's tensors alive.
-        on_cpu = network.on_cpu()
-        return averaged(channels, views, on_cpu), on_cpu.device, lambda: _surest(channels, on_cpu)
+        return seen_by(self._network.on_cpu())
 
 
 def _surest(channels: Channels, network: Network) -> float:

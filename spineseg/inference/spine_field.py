@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
-from scipy import ndimage
 
 from spineseg.exposed_field import Box
 from spineseg.film import bounding_box
+from spineseg.inference.bodies import components
 from spineseg.inference.grid import GridFit
 from spineseg.inference.levels import Decoded
 
@@ -41,8 +41,7 @@ def spine_field(
 
     bone: probability, 0..1, on the grid.
     """
-    spots = np.zeros(bone.shape, np.int32)
-    ndimage.label(bone > 0.5, output=spots)
+    spots = components(bone > 0.5)
     areas = np.bincount(spots[fit.inside()])[1:]  # what a network finds beyond the film's edge is no bone
     if not areas.size:
         return None

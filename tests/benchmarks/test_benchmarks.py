@@ -12,7 +12,7 @@ import torch
 from small import write_checkpoint
 from torch import nn
 
-from benchmarks import accuracy_for_time, networks, rivals, speed, timing, training_speed
+from benchmarks import accuracy_for_time, rivals, speed, timing, training_speed
 from benchmarks.measurements import TWO_PLACEMENTS, placement_deviation, quadrilateral_dice, strayed
 from benchmarks.networks import multiply_adds
 from spineseg.io.dicom_write import write_film
@@ -77,11 +77,11 @@ def test_a_rival_says_what_it_lacks_and_what_it_costs_on_disk() -> None:
 
 
 def test_a_network_is_compared_with_the_fastest_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(networks, "fastest_product", lambda threads: 1e11)
+    monkeypatch.setattr(rivals, "fastest_product", lambda threads: 1e11)
     (row,) = rivals.with_share([{"10^9 multiply-adds": 3.0, "median ms": 60.0}], 2)
     assert row["% of the fastest product"] == 50
     monkeypatch.undo()
-    assert networks.fastest_product(1, size=64, repeats=2) > 1e6
+    assert rivals.fastest_product(1, size=64, repeats=2) > 1e6
 
 
 def test_ways_take_turns_and_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from spineseg.inference.bodies import BodyConfig, find_bodies
+from spineseg.inference.bodies import BodyConfig, components, find_bodies
 
 SIDE, STEP = 24, 32
 
@@ -60,12 +60,6 @@ def test_a_merged_body_is_split_where_a_third_of_a_body_bears_another_name(share
     channels[:2], middle = 0, 16 + round(share * SIDE)
     channels[0, 16:middle, 60:84] = channels[1, middle : 16 + STEP + SIDE, 60:84] = 0.96
     assert len(found(channels)) == count
-
-
-def components(mask: np.ndarray) -> np.ndarray:
-    numbered = np.zeros(mask.shape, np.int32)
-    ndimage.label(mask, output=numbered)
-    return numbered
 
 
 def test_each_pixel_goes_to_a_core_of_its_own_component():
